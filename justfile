@@ -1,0 +1,47 @@
+# Bare `just` lists the recipes. Each calls the virtual environment's own Python: nothing needs activating.
+
+python := ".venv/bin/python"
+
+_default:
+    @just --list --unsorted
+
+# Install the locked dependencies and tbot itself into .venv.
+setup:
+    {{python}} -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+    {{python}} -m pip install -q --disable-pip-version-check --no-deps -e .
+
+# Trade on a local exchange: `just sim --seed 7 --duration 1h --speed max --chaos`.
+sim *ARGS:
+    {{python}} -m tbot sim {{ARGS}}
+
+# Run the quick tests; extra arguments go to pytest.
+test *ARGS:
+    {{python}} -m pytest -m "not slow" {{ARGS}}
+
+# Run the quick tests, then the slow sweeps over many seeds.
+test-all: test
+    {{python}} -m pytest -m slow
+
+# Format check, lint, async lint, import contracts. ASYNC114 wants a list kept by hand; bodies of protocols may not await (124).
+lint:
+    {{python}} -m ruff format --check .
+    {{python}} -m ruff check .
+    .venv/bin/flake8-async --disable=ASYNC114,ASYNC124 $(find . -name '*.py' -not -path './.venv/*')
+    .venv/bin/lint-imports --no-cache --no-logo
+
+# Prove the types of the bot and its tests.
+typecheck:
+    {{python}} -m mypy
+
+# Measure the hot paths; numbers are worth something only beside the name of the machine.
+bench *ARGS:
+    {{python}} -m bench {{ARGS}}
+
+# Everything a change must pass.
+check: lint typecheck test
+
+# Pin and hash the dependencies of pyproject.toml again.
+lock:
+    {{python}} -m venv .venv/lock && .venv/lock/bin/pip install -q uv==0.13.9
+    .venv/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
+        --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" -o requirements.lock

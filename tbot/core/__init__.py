@@ -1,0 +1,1 @@
+"""Pure: what is true, and what is allowed."""

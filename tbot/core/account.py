@@ -1,0 +1,314 @@
+"""What the coordinator owns: orders, ledger, halt and counters, and how they are saved and restored.
+
+Durable parts go into a checkpoint and are rebuilt by replaying the journal after it. Quotes, tops of book and timers
+are not durable: after a restart the strategies and the feed say them anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from tbot.core.market import Market, TokenId
+from tbot.core.messages import (
+    AccountView,
+    ExchangeReport,
+    PositionRow,
+    Quotes,
+    Settlement,
+    Side,
+    Snapshot,
+    StrategyName,
+    Take,
+    TopOfBook,
+)
+from tbot.core.orders import Order, Orders
+from tbot.core.positions import Ledger, LedgerState
+from tbot.core.risk import RiskFacts, RiskLimits
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+
+NOTES_KEPT = 50
+# Late facts of a settled order are still understood for this long.
+REMEMBER_NS = 3_600 * NANOS_PER_S
+# And at least this much longer than any report reaches back: a forgotten trade that is told again would book twice.
+REMEMBER_BEFORE_REPORT_NS = 600 * NANOS_PER_S
+
+
+class Mode(StrEnum):
+    """What the coordinator may do. RECOVERING and HALTED: cancels yes, submits no."""
+
+    RECOVERING = "RECOVERING"
+    TRADING = "TRADING"
+    HALTED = "HALTED"
+    STOPPING = "STOPPING"
+
+
+class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
+    """The durable state after one record of the journal; the content of a checkpoint.
+
+    Attributes:
+        ledger: None until the first report told the opening cash.
+        opened_ns: When the ledger began; older fills of orders that are not ours are history, already in the cash.
+        next_order: Counter of client order ids.
+        loss_reference: Profit at cost from which the loss limit counts, micro-dollars.
+        reported_ns: Request time of the newest report; every fill before it is known.
+        news_ns: When a fill was last booked, or a settlement moved.
+        offsets: What the exchange holds beyond the ledger and why is known: it was there before, or a person accepted
+            it. Millionths, by token and `drift.CASH`.
+        drift: Unexplained difference in the newest report that could be compared.
+    """
+
+    orders: tuple[Order, ...]
+    ledger: LedgerState | None
+    halt_reason: str
+    flatten_ticks: int | None
+    takes: tuple[Take, ...]
+    counts: dict[str, int]
+    next_order: int
+    opened_ns: Nanos
+    loss_reference: Notional
+    reported_ns: Nanos = Nanos(0)
+    news_ns: Nanos = Nanos(0)
+    offsets: dict[TokenId, int] = {}
+    drift: dict[TokenId, int] = {}
+
+
+EMPTY_STATE = CoordinatorState(
+    orders=(),
+    ledger=None,
+    halt_reason="",
+    flatten_ticks=None,
+    takes=(),
+    counts={},
+    next_order=1,
+    opened_ns=Nanos(0),
+    loss_reference=Notional(0),
+)
+
+
+class Account:
+    """The mutable truth of one account; only the coordinator changes it."""
+
+    def __init__(self, markets: Sequence[Market], limits: RiskLimits, state: CoordinatorState = EMPTY_STATE) -> None:
+        """Restore the durable parts; the rest starts empty."""
+        self.limits = limits
+        self.markets = tuple(markets)
+        self.market_of: dict[TokenId, Market] = {t: m for m in markets for t in m.tokens}
+        self.orders = Orders(msgspec.msgpack.decode(msgspec.msgpack.encode(state.orders), type=tuple[Order, ...]))
+        self.ledger = Ledger.restore(state.ledger) if state.ledger is not None else None
+        self.halt_reason = state.halt_reason
+        self.flatten_ticks = state.flatten_ticks
+        self.takes: list[Take] = list(state.takes)
+        self.counts: dict[str, int] = dict(state.counts)
+        self.next_order = state.next_order
+        self.opened_ns = state.opened_ns
+        self.loss_reference = state.loss_reference
+        self.reported_ns = state.reported_ns
+        self.news_ns = state.news_ns
+        self.offsets: dict[TokenId, int] = dict(state.offsets)
+        self.drift: dict[TokenId, int] = dict(state.drift)
+        self.loss_unrealized = Notional(0)
+        self.is_recovering = True
+        self.is_stopping = False
+        self.quotes: dict[tuple[StrategyName, TokenId], Quotes] = {}
+        self.tops: dict[TokenId, TopOfBook] = {}
+        self.bids_seen: dict[TokenId, Price] = {}
+        self.refusals: dict[str, int] = {}
+        self.holds: dict[tuple[StrategyName, TokenId, Side], Nanos] = {}
+        self.notes: deque[str] = deque(maxlen=NOTES_KEPT)
+
+    @property
+    def mode(self) -> Mode:
+        """The strictest of what applies."""
+        if self.is_stopping:
+            return Mode.STOPPING
+        if self.halt_reason:
+            return Mode.HALTED
+        return Mode.RECOVERING if self.is_recovering else Mode.TRADING
+
+    def state(self) -> CoordinatorState:
+        """Copy out the durable parts."""
+        return CoordinatorState(
+            orders=tuple(msgspec.structs.replace(order) for order in self.orders),
+            ledger=self.ledger.state() if self.ledger is not None else None,
+            halt_reason=self.halt_reason,
+            flatten_ticks=self.flatten_ticks,
+            takes=tuple(self.takes),
+            counts=dict(self.counts),
+            next_order=self.next_order,
+            opened_ns=self.opened_ns,
+            loss_reference=self.loss_reference,
+            reported_ns=self.reported_ns,
+            news_ns=self.news_ns,
+            offsets=dict(self.offsets),
+            drift=dict(self.drift),
+        )
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Advance a counter of the report."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def note(self, text: str) -> None:
+        """Keep a finding for people; counted, so that none goes unseen."""
+        self.count("notes")
+        self.notes.append(text)
+
+    def halt(self, reason: str) -> None:
+        """Stop trading until a person resumes; the first reason stands."""
+        if not self.halt_reason:
+            self.halt_reason = reason
+            self.note(f"halted: {reason}")
+
+    def open_ledger(self, report: ExchangeReport) -> bool:
+        """Begin the books with the exchange's cash, once no earlier trade can change it any more.
+
+        Returns:
+            False while trades from before are still pending; the next report is asked.
+        """
+        if any(fill.settlement in (Settlement.MATCHED, Settlement.RETRYING) for fill in report.fills):
+            return False
+        self.ledger = Ledger(report.cash)
+        self.opened_ns = report.requested_ns
+        self.offsets = {token: int(size) for token, size in report.balances if size}
+        return True
+
+    def forget(self, now_ns: Nanos) -> None:
+        """Drop orders and trades that are over for so long that nobody speaks of them any more."""
+        self.orders.rest()
+        before_ns = Nanos(min(now_ns - REMEMBER_NS, self.fills_known_ns() - REMEMBER_BEFORE_REPORT_NS))
+        gone = self.orders.forget(before_ns)
+        if self.ledger is not None:
+            self.ledger.forget(before_ns)
+            for order in gone:
+                if order.exchange_order_id is not None:
+                    self.ledger.forget_order(order.exchange_order_id)
+
+    def refuse(self, limit: str) -> None:
+        """Count a refusal of our own, by its name; for people, so not durable."""
+        self.refusals[limit] = self.refusals.get(limit, 0) + 1
+
+    def marks(self) -> Mapping[TokenId, Price]:
+        """Closing-side prices: the best bid last seen, so that a book empty for a moment is no total loss."""
+        return self.bids_seen
+
+    def profit(self) -> Notional:
+        """Realized plus unrealized at closing prices, fees paid deducted, micro-dollars."""
+        return self.ledger.pnl(self.marks()) if self.ledger is not None else Notional(0)
+
+    def loss(self) -> Notional:
+        """Micro-dollars lost since trading was last started by hand."""
+        return Notional(self.loss_reference + self.loss_unrealized - self.profit())
+
+    def rebase_loss(self) -> None:
+        """Count the loss from here on.
+
+        Marks are not durable, so the part of the reference that hangs on them is not either: after a crash the limit
+        counts from the cost of what was held, which halts too early rather than too late when we were under water.
+        """
+        self.loss_reference = self.ledger.pnl({}) if self.ledger is not None else Notional(0)
+        self.loss_unrealized = Notional(self.profit() - self.loss_reference)
+
+    def held(self, token_id: TokenId) -> Size:
+        """Micro-shares held, pending ones included."""
+        return self.ledger.position(token_id).size if self.ledger is not None else Size(0)
+
+    def sellable(self, token_id: TokenId) -> Size:
+        """Settled micro-shares that no open SELL has promised away."""
+        if self.ledger is None:
+            return Size(0)
+        promised = sum(o.size_open for o in self.orders.working() if o.token_id == token_id and o.side is Side.SELL)
+        return Size(max(self.ledger.settled(token_id) - promised, 0))
+
+    def buys_open(self) -> Notional:
+        """Micro-dollars that all open buys could still spend."""
+        return Notional(sum(o.notional_open for o in self.orders.working() if o.side is Side.BUY))
+
+    def cost_held(self) -> Notional:
+        """Micro-dollars paid for everything held; an oversold token takes nothing off the others."""
+        if self.ledger is None:
+            return Notional(0)
+        return Notional(sum(max(self.ledger.position(t).cost, 0) for t in self.ledger.tokens()))
+
+    def fills_known_ns(self) -> Nanos:
+        """Return the moment before which no fill and no settlement is missing; 0 = never asked.
+
+        Reports reach back to the one before, so only a trade that has not settled keeps the moment further back: its
+        end may have been told while nobody listened.
+        """
+        unsettled = self.ledger.unsettled_since_ns() if self.ledger is not None else None
+        return self.reported_ns if unsettled is None else Nanos(min(unsettled, self.reported_ns))
+
+    def risk_facts(self, token_id: TokenId) -> RiskFacts | None:
+        """Gather what the limits look at; None while the book or the ledger is unknown."""
+        top = self.tops.get(token_id)
+        if top is None or self.ledger is None:
+            return None
+        market = self.market_of[token_id]
+        return RiskFacts(
+            market=market,
+            top=top,
+            held=self.held(token_id),
+            sellable=self.sellable(token_id),
+            cost_held=self.cost_held(),
+            buys_open=self.buys_open(),
+            cash=self.ledger.cash,
+            rivals=self.orders.open_in(market.tokens),
+            active_count=len(self.orders.active()),
+        )
+
+    def views(self, now_ns: Nanos) -> Iterator[AccountView]:
+        """Make the view of every token for the strategies."""
+        is_trading = self.mode is Mode.TRADING
+        cash = self.ledger.cash if self.ledger is not None else Notional(0)
+        exposure_room = max(self.limits.exposure_max - self.cost_held(), 0)
+        for token_id in self.market_of:
+            yield self._view(token_id, is_trading, Notional(cash), Notional(exposure_room), now_ns)
+
+    def _view(
+        self, token_id: TokenId, is_trading: bool, cash: Notional, exposure_room: Notional, now_ns: Nanos
+    ) -> AccountView:
+        ledger = self.ledger
+        held = self.held(token_id)
+        return AccountView(
+            token_id=token_id,
+            size=held,
+            size_sellable=ledger.settled(token_id) if ledger is not None else Size(0),
+            entry=ledger.position(token_id).entry if ledger is not None and held > 0 else Price(0),
+            room_buy=Size(max(self.limits.position_size_max - held, 0)),
+            cash_free=Notional(min(cash, exposure_room)),
+            is_trading=is_trading,
+            at_ns=now_ns,
+        )
+
+    def snapshot(self, now_ns: Nanos) -> Snapshot:
+        """Describe everything to people and judges."""
+        ledger = self.ledger
+        return Snapshot(
+            mode=self.mode.value,
+            halt_reason=self.halt_reason,
+            positions=tuple(self._rows()),
+            orders=tuple(o.view() for o in self.orders.active()),
+            cash=ledger.cash if ledger is not None else Notional(0),
+            pnl=self.profit(),
+            fees=ledger.fees if ledger is not None else Notional(0),
+            counts=tuple(self.counts.items()),
+            notes=tuple(self.notes),
+            at_ns=now_ns,
+        )
+
+    def _rows(self) -> Iterator[PositionRow]:
+        marks = self.marks()
+        for token_id in self.market_of if self.ledger is not None else ():
+            assert self.ledger is not None
+            position = self.ledger.position(token_id)
+            yield PositionRow(
+                token_id=token_id,
+                size=position.size,
+                size_pending=position.size_pending,
+                cost=position.cost,
+                realized=position.realized,
+                mark=marks.get(token_id, Price(0)),
+            )

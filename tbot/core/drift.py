@@ -1,0 +1,82 @@
+"""The exchange's balances against our ledger: what a difference means, and when it means anything.
+
+Balances and fills come from different places and lag each other, so a comparison counts only in a quiet moment, and a
+difference only when a second quiet report finds the very same one. Money that came in without a trade is a deposit or a
+reward. Anything else is a fill we missed or invented, or somebody else's transfer: trading halts until a person says
+`Resume`, which takes the difference for given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tbot.core.account import Account
+from tbot.core.market import TokenId
+from tbot.core.messages import ExchangeReport
+from tbot.core.orders import SIZE_TOLERANCE, shares
+from tbot.core.positions import Ledger
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, text_from_micro
+
+# Stands for collateral among the tokens of a difference; no token id of an exchange is a word.
+CASH = TokenId("cash")
+# The exchange's rounding of fees is not documented; a cent of dust is no disagreement.
+CASH_TOLERANCE = Notional(10_000)
+# Balances come from another service than fills; it lags by up to this.
+SETTLE_NS = 2 * NANOS_PER_S
+
+
+def compare(account: Account, report: ExchangeReport) -> None:
+    """Hold a report against the ledger; halt when it confirms a difference that a deposit cannot explain."""
+    if account.ledger is None or not _is_comparable(account, report.requested_ns):
+        return
+    found = differences(report, account.ledger, tokens=tuple(account.market_of), known=account.offsets)
+    was_seen = bool(found) and found == account.drift
+    account.drift = found
+    if not was_seen:
+        return
+    if list(found) == [CASH] and found[CASH] > 0:
+        explain(account)
+        account.note(f"${text_from_micro(found[CASH])} came in without a trade: a deposit or a reward")
+        return
+    foreign = account.counts.get("foreign_fills", 0)
+    others = f"; {foreign} fills of orders that are not ours are booked" if foreign else ""
+    account.halt(f"ledger and exchange disagree: {_describe(found)}{others}")
+
+
+def explain(account: Account) -> None:
+    """Take the present difference for given: money came in, or a person said to go on."""
+    for token, difference in account.drift.items():
+        account.offsets[token] = account.offsets.get(token, 0) + difference
+    account.drift = {}
+
+
+def differences(
+    report: ExchangeReport, ledger: Ledger, *, tokens: Sequence[TokenId], known: Mapping[TokenId, int]
+) -> dict[TokenId, int]:
+    """Say what the exchange holds beyond the ledger, in millionths; negative = it holds less.
+
+    Args:
+        report: Tokens it does not tell are not compared; an exchange may list only some.
+        ledger: Ours, with nothing pending.
+        tokens: Tokens to compare beside the collateral (`CASH`).
+        known: Differences that are explained already: what was there before the ledger, what a person accepted.
+    """
+    told = dict(report.balances)
+    found = {t: told[t] - ledger.position(t).size - known.get(t, 0) for t in tokens if t in told}
+    found = {token: difference for token, difference in found.items() if abs(difference) >= SIZE_TOLERANCE}
+    cash = report.cash - ledger.cash - known.get(CASH, 0)
+    if abs(cash) >= CASH_TOLERANCE:
+        found[CASH] = cash
+    return found
+
+
+def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
+    """Whether all is quiet: nothing pending on either side, nothing moved since the report was asked for."""
+    is_settled = account.ledger is not None and account.ledger.unsettled_since_ns() is None
+    is_claimed = any(order.size_pending for order in account.orders.working())
+    return is_settled and not is_claimed and requested_ns - account.news_ns >= SETTLE_NS
+
+
+def _describe(found: Mapping[TokenId, int]) -> str:
+    parts = [f"${text_from_micro(d)}" if t == CASH else f"{shares(d)} of {t[:12]}" for t, d in found.items()]
+    return "exchange minus ledger is " + ", ".join(parts)

@@ -1,0 +1,98 @@
+"""Reference data: what is traded, on which grid, at what fee.
+
+A market is a question with two outcome tokens; index 0 is YES (or the first named side), index 1 is NO.
+Source: polymarket docs, `GET /clob-markets/{condition_id}` (read 2026-11-22).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from tbot.core.units import MICRO, Notional, Price, Size
+
+TokenId = NewType("TokenId", str)
+MarketId = NewType("MarketId", str)
+
+
+class Outcome(StrEnum):
+    """The two outcomes of a binary market."""
+
+    YES = "YES"
+    NO = "NO"
+
+
+class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Taker fee of one market: size x rate x (p x (1 - p)) ** exponent; makers pay nothing.
+
+    Attributes:
+        rate_micro: Rate in millionths, 40_000 = 0.04.
+        exponent: Exponent of p x (1 - p); 1 in every category seen (2026-11).
+    """
+
+    rate_micro: int = 0
+    exponent: int = 1
+
+
+NO_FEE = FeeSchedule()
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """One binary market and its trading rules.
+
+    Attributes:
+        market_id: The exchange's id of the question (condition id on Polymarket).
+        slug: Short human name; text from outside, stripped of control characters before it is shown.
+        yes: Token of outcome index 0.
+        no: Token of outcome index 1.
+        tick: Smallest price step, micro-dollars; may change while trading.
+        size_min: Smallest limit order, micro-shares.
+        size_lot: Step of order sizes, micro-shares.
+        notional_min: Smallest marketable order, micro-dollars.
+        fee: Taker fee schedule.
+        is_neg_risk: Whether orders are signed for the neg-risk exchange contract.
+        is_accepting_orders: False before opening and after closing.
+    """
+
+    market_id: MarketId
+    slug: str
+    yes: TokenId
+    no: TokenId
+    tick: Price
+    size_min: Size = Size(5 * MICRO)
+    size_lot: Size = Size(10_000)
+    notional_min: Notional = Notional(MICRO)
+    fee: FeeSchedule = NO_FEE
+    is_neg_risk: bool = False
+    is_accepting_orders: bool = True
+
+    @property
+    def tokens(self) -> tuple[TokenId, TokenId]:
+        """Both tokens, YES first."""
+        return (self.yes, self.no)
+
+    def outcome_of(self, token_id: TokenId) -> Outcome:
+        """Name the outcome of one of this market's tokens."""
+        return Outcome.YES if token_id == self.yes else Outcome.NO
+
+    def other(self, token_id: TokenId) -> TokenId:
+        """Return the opposite token of the pair."""
+        return self.no if token_id == self.yes else self.yes
+
+
+def fee_taker_floor(price: Price, size: Size, schedule: FeeSchedule) -> Notional:
+    """Compute the taker fee of one fill, floored at five decimals as the exchange charges it.
+
+    Args:
+        price: Trade price of the taker's own token, micro-dollars.
+        size: Micro-shares.
+        schedule: The market's schedule.
+
+    Returns:
+        Micro-dollars, a multiple of 10 (five decimals of a dollar).
+    """
+    e = schedule.exponent
+    numerator = size * schedule.rate_micro * (price * (MICRO - price)) ** e
+    return Notional(numerator // (MICRO ** (1 + 2 * e) * 10) * 10)

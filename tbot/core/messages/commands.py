@@ -1,0 +1,66 @@
+"""What the coordinator decided, said to the dispatcher and the reconciler."""
+
+from __future__ import annotations
+
+from tbot.core.market import TokenId
+from tbot.core.messages.intents import (
+    Halt,
+)
+from tbot.core.messages.vocabulary import (
+    ClientOrderId,
+    ExchangeOrderId,
+    Message,
+    OrderType,
+    Side,
+    StrategyName,
+)
+from tbot.core.units import Nanos, Price, Size
+
+# Coordinator -> dispatcher, reconciler.
+
+
+class SubmitOrder(Message, frozen=True):
+    """Send one order. Only `core.risk` makes orders that get here.
+
+    Attributes:
+        slot_level: Level of the quote it serves; -1 for a take.
+        deadline_ns: Not signed after this: the market it was meant for is gone.
+    """
+
+    client_order_id: ClientOrderId
+    strategy: StrategyName
+    token_id: TokenId
+    side: Side
+    price: Price
+    size: Size
+    order_type: OrderType
+    is_post_only: bool
+    slot_level: int
+    deadline_ns: Nanos
+    at_ns: Nanos
+    reason: str = ""
+
+
+class CancelOrder(Message, frozen=True):
+    """Cancel one order by the exchange's id."""
+
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    at_ns: Nanos
+    reason: str = ""
+
+
+class RequestReport(Message, frozen=True):
+    """State, newest wins: the coordinator wants a report now, with the fate of these orders.
+
+    Attributes:
+        since_ns: Fills wanted from this moment on, for trades that settle slowly; 0 = the reconciler's own overlap.
+    """
+
+    order_ids: tuple[ExchangeOrderId, ...]
+    since_ns: Nanos
+    reason: str
+    at_ns: Nanos
+
+
+Command = SubmitOrder | CancelOrder | RequestReport | Halt

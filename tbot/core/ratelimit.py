@@ -1,0 +1,137 @@
+"""Token buckets as arithmetic on time: how many may pass now, and when the next may.
+
+No timer and no refill task: a bucket is a level and the moment it was last counted. Everything is an integer, one
+token being 10**15 units, because a rate in millionths of a token per second times nanoseconds comes out in exactly
+that unit. So nothing drifts, however often the bucket is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+
+_TOKEN = MICRO * NANOS_PER_S
+
+
+class TokenBucket:
+    """One limit: `burst` at once, `rate_per_s` in the long run.
+
+    In no window of time does the cost taken exceed rate x window + burst. A clock that steps back refills nothing and
+    blocks nothing: counting goes on from the new time.
+    """
+
+    def __init__(self, rate_per_s: float, burst: float) -> None:
+        """Start full.
+
+        Args:
+            rate_per_s: Tokens refilled a second; kept to a millionth, rounded down.
+            burst: Capacity in tokens, at least 1.
+
+        Raises:
+            ValueError: A rate that refills nothing, or a capacity that no request fits.
+        """
+        self._rate = int(rate_per_s * MICRO)
+        self._capacity = int(burst * MICRO) * NANOS_PER_S
+        if self._rate <= 0 or self._capacity < _TOKEN:
+            raise ValueError(f"a bucket needs rate > 0 and burst >= 1: {rate_per_s}/s, {burst}")
+        self._level = self._capacity
+        self._at_ns = Nanos(0)
+        self._open_ns = Nanos(0)
+
+    def available(self, now_ns: Nanos) -> int:
+        """Return the whole tokens that may pass now."""
+        return self._level_at(now_ns) // _TOKEN
+
+    def take(self, cost: int, now_ns: Nanos) -> bool:
+        """Take tokens if they are there, all or none.
+
+        Args:
+            cost: Tokens, at least 0.
+            now_ns: Wall time.
+
+        Returns:
+            True when the request may be sent; False changes nothing.
+
+        Raises:
+            ValueError: The cost is negative.
+        """
+        if cost < 0:
+            raise ValueError(f"a cost cannot refill: {cost}")
+        level = self._level_at(now_ns)
+        if level < cost * _TOKEN:
+            return False
+        if now_ns >= self._open_ns:
+            self._level, self._at_ns, self._open_ns = level - cost * _TOKEN, now_ns, Nanos(0)
+        return True
+
+    def ready_ns(self, cost: int, now_ns: Nanos) -> Nanos:
+        """Return the first moment, not before now, at which the cost can pass if nothing else is taken.
+
+        Raises:
+            ValueError: The cost is above the capacity: it can never pass.
+        """
+        if cost * _TOKEN > self._capacity:
+            raise ValueError(f"cost {cost} can never pass a burst of {self._capacity / _TOKEN:g}")
+        start = max(now_ns, self._open_ns)
+        missing = max(0, cost * _TOKEN - self._level_at(start))
+        return Nanos(start - -missing // self._rate)
+
+    def drain(self, until_ns: Nanos) -> None:
+        """Let nothing pass before a moment (`Retry-After`), then one token: the exchange says that its own is empty.
+
+        Args:
+            until_ns: Wall time; a moment in the past, or earlier than one already set, changes nothing.
+        """
+        if until_ns > max(self._open_ns, self._at_ns):
+            self._level = min(self._level_at(until_ns), _TOKEN)
+            self._at_ns = self._open_ns = until_ns
+
+    def learn(self, remaining: int, now_ns: Nanos) -> None:
+        """Lower our count to what the exchange says is left. Never raises it: requests may be under way.
+
+        Args:
+            remaining: Tokens left as the exchange counts, e.g. from a response header.
+            now_ns: Wall time.
+        """
+        level = self._level_at(now_ns)
+        told = max(0, remaining) * _TOKEN
+        if now_ns >= self._open_ns and told < level:
+            self._level, self._at_ns = told, now_ns
+
+    def _level_at(self, now_ns: Nanos) -> int:
+        if now_ns < self._open_ns:
+            return 0
+        return min(self._capacity, self._level + max(0, now_ns - self._at_ns) * self._rate)
+
+
+class PriorityGate:
+    """A bucket shared by several priorities, where the lesser ones leave a reserve for the greater.
+
+    An order must never take the token that the cancel of an order already resting will need.
+    """
+
+    def __init__(self, bucket: TokenBucket, reserves: Sequence[int]) -> None:
+        """Guard a bucket.
+
+        Args:
+            bucket: The limit itself; it stays readable, but must be taken from only through this gate.
+            reserves: Tokens a request of each priority must leave behind, by priority, e.g. (0, 10, 20) for cancels,
+                orders, reads.
+        """
+        self._bucket = bucket
+        self._reserves = tuple(reserves)
+
+    def take(self, priority: int, cost: int, now_ns: Nanos) -> bool:
+        """Take tokens if they are there and the reserve of this priority remains."""
+        if self._bucket.available(now_ns) < cost + self._reserves[priority]:
+            return False
+        return self._bucket.take(cost, now_ns)
+
+    def ready_ns(self, priority: int, cost: int, now_ns: Nanos) -> Nanos:
+        """Return the first moment at which the cost can pass at this priority if nothing else is taken.
+
+        Raises:
+            ValueError: Cost and reserve together are above the capacity.
+        """
+        return self._bucket.ready_ns(cost + self._reserves[priority], now_ns)

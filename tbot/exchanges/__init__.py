@@ -1,0 +1,1 @@
+"""The far side, behind one protocol."""

@@ -1,0 +1,207 @@
+"""The one interface behind which every exchange lives.
+
+Decisions never see an exchange; tasks see only this protocol. Translation of library exceptions to the error tree
+happens inside an implementation, once. What an exchange cannot do is said by `Capabilities`, asked before, never tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from tbot.core.market import Market, TokenId
+from tbot.core.messages import (
+    AccountEvent,
+    BookSnapshot,
+    CancelReply,
+    ClientOrderId,
+    ExchangeOrderId,
+    ExchangeReport,
+    MarketEvent,
+    OrderType,
+    Role,
+    SubmitOrder,
+    SubmitReply,
+)
+from tbot.core.units import Nanos, Notional, Price, Size
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One token bucket of the exchange's rate limits.
+
+    Attributes:
+        name: "orders", "cancels" or "reads".
+        rate_per_s: Refill.
+        burst: Capacity; one request that costs more can never pass.
+    """
+
+    name: str
+    rate_per_s: float
+    burst: float
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What this exchange can do, asked before an order and never found out by trying.
+
+    Attributes:
+        order_types: Times in force it takes.
+        has_post_only: Whether a resting order can be protected from taking.
+        has_deltas: False for feeds that send only snapshots.
+        has_positions_signed: True where a position may be negative; False for outcome tokens.
+        cancel_batch_max: Most ids in one cancel request.
+        dead_man_s: The exchange cancels our orders when `protect` was not called for this long; 0 = no such switch.
+        buckets: Rate limits per second, weighted by orders.
+        open_orders_max: Most orders we let rest, so that cancelling all of them is always affordable.
+    """
+
+    order_types: frozenset[OrderType]
+    has_post_only: bool
+    has_deltas: bool
+    has_positions_signed: bool
+    cancel_batch_max: int
+    dead_man_s: float
+    buckets: tuple[Bucket, ...]
+    open_orders_max: int
+
+
+class PreparedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An order signed but not sent.
+
+    Attributes:
+        exchange_order_id: Known before sending; on Polymarket the hash of the signed order.
+        body: The exact bytes to send; sending them twice can make at most one order.
+        prepared_ns: Wall time of signing.
+    """
+
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    body: bytes
+    prepared_ns: Nanos
+
+
+class MarketSession(Protocol):
+    """One connection of the market channel, already subscribed; ends with the context that opened it."""
+
+    async def receive(self) -> tuple[MarketEvent, ...]:
+        """Wait for the next events, in order of arrival; () is a sign of life without data (a pong).
+
+        Raises:
+            Disconnected: The connection ended or its peer stopped answering.
+            BadFrame: A frame could not be decoded; the session goes on.
+        """
+        ...
+
+
+class AccountSession(Protocol):
+    """One connection of the account channel; no initial state is sent, so ask for a report after opening."""
+
+    async def receive(self) -> tuple[AccountEvent, ...]:
+        """Wait for the next events; () is a sign of life without data.
+
+        Raises:
+            Disconnected: The connection ended or its peer stopped answering.
+            BadFrame: A frame could not be decoded; the session goes on.
+        """
+        ...
+
+
+class Gateway(Protocol):
+    """An exchange, seen from the bot."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this exchange can do."""
+        ...
+
+    async def load_markets(self) -> tuple[Market, ...]:
+        """Read the configured markets.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: A configured market does not exist.
+        """
+        ...
+
+    async def can_trade(self) -> str:
+        """Return "" when this account may trade from here, else the reason in one sentence.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        ...
+
+    def tick_at(self, token_id: TokenId, price: Price) -> Price:
+        """Return the tick in force at a price; exchanges with price bands have several."""
+        ...
+
+    def fee(self, token_id: TokenId, price: Price, size: Size, role: Role) -> Notional:
+        """Return the fee of one fill in micro-dollars; negative would be a rebate."""
+        ...
+
+    def open_market(self, token_ids: Sequence[TokenId]) -> AbstractAsyncContextManager[MarketSession]:
+        """Connect and subscribe; a snapshot of every book comes first.
+
+        Raises:
+            ExchangeUnavailable: On entry, when no connection could be made.
+        """
+        ...
+
+    def open_account(self) -> AbstractAsyncContextManager[AccountSession]:
+        """Connect to the account channel.
+
+        Raises:
+            ExchangeUnavailable: On entry, when no connection could be made.
+            AuthenticationFailed: On entry, when the credentials are refused.
+        """
+        ...
+
+    async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
+        """Read whole books by request: the fallback and the canary of the feed.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        ...
+
+    def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
+        """Sign an order without sending it. Pure and fast (tens of microseconds).
+
+        Raises:
+            InvariantViolated: The order breaks a rule of the market that the plan should have kept.
+        """
+        ...
+
+    async def submit(self, order: PreparedOrder) -> SubmitReply:
+        """Send the prepared bytes once. Every doubt is the value `OutcomeUnknown`, never an exception."""
+        ...
+
+    async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
+        """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
+        ...
+
+    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+        """Read open orders, fills since a moment, balances, and the fate of single orders.
+
+        Args:
+            since_ns: Fills at or after this moment; the caller overlaps.
+            lookups: Orders to ask for one by one.
+
+        Raises:
+            ExchangeUnavailable: Nothing is known; try again later.
+        """
+        ...
+
+    async def protect(self) -> None:
+        """Tell the exchange's dead-man switch that we live; a no-op where `dead_man_s` is 0.
+
+        Raises:
+            ExchangeUnavailable: It was not told.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what `open` opened. Never waits for the exchange longer than a second."""
+        ...

@@ -1,0 +1,1 @@
+"""Polymarket's CLOB behind the gateway protocol."""

@@ -1,0 +1,67 @@
+"""Reference data: the exchange's market parameters as our `Market`."""
+
+from __future__ import annotations
+
+from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
+from tbot.core.units import Price, Size
+from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
+from tbot.exchanges.polymarket.rest import NotFound, Rest
+from tbot.exchanges.polymarket.translate import micro_from_decimal
+from tbot.exchanges.polymarket.wire import ClobMarket, FeeDetails, FullMarket, TickSizeAnswer
+
+TICKS = (100_000, 10_000, 5_000, 2_500, 1_000, 100)
+
+
+async def load_market(rest: Rest, market_id: MarketId) -> Market:
+    """Read one market: parameters, name, tick and contract, each from its freshest source.
+
+    Raises:
+        ConfigError: It does not exist, or is of a kind that we cannot trade.
+        ExchangeUnavailable: Try again later.
+    """
+    try:
+        clob = await rest.clob_market(market_id)
+        full = await rest.full_market(market_id)
+        yes = TokenId(clob.t[0].t)
+        tick = await rest.tick_size(yes)
+        is_neg_risk = await rest.is_neg_risk(yes)
+    except NotFound as error:
+        raise ConfigError(f"market {market_id}: the exchange does not know it ({error})") from error
+    try:
+        return market_of(clob, full, tick, is_neg_risk=is_neg_risk)
+    except BadFrame as error:
+        raise ExchangeUnavailable(f"market {market_id}: {error}") from error
+
+
+def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_neg_risk: bool) -> Market:
+    """Put the answers about one market together.
+
+    Raises:
+        ConfigError: A market of protocol V2, whose orders are signed in a way we do not speak yet.
+        BadFrame: A number that cannot be.
+    """
+    if clob.v != "v1":
+        raise ConfigError(f"market {clob.c}: of protocol {clob.v}; only v1 markets can be traded yet")
+    tick_micro = micro_from_decimal(tick.minimum_tick_size)
+    if tick_micro not in TICKS:
+        raise BadFrame(f"tick {tick.minimum_tick_size} is none of the exchange's ticks")
+    return Market(
+        market_id=MarketId(clob.c),
+        slug=full.market_slug,
+        yes=TokenId(clob.t[0].t),
+        no=TokenId(clob.t[1].t),
+        tick=Price(tick_micro),
+        size_min=Size(micro_from_decimal(clob.mos)),
+        fee=_fee(clob.fd),
+        is_neg_risk=is_neg_risk,
+        is_accepting_orders=clob.ao,
+    )
+
+
+def _fee(details: FeeDetails | None) -> FeeSchedule:
+    if details is None:
+        return FeeSchedule()
+    exponent = int(details.e) if details.e.is_finite() and 0 <= details.e <= 8 else -1
+    if exponent != details.e:
+        raise BadFrame(f"fee exponent {details.e}: expected a small whole number")
+    return FeeSchedule(rate_micro=micro_from_decimal(details.r), exponent=exponent)

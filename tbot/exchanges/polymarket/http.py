@@ -1,0 +1,215 @@
+"""One request and its answer: gate, headers, time limits, and library exceptions turned into ours.
+
+The one distinction that matters for a write is kept sharp: `NotSent` means that the exchange surely never saw it;
+any other failure leaves its outcome open. No transport-level retries: only the caller knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+
+import httpx2
+import msgspec
+import trio
+
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import BadFrame, Disconnected, TimedOut
+from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.limits import Lane, RateGate
+from tbot.exchanges.polymarket.settings import TimeoutSettings
+from tbot.exchanges.polymarket.wire import Complaint, decode
+
+USER_AGENT = "tbot"
+CONNECTIONS_MAX = 20
+# Longer than the 5 s default, as a new TLS connection costs more than a round trip; shorter than the usual 60 s at
+# which servers drop idle ones, so that we are seldom the one to find out.
+KEEPALIVE_S = 55.0
+RETRY_AFTER_S_DEFAULT = 1.0
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_COMPLAINT = msgspec.json.Decoder(Complaint)
+
+
+class NotSent(Disconnected):
+    """No connection could be made: the request never left this machine."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back, whole.
+
+    Attributes:
+        status: HTTP status.
+        content: Body, as sent.
+        retry_after_s: Wait the exchange asks for, from header or body; None when it names none.
+    """
+
+    status: int
+    content: bytes
+    retry_after_s: float | None = None
+
+    @property
+    def complaint(self) -> str:
+        """The error text; the beginning of the body when it is not one of their error shapes."""
+        try:
+            return decode(_COMPLAINT, self.content).text
+        except BadFrame:
+            return self.content[:200].decode("utf-8", "replace")
+
+
+class Http:
+    """A pool of HTTP/1.1 connections to one host, behind the rate gate. One for each restart unit."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        gate: RateGate,
+        timeouts: TimeoutSettings,
+        now_ns: Callable[[], Nanos],
+        signer: RequestSigner | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Prepare the pool; nothing is connected yet.
+
+        Args:
+            base_url: Scheme, host and port.
+            gate: Shared by all requests of one account.
+            timeouts: Bounds of every wait.
+            now_ns: Wall time, for signatures.
+            signer: Signs private requests; None where there are none.
+            transport: For tests and simulations; None = sockets.
+        """
+        bounds = httpx2.Timeout(
+            connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
+        )
+        # No proxy from the environment and no redirect: a signed request goes where the settings say, or nowhere.
+        self._client = httpx2.AsyncClient(
+            base_url=base_url,
+            timeout=bounds,
+            headers={"User-Agent": USER_AGENT},
+            trust_env=False,
+            follow_redirects=False,
+            transport=transport or _sockets(base_url),
+        )
+        self._gate = gate
+        self._now_ns = now_ns
+        self._signer = signer
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        lane: Lane,
+        by_ns: Nanos,
+        total_s: float,
+        body: bytes = b"",
+        query: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        is_private: bool = False,
+        cost: int = 1,
+    ) -> Answer:
+        """Send one request and read its whole answer.
+
+        Args:
+            method: Upper case.
+            path: Begins with a slash; the query is not signed.
+            lane: Kind of request at the gate.
+            by_ns: Not sent after this.
+            total_s: Bound of sending and reading together; waiting at the gate is not counted.
+            body: Exact bytes.
+            query: Parameters.
+            headers: More headers.
+            is_private: Sign it.
+            cost: Tokens at the gate.
+
+        Raises:
+            RateLimited: It could not leave in time, and was not sent.
+            NotSent: No connection; not sent.
+            TimedOut: No whole answer in time.
+            Disconnected: The connection broke under it.
+        """
+        await self._gate.enter(lane, cost, by_ns=by_ns)
+        request = self._client.build_request(
+            method,
+            path,
+            params=dict(query),
+            content=body,
+            headers={**headers, **self._auth(method, path, body, is_private=is_private)},
+        )
+        response = await self._exchange(request, total_s)
+        return self._answer(response, lane)
+
+    async def aclose(self) -> None:
+        """Close all connections, within a second whatever the far side does."""
+        with trio.move_on_after(1, shield=True):
+            await self._client.aclose()
+
+    def _auth(self, method: str, path: str, body: bytes, *, is_private: bool) -> dict[str, str]:
+        headers = {"Content-Type": "application/json"} if body else {}
+        if not is_private:
+            return headers
+        assert self._signer is not None, "a private request needs credentials"
+        stamp_s = self._now_ns() // NANOS_PER_S
+        return headers | self._signer.headers(method, path, body, timestamp_s=stamp_s)
+
+    async def _exchange(self, request: httpx2.Request, total_s: float) -> httpx2.Response:
+        name = f"{request.method} {request.url.path}"
+        try:
+            with trio.fail_after(total_s):
+                return await self._client.send(request)
+        except _NEVER_LEFT as error:
+            raise NotSent(f"{name}: {type(error).__name__} {error}") from error
+        except (httpx2.TimeoutException, trio.TooSlowError) as error:
+            raise TimedOut(f"{name}: {type(error).__name__}") from error
+        except httpx2.RequestError as error:
+            raise Disconnected(f"{name}: {type(error).__name__} {error}") from error
+
+    def _answer(self, response: httpx2.Response, lane: Lane) -> Answer:
+        content = response.content
+        is_refusal = response.status_code >= 400
+        retry_after_s = _retry_after_s(response.headers, content, self._now_ns()) if is_refusal else None
+        if response.status_code == 429:
+            self._gate.close(lane, retry_after_s if retry_after_s is not None else RETRY_AFTER_S_DEFAULT)
+        elif lane in (Lane.CANCEL, Lane.ORDER):
+            self._learn(lane, response.headers.get("poly-ratelimit-remaining", ""))
+        return Answer(status=response.status_code, content=content, retry_after_s=retry_after_s)
+
+    def _learn(self, lane: Lane, remaining: str) -> None:
+        digits = remaining.removeprefix("-")
+        if digits.isascii() and digits.isdigit() and len(digits) < 10:
+            self._gate.learn(lane, int(remaining))
+
+
+def _sockets(base_url: str) -> httpx2.AsyncHTTPTransport:
+    limits = httpx2.Limits(
+        max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S
+    )
+    # Loading the system's certificates takes tens of milliseconds: not for plain loopback.
+    verify: ssl.SSLContext | bool = ssl.create_default_context() if base_url.startswith("https:") else False
+    return httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, http2=False, limits=limits, retries=0)
+
+
+def _retry_after_s(headers: httpx2.Headers, content: bytes, now_ns: Nanos) -> float | None:
+    """Read the wait asked for: header in seconds or as a date, else the field of the body."""
+    text = headers.get("retry-after", "").strip()
+    if text:
+        return _seconds(text, now_ns)
+    try:
+        told = decode(_COMPLAINT, content).retry_after_seconds
+    except BadFrame:
+        return None
+    return None if told is None or not told.is_finite() else max(0.0, float(told))
+
+
+def _seconds(text: str, now_ns: Nanos) -> float | None:
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_ns / NANOS_PER_S)
+    except (ValueError, OverflowError):
+        return None

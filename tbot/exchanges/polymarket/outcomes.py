@@ -1,0 +1,132 @@
+"""What an answer to a submit or a cancel means. Pure: bytes and status in, one of our messages out.
+
+`Rejected` claims that the order is surely not on the book, so it needs proof: a status that only the front door gives,
+or a decoded refusal. Everything else is `OutcomeUnknown`, which a report settles. "Duplicated" is unknown too: it
+proves that the very same order arrived before, and so perhaps rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tbot.core.messages import (
+    Accepted,
+    Canceled,
+    CancelRefused,
+    CancelReply,
+    ExchangeOrderId,
+    OutcomeUnknown,
+    RejectCode,
+    Rejected,
+    SubmitReply,
+    Throttled,
+)
+from tbot.core.units import Nanos
+from tbot.errors import BadFrame
+from tbot.exchanges.gateway import PreparedOrder
+from tbot.exchanges.polymarket.fills import PLACEMENT_STATES
+from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer
+from tbot.exchanges.polymarket.rejects import is_doubtful, reject_code
+from tbot.exchanges.polymarket.wire import CancelAnswer, OrderAnswer, decode
+
+# Given before the matching engine sees anything, whatever the body says: 425 = engine restarting.
+REFUSED_AT_THE_DOOR: dict[int, RejectCode] = {
+    401: RejectCode.OTHER,
+    403: RejectCode.OTHER,
+    404: RejectCode.OTHER,
+    413: RejectCode.OTHER,
+    425: RejectCode.UNAVAILABLE,
+    429: RejectCode.RATE_LIMITED,
+}
+# A refusal only when its body says so in JSON; a bare 503 may come from a proxy that lost the answer.
+REFUSED_IN_WORDS = frozenset({200, 400, 422, 503})
+# A cancel that these answer was not looked at; the order stands as before.
+CANCEL_NOT_TAKEN = frozenset({425, 429, 503})
+
+_REASON_MAX = 200
+_ORDER = msgspec.json.Decoder(OrderAnswer)
+_CANCEL = msgspec.json.Decoder(CancelAnswer)
+
+
+def submit_reply(order: PreparedOrder, answer: Answer, at_ns: Nanos) -> SubmitReply:
+    """Read the answer to `POST /order`."""
+    if answer.status in REFUSED_AT_THE_DOOR:
+        return rejected(order, REFUSED_AT_THE_DOOR[answer.status], f"{answer.status} {answer.complaint}", at_ns)
+    if answer.status not in REFUSED_IN_WORDS:
+        return submit_unknown(order, f"{answer.status} {answer.complaint}", at_ns)
+    try:
+        told = decode(_ORDER, answer.content)
+    except BadFrame as error:
+        return submit_unknown(order, f"{answer.status}, undecodable: {error}", at_ns)
+    return _verdict(order, told, answer.status, at_ns)
+
+
+def _verdict(order: PreparedOrder, told: OrderAnswer, status: int, at_ns: Nanos) -> SubmitReply:
+    state = PLACEMENT_STATES.get((told.status or "").lower())
+    if status == 200 and told.success and not told.text and told.orderID and state is not None:
+        if told.orderID.lower() != order.exchange_order_id:
+            return submit_unknown(order, f"answered with another order id: {told.orderID[:80]}", at_ns)
+        return Accepted(
+            client_order_id=order.client_order_id,
+            exchange_order_id=order.exchange_order_id,
+            state=state,
+            at_ns=at_ns,
+        )
+    if not told.text or told.orderID or is_doubtful(told.text) or state is not None:
+        # No reason, or a reason beside an id or a status: neither a yes nor a no.
+        return submit_unknown(order, f"{status} {told.status or ''} {told.text}".strip(), at_ns)
+    code = reject_code(told.text)
+    return rejected(order, RejectCode.UNAVAILABLE if status == 503 else code, told.text, at_ns)
+
+
+def rejected(order: PreparedOrder, code: RejectCode, reason: str, at_ns: Nanos) -> Rejected:
+    """Say that the order is surely not on the book."""
+    return Rejected(client_order_id=order.client_order_id, code=code, reason=reason[:_REASON_MAX], at_ns=at_ns)
+
+
+def submit_unknown(order: PreparedOrder, reason: str, at_ns: Nanos) -> OutcomeUnknown:
+    """Say that the order may rest."""
+    return OutcomeUnknown(
+        exchange_order_id=order.exchange_order_id, was_cancel=False, reason=reason[:_REASON_MAX], at_ns=at_ns
+    )
+
+
+def cancel_replies(order_ids: Sequence[ExchangeOrderId], answer: Answer, at_ns: Nanos) -> list[CancelReply]:
+    """Read the answer to a cancel of one or many ids; one reply an id, in order."""
+    if answer.status in CANCEL_NOT_TAKEN:
+        wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
+        return cancels_throttled(order_ids, wait_s, at_ns)
+    if 400 <= answer.status < 500:
+        reason = f"{answer.status} {answer.complaint}"[:_REASON_MAX]
+        return [CancelRefused(exchange_order_id=each, reason=reason, at_ns=at_ns) for each in order_ids]
+    if answer.status != 200:
+        return cancels_unknown(order_ids, f"{answer.status} {answer.complaint}", at_ns)
+    try:
+        told = decode(_CANCEL, answer.content)
+    except BadFrame as error:
+        return cancels_unknown(order_ids, f"undecodable: {error}", at_ns)
+    return [_cancel_verdict(each, told, at_ns) for each in order_ids]
+
+
+def _cancel_verdict(order_id: ExchangeOrderId, told: CancelAnswer, at_ns: Nanos) -> CancelReply:
+    if order_id in (told.canceled or ()):
+        return Canceled(exchange_order_id=order_id, at_ns=at_ns)
+    reason = (told.not_canceled or {}).get(order_id)
+    if reason is not None:
+        return CancelRefused(exchange_order_id=order_id, reason=reason[:_REASON_MAX], at_ns=at_ns)
+    return cancels_unknown((order_id,), "the answer does not name this order", at_ns)[0]
+
+
+def cancels_throttled(order_ids: Sequence[ExchangeOrderId], retry_after_s: float, at_ns: Nanos) -> list[CancelReply]:
+    """Say that cancels were not sent, or not looked at."""
+    return [Throttled(exchange_order_id=each, retry_after_s=retry_after_s, at_ns=at_ns) for each in order_ids]
+
+
+def cancels_unknown(order_ids: Sequence[ExchangeOrderId], reason: str, at_ns: Nanos) -> list[CancelReply]:
+    """Say that cancels left and nothing usable came back."""
+    return [
+        OutcomeUnknown(exchange_order_id=each, was_cancel=True, reason=reason[:_REASON_MAX], at_ns=at_ns)
+        for each in order_ids
+    ]

@@ -1,0 +1,306 @@
+"""The REST endpoints we use, each as one typed call.
+
+Reads raise: `ExchangeUnavailable` and its kinds when nothing is known, `AuthenticationFailed` when the credentials are
+refused. Writes return the raw answer for `outcomes` to judge, and raise only what `http` raises.
+Source: polymarket API reference, sections of the CLOB (read 2026-11-22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import AuthenticationFailed, BadFrame, Disconnected, ExchangeUnavailable, RateLimited
+from tbot.exchanges.polymarket.auth import l1_headers
+from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer, Http, NotSent
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
+from tbot.exchanges.polymarket.limits import Lane
+from tbot.exchanges.polymarket.settings import TimeoutSettings
+from tbot.exchanges.polymarket.wire import (
+    BalanceAnswer,
+    BookBody,
+    ClobMarket,
+    ClosedOnlyAnswer,
+    Complaint,
+    FullMarket,
+    GeoblockAnswer,
+    HeartbeatAnswer,
+    KeyAnswer,
+    NegRiskAnswer,
+    OrderRow,
+    Page,
+    TickSizeAnswer,
+    TradeRow,
+    VersionAnswer,
+    decode,
+)
+
+T = TypeVar("T")
+
+CURSOR_FIRST: Final = "MA=="
+CURSORS_LAST: Final = ("LTE=", "")
+# 100 rows a page: more than 20 000 orders or trades in one sweep means that we read in circles.
+PAGES_MAX: Final = 200
+# One request may carry 500 ids; beyond that the exchange refuses.
+BOOKS_MAX: Final = 500
+
+_COMPLAINT = msgspec.json.Decoder(Complaint)
+_ORDERS = msgspec.json.Decoder(Page[OrderRow])
+_TRADES = msgspec.json.Decoder(Page[TradeRow])
+
+
+class NotFound(ExchangeUnavailable):
+    """HTTP 404: no such market, book, order or key."""
+
+
+class Rest:
+    """Typed calls over one `Http`."""
+
+    def __init__(self, http: Http, *, timeouts: TimeoutSettings, now_ns: Callable[[], Nanos]) -> None:
+        """Wrap a connection pool, which stays the caller's to close."""
+        self._http = http
+        self._timeouts = timeouts
+        self._now_ns = now_ns
+
+    # --- writes -------------------------------------------------------------------------------------------------
+
+    async def post_order(self, body: bytes, *, by_ns: Nanos) -> Answer:
+        """Send a signed order. Raises what `Http.call` raises."""
+        return await self._http.call(
+            "POST",
+            "/order",
+            lane=Lane.ORDER,
+            by_ns=by_ns,
+            total_s=self._timeouts.order_s,
+            body=body,
+            is_private=True,
+        )
+
+    async def delete_orders(self, order_ids: Sequence[ExchangeOrderId]) -> Answer:
+        """Cancel one or many orders; costs one cancel token an id. Raises what `Http.call` raises."""
+        is_single = len(order_ids) == 1
+        return await self._http.call(
+            "DELETE",
+            "/order" if is_single else "/orders",
+            lane=Lane.CANCEL,
+            by_ns=self._patience_ns(),
+            total_s=self._timeouts.order_s,
+            body=msgspec.json.encode({"orderID": order_ids[0]} if is_single else list(order_ids)),
+            is_private=True,
+            cost=len(order_ids),
+        )
+
+    async def heartbeat(self, heartbeat_id: str) -> str:
+        """Tell the dead-man switch that we live and return the id to send next time.
+
+        An id that is not the one expected is answered with the right one; it is sent again at once.
+        """
+        answer = await self._beat(heartbeat_id)
+        if answer.status == 400:
+            told = _decoded(_COMPLAINT, answer)
+            if told.heartbeat_id is not None and "heartbeat" in told.text.lower():
+                answer = await self._beat(told.heartbeat_id)
+        _raise_for_status(answer)
+        return _decoded(msgspec.json.Decoder(HeartbeatAnswer), answer).heartbeat_id
+
+    # --- account ------------------------------------------------------------------------------------------------
+
+    async def open_orders(self) -> list[OrderRow]:
+        """List every open order of the account."""
+        return await self._pages(_ORDERS, "/data/orders", {})
+
+    async def trades(self, **query: str) -> list[TradeRow]:
+        """List trades, newest or oldest first as they send them.
+
+        Args:
+            query: Filters: `after` and `before` in Unix seconds, `id`, `market`, `asset_id`.
+        """
+        return await self._pages(_TRADES, "/data/trades", query)
+
+    async def order(self, order_id: ExchangeOrderId) -> OrderRow | None:
+        """Read one order in whatever state; None when they do not know it."""
+        decoder = msgspec.json.Decoder(OrderRow | None)
+        try:
+            return await self._read(decoder, f"/data/order/{order_id}", is_private=True)
+        except NotFound:
+            return None
+
+    async def balance(self, token_id: TokenId | None, *, signature_type: int) -> int:
+        """Read what the exchange counts as ours, in millionths: of a token, or of collateral when None."""
+        asset = (
+            {"asset_type": "COLLATERAL"} if token_id is None else {"asset_type": "CONDITIONAL", "token_id": token_id}
+        )
+        query = asset | {"signature_type": str(signature_type)}
+        answer = await self._get(BalanceAnswer, "/balance-allowance", query, is_private=True)
+        if not (answer.balance.isascii() and answer.balance.isdigit() and len(answer.balance) < 40):
+            raise ExchangeUnavailable(f"/balance-allowance: not a whole number: {answer.balance[:40]!r}")
+        return int(answer.balance)
+
+    async def is_closed_only(self) -> bool:
+        """Tell whether the account may only reduce."""
+        return (await self._get(ClosedOnlyAnswer, "/auth/ban-status/closed-only", is_private=True)).closed_only
+
+    # --- public -------------------------------------------------------------------------------------------------
+
+    async def book(self, token_id: TokenId) -> BookBody:
+        """Read one book. Raises `NotFound` for an unknown token."""
+        return await self._get(BookBody, "/book", {"token_id": token_id})
+
+    async def books(self, token_ids: Sequence[TokenId]) -> list[BookBody]:
+        """Read many books; unknown ones are left out."""
+        found: list[BookBody] = []
+        for start in range(0, len(token_ids), BOOKS_MAX):
+            body = msgspec.json.encode([{"token_id": each} for each in token_ids[start : start + BOOKS_MAX]])
+            found += await self._read(msgspec.json.Decoder(list[BookBody]), "/books", method="POST", body=body)
+        return found
+
+    async def time_s(self) -> int:
+        """Read their clock, Unix seconds."""
+        return await self._read(msgspec.json.Decoder(int), "/time")
+
+    async def version(self) -> int:
+        """Read the order protocol in force."""
+        return (await self._get(VersionAnswer, "/version")).version
+
+    async def tick_size(self, token_id: TokenId) -> TickSizeAnswer:
+        """Read the tick in force."""
+        return await self._get(TickSizeAnswer, "/tick-size", {"token_id": token_id})
+
+    async def is_neg_risk(self, token_id: TokenId) -> bool:
+        """Tell which contract orders of a token are signed for."""
+        return (await self._get(NegRiskAnswer, "/neg-risk", {"token_id": token_id})).neg_risk
+
+    async def clob_market(self, market_id: MarketId) -> ClobMarket:
+        """Read a market's trading parameters. Raises `NotFound`."""
+        return await self._get(ClobMarket, f"/clob-markets/{market_id}")
+
+    async def full_market(self, market_id: MarketId) -> FullMarket:
+        """Read a market's description. Raises `NotFound`."""
+        return await self._get(FullMarket, f"/markets/{market_id}")
+
+    async def is_blocked_here(self, url: str) -> GeoblockAnswer:
+        """Ask whether this place may trade.
+
+        Args:
+            url: Absolute address of the geoblock service, which is another host.
+        """
+        return await self._get(GeoblockAnswer, url)
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    async def obtain_credentials(self, key: SigningKey, *, chain_id: int) -> ApiCredentials:
+        """Derive the account's API credentials, or create them when there are none yet.
+
+        Raises:
+            AuthenticationFailed: Both were refused.
+        """
+        refusals = []
+        for method, path in (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key")):
+            answer = await self._key_call(method, path, key, chain_id)
+            if answer.status == 200:
+                told = _decoded(msgspec.json.Decoder(KeyAnswer), answer)
+                return ApiCredentials(api_key=told.apiKey, secret=told.secret, passphrase=told.passphrase)
+            refusals.append(f"{method} {path}: {answer.status} {answer.complaint}")
+            if answer.status >= 500 or answer.status in (425, 429):
+                raise ExchangeUnavailable(refusals[-1])
+        raise AuthenticationFailed("no API credentials: " + "; ".join(refusals))
+
+    # --- plumbing -----------------------------------------------------------------------------------------------
+
+    async def _key_call(self, method: str, path: str, key: SigningKey, chain_id: int) -> Answer:
+        headers = l1_headers(key, chain_id=chain_id, timestamp_s=self._now_ns() // NANOS_PER_S)
+        total_s = self._timeouts.read_total_s
+        return await self._http.call(
+            method, path, lane=Lane.READ, by_ns=self._patience_ns(), total_s=total_s, headers=headers
+        )
+
+    async def _beat(self, heartbeat_id: str) -> Answer:
+        return await self._http.call(
+            "POST",
+            "/v1/heartbeats",
+            lane=Lane.BEAT,
+            by_ns=self._patience_ns(),
+            total_s=self._timeouts.order_s,
+            body=msgspec.json.encode({"heartbeat_id": heartbeat_id}),
+            is_private=True,
+        )
+
+    async def _pages(self, decoder: msgspec.json.Decoder[Page[T]], path: str, query: Mapping[str, str]) -> list[T]:
+        rows: list[T] = []
+        cursor = CURSOR_FIRST
+        for _ in range(PAGES_MAX):
+            page = await self._read(decoder, path, {**query, "next_cursor": cursor}, is_private=True)
+            rows += page.data
+            if page.next_cursor is None or page.next_cursor in CURSORS_LAST:
+                return rows
+            cursor = page.next_cursor
+        # A partial list would read as "these orders are gone".
+        raise ExchangeUnavailable(f"{path}: no end after {PAGES_MAX} pages")
+
+    async def _get(
+        self, shape: type[T], path: str, query: Mapping[str, str] | None = None, *, is_private: bool = False
+    ) -> T:
+        return await self._read(msgspec.json.Decoder(shape), path, query, is_private=is_private)
+
+    async def _read(
+        self,
+        decoder: msgspec.json.Decoder[T],
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        is_private: bool = False,
+    ) -> T:
+        async def once() -> Answer:
+            return await self._http.call(
+                method,
+                path,
+                lane=Lane.READ,
+                by_ns=self._patience_ns(),
+                total_s=self._timeouts.read_total_s,
+                query=query or {},
+                body=body,
+                is_private=is_private,
+            )
+
+        try:
+            answer = await once()
+        except NotSent:
+            raise
+        except Disconnected:
+            # Most often an idle connection that they had just closed; a read may be asked twice.
+            answer = await once()
+        _raise_for_status(answer)
+        return _decoded(decoder, answer)
+
+    def _patience_ns(self) -> Nanos:
+        return Nanos(self._now_ns() + int(self._timeouts.patience_s * NANOS_PER_S))
+
+
+def _raise_for_status(answer: Answer) -> None:
+    told = f"{answer.status} {answer.complaint}" if answer.status != 200 else ""
+    match answer.status:
+        case 200:
+            return
+        case 401:
+            raise AuthenticationFailed(f"{told}: check the API credentials and this machine's clock")
+        case 404:
+            raise NotFound(told)
+        case 429:
+            wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
+            raise RateLimited(told, retry_after_s=wait_s)
+        case _:
+            raise ExchangeUnavailable(told)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], answer: Answer) -> T:
+    try:
+        return decode(decoder, answer.content)
+    except BadFrame as error:
+        raise ExchangeUnavailable(f"undecodable answer: {error}") from error

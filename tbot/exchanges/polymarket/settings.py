@@ -1,0 +1,90 @@
+"""Where the exchange is, which wallet trades, and how long we wait; never a secret."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=120)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
+ConditionId = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]
+Address = Annotated[str, msgspec.Meta(pattern="^(0x[0-9a-fA-F]{40})?$")]
+
+
+class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of every wait, in seconds.
+
+    Attributes:
+        connect_s: Opening one TCP or TLS connection.
+        read_s: Between two pieces of an answer.
+        write_s: Between two pieces of a request.
+        pool_s: For a free connection of the pool.
+        order_s: A whole submit or cancel; afterwards its outcome is unknown.
+        read_total_s: A whole read request.
+        handshake_s: Opening a socket, subscription included.
+        ping_s: Between two PINGs; the exchange drops a connection that sends none for a little more than 10 s.
+        silence_s: A socket on which nothing at all arrives for this long is dead.
+        patience_s: A cancel or read waits at most this long at the rate gate.
+    """
+
+    connect_s: Seconds = 2.0
+    read_s: Seconds = 5.0
+    write_s: Seconds = 2.0
+    pool_s: Seconds = 1.0
+    order_s: Seconds = 6.0
+    read_total_s: Seconds = 10.0
+    handshake_s: Seconds = 10.0
+    ping_s: Seconds = 10.0
+    silence_s: Seconds = 25.0
+    patience_s: Seconds = 2.0
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request rates we allow ourselves; the defaults are the exchange's Standard tier (read 2026-11-22).
+
+    Attributes:
+        orders_per_s: Refill of the order bucket.
+        orders_burst: Its capacity.
+        cancels_per_s: Refill of the cancel bucket, one token an order id.
+        cancels_burst: Its capacity; a batch that costs more could never pass.
+        reads_per_s: Refill of the read bucket; far below the limits per address, which other programs share.
+        reads_burst: Its capacity.
+        cancels_reserve: Orders wait while fewer cancel tokens than this are left: what is placed can be cancelled.
+    """
+
+    orders_per_s: Rate = 40.0
+    orders_burst: Rate = 60.0
+    cancels_per_s: Rate = 80.0
+    cancels_burst: Rate = 120.0
+    reads_per_s: Rate = 20.0
+    reads_burst: Rate = 60.0
+    cancels_reserve: Rate = 20.0
+
+
+class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the Polymarket gateway.
+
+    Attributes:
+        condition_ids: The markets to trade, by condition id.
+        rest_url: Base address of the CLOB, without a slash at the end.
+        ws_market_url: Address of the market channel.
+        ws_user_url: Address of the user channel.
+        geoblock_url: Asked before trading whether this place may trade; "" on an exchange of our own.
+        chain_id: 137 in production, 80002 on the test chain.
+        signature_type: 0 EOA, 1 proxy, 2 safe, 3 deposit wallet.
+        funder: The wallet that holds the money; "" = the key's own address (type 0 only).
+        timeouts: Bounds of every wait.
+        limits: Request rates.
+    """
+
+    condition_ids: tuple[ConditionId, ...]
+    rest_url: str = "https://clob.polymarket.com"
+    ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
+    ws_user_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/user"
+    geoblock_url: str = "https://polymarket.com/api/geoblock"
+    chain_id: int = 137
+    signature_type: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
+    funder: Address = ""
+    timeouts: TimeoutSettings = TimeoutSettings()
+    limits: LimitSettings = LimitSettings()

@@ -1,0 +1,337 @@
+"""The two push channels over trio-websocket.
+
+Shape of a connection: our own nursery holds the library's reader and the task that says PING; both end with the
+context. The handshake runs under our own time limit, because the library's does not end one that stalls. The text PING
+goes out every 10 s, and never before the subscription, as the exchange closes such a connection. Whoever receives
+notices a dead link: nothing at all, not even PONG, for `silence_s`. A send is never cancelled without dropping the
+connection, since half a frame would spoil all that follow: here nothing but the end of the connection cancels one.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+from wsproto.utilities import ProtocolError
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import AccountEvent, MarketEvent, TickSizeChanged
+from tbot.core.units import Nanos
+from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
+from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trade_events
+from tbot.exchanges.polymarket.keys import ApiCredentials
+from tbot.exchanges.polymarket.settings import TimeoutSettings
+from tbot.exchanges.polymarket.translate import market_events
+from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame, OrderFrame, UserFrame
+
+Connect = Callable[[], Awaitable[trio.abc.Stream]]
+
+# A burst of frames may wait here while we decode one; beyond it TCP holds the sender back.
+QUEUE_FRAMES: Final = 64
+# A full book of a busy market passes the library's default of 1 MiB, which would end the connection.
+FRAME_BYTES_MAX: Final = 16 << 20
+# With the default of 4 KiB a 70 KiB book costs four times as much.
+READ_BYTES: Final = 1 << 16
+# Above some 500 assets the first books were seen missing; clients in the field stay at 200.
+ASSETS_MAX: Final = 200
+# A refused subscription has no answer but the end of the connection, so look for that end before trusting it.
+SETTLE_S: Final = 0.5
+
+_LOST = (
+    ConnectionClosed,
+    HandshakeError,
+    ProtocolError,
+    h11.ProtocolError,
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
+
+class ClosedAtOnce(Disconnected):
+    """The exchange closed the connection right after our subscription: refused, or restarting."""
+
+
+def tcp_connector(url: str, *, context: ssl.SSLContext | None = None) -> Connect:
+    """Make a function that opens a stream to a `ws:` or `wss:` address.
+
+    Args:
+        url: Address of a channel.
+        context: TLS settings; None = the system's certificates.
+
+    Raises:
+        ConfigError: Not such an address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ConfigError(f"socket address {url!r}: expected ws:// or wss:// and a host")
+    host, is_tls = parts.hostname, parts.scheme == "wss"
+    port = parts.port or (443 if is_tls else 80)
+
+    async def connect() -> trio.abc.Stream:
+        stream = await trio.open_tcp_stream(host, port)
+        if not is_tls:
+            return stream
+        tls = context or ssl.create_default_context()
+        return trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+
+    return connect
+
+
+class Socket:
+    """One open connection: texts in, and a PING every now and then out."""
+
+    def __init__(self, connection: WebSocketConnection, timeouts: TimeoutSettings) -> None:
+        """Wrap a connection that has shaken hands and subscribed."""
+        self._connection = connection
+        self._timeouts = timeouts
+        self._early: str | bytes | None = None
+
+    async def text(self) -> str:
+        """Wait for the next text that carries data; "" = a sign of life without any (PONG, a remark).
+
+        Raises:
+            Disconnected: The connection ended, or stayed silent too long.
+            BadFrame: A binary message; the connection goes on.
+        """
+        message, self._early = self._early, None
+        if message is None:
+            message = await self._message()
+        if isinstance(message, bytes):
+            raise BadFrame(f"a binary message of {len(message)} bytes")
+        # Remarks such as PONG or NO NEW ASSETS are plain text; data begins like JSON.
+        return message if message.lstrip()[:1] in ("{", "[") else ""
+
+    async def settle(self) -> None:
+        """Wait a moment for the end of a connection whose subscription was refused.
+
+        Raises:
+            ClosedAtOnce: It ended.
+        """
+        with trio.move_on_after(SETTLE_S):
+            try:
+                self._early = await self._message()
+            except Disconnected as error:
+                raise ClosedAtOnce(f"closed right after the subscription: {error}") from error
+
+    async def beat(self) -> None:
+        """Say PING until the connection ends; whoever receives will notice that end."""
+        with suppress(*_LOST):
+            while True:
+                await trio.sleep(self._timeouts.ping_s)
+                await self._connection.send_message("PING")
+
+    async def _message(self) -> str | bytes:
+        try:
+            with trio.fail_after(self._timeouts.silence_s):
+                return await self._connection.get_message()
+        except trio.TooSlowError as error:
+            raise Disconnected(f"not a sign of life for {self._timeouts.silence_s:g} s") from error
+        except ConnectionClosed as error:
+            raise Disconnected(f"closed: {error.reason}") from error
+
+
+@asynccontextmanager
+async def open_socket(
+    url: str, connect: Connect, hello: Callable[[], str], timeouts: TimeoutSettings, *, settles: bool = False
+) -> AsyncIterator[Socket]:
+    """Connect, shake hands, subscribe and keep the connection alive until the context ends.
+
+    Args:
+        url: Names host and path for the handshake; where to connect is the connect function's affair.
+        connect: Opens the stream.
+        hello: Makes the first frame; called late, so that a frame with secrets is never kept.
+        timeouts: Bounds of every wait.
+        settles: Look for an immediate end before returning.
+
+    Raises:
+        ExchangeUnavailable: No connection, or none in time.
+    """
+    async with AsyncExitStack() as stack:
+        nursery = await _open_nursery(stack)
+        try:
+            with trio.fail_after(timeouts.handshake_s):
+                stream = await connect()
+                stack.push_async_callback(trio.aclose_forcefully, stream)
+                connection = await _shake_hands(nursery, stream, url)
+                await connection.send_message(hello())
+        except trio.TooSlowError as error:
+            raise TimedOut(f"{url}: no connection within {timeouts.handshake_s:g} s") from error
+        except _LOST as error:
+            raise unavailable(error) from error
+        socket = Socket(connection, timeouts)
+        if settles:
+            await socket.settle()
+        nursery.start_soon(socket.beat)
+        yield socket
+
+
+class MarketChannel:
+    """A market session: books, changes and prints of some tokens (see `exchanges.gateway.MarketSession`)."""
+
+    def __init__(
+        self,
+        socket: Socket,
+        tokens: Sequence[TokenId],
+        now_ns: Callable[[], Nanos],
+        learn_tick: Callable[[TickSizeChanged], None],
+    ) -> None:
+        """Translate what the socket brings.
+
+        Args:
+            socket: Connected and subscribed.
+            tokens: Events of others are left out.
+            now_ns: Wall time.
+            learn_tick: Told of each change of a price grid before the reader is.
+        """
+        self._socket = socket
+        self._tokens = frozenset(tokens)  # asked, never iterated
+        self._now_ns = now_ns
+        self._learn_tick = learn_tick
+        self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+
+    @property
+    def unknown(self) -> int:
+        """Events of types we do not use, so far."""
+        return self._decoder.unknown
+
+    async def receive(self) -> tuple[MarketEvent, ...]:
+        """Wait for the next events, in order of arrival; () is a sign of life without data.
+
+        Raises:
+            Disconnected: The connection ended or went silent.
+            BadFrame: A frame could not be decoded; nothing of it counts, and the session goes on.
+        """
+        text = await self._socket.text()
+        received_ns = self._now_ns()
+        if not text:
+            return ()
+        frames = self._decoder.decode(text)
+        events = tuple(event for frame in frames for event in market_events(frame, self._tokens, received_ns))
+        for event in events:
+            if isinstance(event, TickSizeChanged):
+                self._learn_tick(event)
+        return events
+
+
+class UserChannel:
+    """An account session: our orders and trades (see `exchanges.gateway.AccountSession`)."""
+
+    def __init__(self, socket: Socket, ours: Ownership, fee_of: FeeOf, now_ns: Callable[[], Nanos]) -> None:
+        """Translate what the socket brings."""
+        self._socket = socket
+        self._ours = ours
+        self._fee_of = fee_of
+        self._now_ns = now_ns
+        self._decoder: FrameDecoder[UserFrame] = FrameDecoder(UserFrame)
+
+    @property
+    def unknown(self) -> int:
+        """Events of types we do not use, so far."""
+        return self._decoder.unknown
+
+    async def receive(self) -> tuple[AccountEvent, ...]:
+        """Wait for the next events; () is a sign of life without data.
+
+        Raises:
+            Disconnected: The connection ended or went silent.
+            BadFrame: A frame could not be decoded; nothing of it counts, and the session goes on.
+        """
+        text = await self._socket.text()
+        received_ns = self._now_ns()
+        if not text:
+            return ()
+        frames = self._decoder.decode(text)
+        return tuple(event for frame in frames for event in self._events(frame, received_ns))
+
+    def _events(self, frame: UserFrame, received_ns: Nanos) -> tuple[AccountEvent, ...]:
+        if isinstance(frame, OrderFrame):
+            return order_events(frame, received_ns)
+        return trade_events(frame, self._ours, self._fee_of, received_ns)
+
+
+def market_hello(token_ids: Sequence[TokenId]) -> str:
+    """Make the first frame of the market channel.
+
+    Raises:
+        ConfigError: More tokens than one connection serves reliably, or none.
+    """
+    if not 0 < len(token_ids) <= ASSETS_MAX:
+        raise ConfigError(f"{len(token_ids)} tokens on one market connection: expected 1 to {ASSETS_MAX}")
+    frame = {"type": "market", "assets_ids": list(token_ids), "custom_feature_enabled": False}
+    return msgspec.json.encode(frame).decode()
+
+
+def user_hello(credentials: ApiCredentials, market_ids: Sequence[MarketId]) -> str:
+    """Make the first frame of the user channel. It holds the credentials: never log or keep it."""
+    auth = {
+        "apiKey": credentials.api_key,
+        "secret": credentials.secret,
+        "passphrase": credentials.passphrase,
+    }
+    return msgspec.json.encode({"type": "user", "auth": auth, "markets": list(market_ids)}).decode()
+
+
+def unavailable(error: BaseException) -> ExchangeUnavailable:
+    """Turn an exception of the libraries into ours."""
+    if isinstance(error, ConnectionRejected):
+        if error.status_code == 429:
+            wait = dict(error.headers or ()).get(b"retry-after", b"")
+            return RateLimited("handshake: 429", retry_after_s=float(wait) if wait.isdigit() else 1.0)
+        return Disconnected(f"handshake refused: {error.status_code}")
+    return Disconnected(f"{type(error).__name__}: {error}")
+
+
+async def _open_nursery(stack: AsyncExitStack) -> trio.Nursery:
+    """Open a nursery for the tasks of one connection; they are cancelled when the stack unwinds.
+
+    As a callback of the stack its end is never shown the body's error, and so does not wrap it in a group.
+    """
+    manager = trio.open_nursery()
+    nursery = await manager.__aenter__()
+    stack.push_async_callback(_reap, manager, nursery)
+    return nursery
+
+
+async def _reap(manager: AbstractAsyncContextManager[trio.Nursery], nursery: trio.Nursery) -> None:
+    # A library task that died of a lost connection surfaces here, in a group; callers handle `Disconnected`.
+    nursery.cancel_scope.cancel()
+    try:
+        await manager.__aexit__(None, None, None)
+    except BaseExceptionGroup as group:
+        lost, rest = group.split(_LOST)
+        if rest is not None:
+            raise rest from None
+        raise unavailable(_first_leaf(group)) from lost
+
+
+def _first_leaf(group: BaseExceptionGroup[Any]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: trio.abc.Stream, url: str) -> WebSocketConnection:
+    parts = urlsplit(url)
+    return await wrap_client_stream(
+        nursery,
+        # Typed as a socket, but any stream does: tests and the simulation hand in pipes.
+        cast("trio.SocketStream", stream),
+        parts.netloc,
+        parts.path or "/",
+        message_queue_size=QUEUE_FRAMES,
+        max_message_size=FRAME_BYTES_MAX,
+        receive_buffer_size=READ_BYTES,
+    )

@@ -1,0 +1,168 @@
+"""Market data: their words to ours and back. Pure; every impossible value is a `BadFrame`, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from decimal import Decimal
+from typing import assert_never
+
+from tbot.core.market import TokenId
+from tbot.core.messages import BookDelta, BookSnapshot, Level, MarketEvent, TickSizeChanged, TradePrint
+from tbot.core.units import MICRO, Nanos, Price, Size, micro_from_text
+from tbot.errors import BadFrame
+from tbot.exchanges.polymarket.wire import (
+    BookBody,
+    BookFrame,
+    LastTradeFrame,
+    MarketFrame,
+    PriceChangeFrame,
+    TickSizeFrame,
+    WireLevel,
+)
+
+_SECONDS_BELOW = 10**12  # a time below this is in seconds: milliseconds passed it in 2001
+
+
+def market_events(frame: MarketFrame, tokens: Container[str], received_ns: Nanos) -> Iterator[MarketEvent]:
+    """Translate one frame; events of tokens not subscribed are left out, as a change is told for both outcomes.
+
+    Raises:
+        BadFrame: A number, price or time that cannot be.
+    """
+    match frame:
+        case PriceChangeFrame():
+            yield from _deltas(frame, tokens, received_ns)
+        case BookFrame():
+            if frame.asset_id in tokens:
+                yield book_snapshot(frame, received_ns)
+        case LastTradeFrame():
+            if frame.asset_id in tokens:
+                yield _trade_print(frame, received_ns)
+        case TickSizeFrame():
+            if frame.asset_id in tokens:
+                yield TickSizeChanged(
+                    token_id=TokenId(frame.asset_id),
+                    tick=price_from_text(frame.new_tick_size),
+                    exchange_ms=ms_from_text(frame.timestamp),
+                    received_ns=received_ns,
+                )
+        case _:
+            assert_never(frame)
+
+
+def book_snapshot(book: BookBody, received_ns: Nanos) -> BookSnapshot:
+    """Translate a whole book, pushed or read; the order of levels is theirs.
+
+    Raises:
+        BadFrame: A number, price or time that cannot be.
+    """
+    return BookSnapshot(
+        token_id=TokenId(book.asset_id),
+        bids=_levels(book.bids),
+        asks=_levels(book.asks),
+        exchange_ms=ms_from_text(book.timestamp),
+        received_ns=received_ns,
+        book_hash=book.hash,
+        tick=price_from_text(book.tick_size) if book.tick_size else None,
+        last_trade_text=book.last_trade_price,
+    )
+
+
+def micro(text: str) -> int:
+    """Parse a decimal text into millionths.
+
+    Raises:
+        BadFrame: Not a plain decimal of at most 6 places.
+    """
+    try:
+        return micro_from_text(text)
+    except ValueError as error:
+        raise BadFrame(str(error)) from error
+
+
+def price_from_text(text: str) -> Price:
+    """Parse a price.
+
+    Raises:
+        BadFrame: Not a decimal between 0 and 1, both excluded.
+    """
+    value = micro(text)
+    if not 0 < value < MICRO:
+        raise BadFrame(f"price outside (0, 1): {text[:40]!r}")
+    return Price(value)
+
+
+def size_from_text(text: str) -> Size:
+    """Parse a size; 0 is a size.
+
+    Raises:
+        BadFrame: Not a decimal, or negative.
+    """
+    value = micro(text)
+    if value < 0:
+        raise BadFrame(f"negative size: {text[:40]!r}")
+    return Size(value)
+
+
+def micro_from_decimal(number: Decimal) -> int:
+    """Turn a JSON number into millionths, exactly.
+
+    Raises:
+        BadFrame: Not finite, or more than 6 decimals.
+    """
+    if not number.is_finite() or abs(number) > 10**12:
+        raise BadFrame(f"not a plain number: {number}")
+    scaled = number * MICRO
+    if scaled != int(scaled):
+        raise BadFrame(f"more than 6 decimals: {number}")
+    return int(scaled)
+
+
+def ms_from_text(text: str) -> int:
+    """Parse a Unix time in milliseconds, or in seconds where they send those; told apart by magnitude.
+
+    Raises:
+        BadFrame: Not a plain number of at most 16 digits.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise BadFrame(f"not a Unix time: {text[:40]!r}")
+    value = int(text)
+    return value * 1000 if value < _SECONDS_BELOW else value
+
+
+def _deltas(frame: PriceChangeFrame, tokens: Container[str], received_ns: Nanos) -> Iterator[BookDelta]:
+    exchange_ms = ms_from_text(frame.timestamp)
+    for change in frame.price_changes:
+        if change.asset_id in tokens:
+            yield BookDelta(
+                token_id=TokenId(change.asset_id),
+                side=change.side,
+                price=price_from_text(change.price),
+                size=size_from_text(change.size),
+                exchange_ms=exchange_ms,
+                received_ns=received_ns,
+                best_bid=_best(change.best_bid),
+                best_ask=_best(change.best_ask),
+                book_hash=change.hash,
+            )
+
+
+def _trade_print(frame: LastTradeFrame, received_ns: Nanos) -> TradePrint:
+    return TradePrint(
+        token_id=TokenId(frame.asset_id),
+        price=price_from_text(frame.price),
+        size=size_from_text(frame.size),
+        taker_side=frame.side,
+        exchange_ms=ms_from_text(frame.timestamp),
+        received_ns=received_ns,
+    )
+
+
+def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
+    return tuple(Level(price_from_text(level.price), size_from_text(level.size)) for level in levels)
+
+
+def _best(text: str) -> Price | None:
+    # An empty side is told as "", 0 or 1: none of them can be a price.
+    value = micro(text) if text else 0
+    return Price(value) if 0 < value < MICRO else None

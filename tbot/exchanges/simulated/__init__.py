@@ -1,0 +1,1 @@
+"""A local exchange: matching engine, synthetic traders, faults, gateway and server."""

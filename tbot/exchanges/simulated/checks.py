@@ -1,0 +1,175 @@
+"""May this order be taken? The checks in their order, with the exact texts Polymarket answers (read 2026-11).
+
+Each check looks at one `Candidate` and returns the text of the refusal, or "" when it has no objection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tbot.core.messages import OrderType, Side
+from tbot.core.units import Nanos, Size, is_on_grid, notional_ceil, text_from_micro
+from tbot.exchanges.simulated.operations import EngineSettings, PlaceOrder
+from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of
+from tbot.exchanges.simulated.planning import MatchPlan
+
+TEXT_MARKET_NOT_READY = "the market is not yet ready to process new orders"
+TEXT_PAYLOAD = "Invalid order payload"
+TEXT_FAK = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
+TEXT_FOK = "order couldn't be fully filled. FOK orders are fully filled or killed."
+TEXT_POST_ONLY = "invalid post-only order: order crosses book"
+TEXT_EXPIRATION = "invalid expiration"
+TEXT_BUDGET_PRECISION = (
+    "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals,"
+    " taker amount a max of 4 decimals"
+)
+TEXT_BUY_PRECISION = (
+    "invalid amounts, the limit buy orders maker amount supports a max accuracy of 4 decimals,"
+    " taker amount a max of 2 decimals"
+)
+TEXT_SELL_PRECISION = (
+    "invalid amounts, the sell orders maker amount supports a max accuracy of 2 decimals,"
+    " taker amount a max of 4 decimals"
+)
+
+SIZE_LOT = Size(10_000)
+"""Order sizes have two decimals, and so have the budgets of FAK/FOK BUY orders."""
+
+IMMEDIATE = (OrderType.FAK, OrderType.FOK)
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """An order and everything its checks look at.
+
+    Attributes:
+        plan: What it would match now.
+        is_duplicate: Whether its id was used before.
+        balance: Available collateral for a BUY, available tokens for a SELL.
+        reserved: Bound by the account's open orders: buys of this market, or sells of this token.
+    """
+
+    order: PlaceOrder
+    book: UnifiedBook
+    settings: EngineSettings
+    now_ns: Nanos
+    plan: MatchPlan
+    is_duplicate: bool
+    balance: int
+    reserved: int
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the target is collateral."""
+        return self.order.side is Side.BUY and self.order.order_type in IMMEDIATE
+
+
+def refusal(candidate: Candidate) -> str:
+    """Return the first objection, "" when the order may be taken."""
+    for check in CHECKS:
+        text = check(candidate)
+        if text:
+            return text
+    return ""
+
+
+def _payload(c: Candidate) -> str:
+    o = c.order
+    amount, other = (o.budget, o.size) if c.has_budget else (o.size, o.budget)
+    return TEXT_PAYLOAD if amount <= 0 or other != 0 else ""
+
+
+def _market_open(c: Candidate) -> str:
+    return "" if c.book.rules.is_accepting_orders else TEXT_MARKET_NOT_READY
+
+
+def _price_on_grid(c: Candidate) -> str:
+    tick = c.book.rules.tick
+    if is_on_grid(c.order.price, tick):
+        return ""
+    price, step = text_from_micro(c.order.price), text_from_micro(tick)
+    return f"order {c.order.order_id} is invalid. Price ({price}) breaks minimum tick size rule: {step}"
+
+
+def _precision(c: Candidate) -> str:
+    if c.has_budget:
+        return TEXT_BUDGET_PRECISION if c.order.budget % SIZE_LOT else ""
+    if c.order.size % SIZE_LOT == 0:
+        return ""
+    return TEXT_BUY_PRECISION if c.order.side is Side.BUY else TEXT_SELL_PRECISION
+
+
+def _size_minimum(c: Candidate) -> str:
+    size_min = c.book.rules.size_min
+    if c.order.order_type in IMMEDIATE or c.order.size >= size_min:
+        return ""
+    size, least = text_from_micro(c.order.size), text_from_micro(size_min)
+    return f"order {c.order.order_id} is invalid. Size ({size}) lower than the minimum: {least}"
+
+
+# The dollar minimum holds for every FAK/FOK and for a GTC/GTD BUY that crosses; a post-only order that crosses is
+# refused for that.
+def _marketable_minimum(c: Candidate) -> str:
+    o, rules = c.order, c.book.rules
+    crosses_as_buy = o.side is Side.BUY and bool(c.plan.matches) and not o.is_post_only
+    value = o.budget if c.has_budget else notional_of(o.size, o.price)
+    if not (o.order_type in IMMEDIATE or crosses_as_buy) or value >= rules.notional_min:
+        return ""
+    least = text_from_micro(rules.notional_min)
+    return f"invalid amount for a marketable {o.side} order (${text_from_micro(value)}), min size: ${least}"
+
+
+def _expiration(c: Candidate) -> str:
+    expires_ns = c.order.expires_ns
+    if c.order.order_type is not OrderType.GTD:
+        return TEXT_EXPIRATION if expires_ns else ""
+    return "" if expires_ns - c.now_ns >= c.settings.expiry_min_ns else TEXT_EXPIRATION
+
+
+def _duplicate(c: Candidate) -> str:
+    return f"order {c.order.order_id} is invalid. Duplicated." if c.is_duplicate else ""
+
+
+def _balance(c: Candidate) -> str:
+    o = c.order
+    # A buyer's fee comes on top; without it an account at its limit would end below zero.
+    given = o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + c.plan.fees
+    if given <= c.balance - c.reserved:
+        return ""
+    return (
+        "not enough balance / allowance: the balance is not enough -> "
+        f"balance: {c.balance}, sum of active orders: {c.reserved}, order amount: {given}"
+    )
+
+
+def _post_only(c: Candidate) -> str:
+    if not c.order.is_post_only:
+        return ""
+    if c.order.order_type in IMMEDIATE:
+        return "invalid post-only order: only GTC and GTD orders can be post-only"
+    return TEXT_POST_ONLY if c.plan.crosses else ""
+
+
+def _immediate(c: Candidate) -> str:
+    if c.order.order_type is OrderType.FAK and not c.plan.matches:
+        return TEXT_FAK
+    if c.order.order_type is OrderType.FOK and not c.plan.is_complete:
+        return TEXT_FOK
+    return ""
+
+
+CHECKS: tuple[Callable[[Candidate], str], ...] = (
+    _payload,
+    _market_open,
+    _price_on_grid,
+    _precision,
+    _size_minimum,
+    _marketable_minimum,
+    _expiration,
+    _duplicate,
+    _balance,
+    _post_only,
+    _immediate,
+)
+"""In the order of polymarket's own list as far as it is known; the first objection is the answer."""

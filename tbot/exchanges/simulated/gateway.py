@@ -1,0 +1,370 @@
+"""The local exchange behind the bot's `Gateway` protocol: in one process, in virtual time, with latency and faults.
+
+A request in flight belongs to the network, not to its sender: an order sent by a task that crashes meanwhile still
+lands, as it would on production.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import trio
+
+from tbot.core.market import Market, TokenId, fee_taker_floor
+from tbot.core.messages import (
+    AccountEvent,
+    BookSnapshot,
+    CancelReply,
+    ExchangeOrderId,
+    ExchangeReport,
+    MarketEvent,
+    OrderType,
+    OutcomeUnknown,
+    RejectCode,
+    Rejected,
+    Role,
+    Side,
+    SubmitOrder,
+    SubmitReply,
+    Throttled,
+)
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size, is_on_grid, notional_floor
+from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
+from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
+from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
+from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
+from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.faults import CancelFault, ReportFault, SubmitFault
+from tbot.exchanges.simulated.operations import (
+    Account,
+    CancelOrders,
+    CancelResult,
+    MarketRules,
+    Placed,
+    PlaceOrder,
+    Refused,
+)
+from tbot.exchanges.simulated.sessions import Session
+from tbot.exchanges.simulated.translate import (
+    Desk,
+    account_events,
+    cancel_reply,
+    fills_of,
+    lookup_of,
+    market_events,
+    market_of,
+    open_order_of,
+    schedule_of,
+    snapshot_of,
+    submit_reply,
+)
+
+Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+
+CENT = 10_000
+"""Budgets of FAK/FOK BUY orders have two decimals."""
+
+BUCKETS = (
+    # The Standard tier of Polymarket's signer buckets (2026-11); reads are limited by address only.
+    Bucket(name="orders", rate_per_s=40.0, burst=60.0),
+    Bucket(name="cancels", rate_per_s=80.0, burst=120.0),
+    Bucket(name="reads", rate_per_s=50.0, burst=100.0),
+)
+
+
+class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far the bot is from the exchange.
+
+    Attributes:
+        request_ms: Shortest and longest way of a request or of its answer, each.
+        feed_ms: Shortest and longest way of a pushed event; the difference reorders events.
+        timeout_s: A submit or cancel without an answer by then has an unknown outcome.
+        pong_s: Signs of life on a quiet connection.
+    """
+
+    request_ms: tuple[Milliseconds, Milliseconds] = (15.0, 45.0)
+    feed_ms: tuple[Milliseconds, Milliseconds] = (12.0, 18.0)
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    pong_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+
+
+class InProcessGateway:
+    """One account's way to a `LocalExchange` in the same process.
+
+    Args:
+        exchange: Its `run` must be running: requests in flight are its work.
+        account: Whose orders these are.
+        run_id: Makes order ids of different runs differ.
+        rng: For latency; its own, so that traffic does not change other dice.
+        now_ns: The clock.
+        latency: Ways and deadlines.
+    """
+
+    def __init__(
+        self,
+        exchange: LocalExchange,
+        account: Account,
+        *,
+        run_id: str,
+        rng: random.Random,
+        now_ns: Callable[[], Nanos],
+        latency: LatencySettings,
+    ) -> None:
+        self._exchange = exchange
+        self._account = account
+        self._run_id = run_id
+        self._rng = rng
+        self._now_ns = now_ns
+        self._latency = latency
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(PlaceOrder)
+        self._capabilities = Capabilities(
+            order_types=frozenset((OrderType.GTC, OrderType.FAK, OrderType.FOK)),
+            has_post_only=True,
+            has_deltas=True,
+            has_positions_signed=False,
+            cancel_batch_max=100,
+            dead_man_s=exchange.settings.dead_man_s,
+            buckets=BUCKETS,
+            open_orders_max=100,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this exchange can do."""
+        return self._capabilities
+
+    async def load_markets(self) -> tuple[Market, ...]:
+        """Read every market of the exchange."""
+        await self._travel()
+        markets = tuple(market_of(rules) for rules in self._exchange.markets())
+        await self._travel()
+        return markets
+
+    async def can_trade(self) -> str:
+        """Everybody may trade here."""
+        await self._travel()
+        return ""
+
+    def tick_at(self, token_id: TokenId, price: Price) -> Price:
+        """Return the tick of the token's market; it is the same at every price."""
+        return self._rules(token_id).tick
+
+    def fee(self, token_id: TokenId, price: Price, size: Size, role: Role) -> Notional:
+        """Return the fee of one fill, micro-dollars; makers pay nothing."""
+        if role is Role.MAKER:
+            return Notional(0)
+        return fee_taker_floor(price, size, schedule_of(self._rules(token_id)))
+
+    @asynccontextmanager
+    async def open_market(self, token_ids: Sequence[TokenId]) -> AsyncIterator[Session[TheirMarketEvent, MarketEvent]]:
+        """Connect and subscribe; a snapshot of every book comes first.
+
+        Raises:
+            ConfigError: A token is of no market.
+        """
+        for token_id in token_ids:
+            self._rules(token_id)
+        await self._travel()
+        with self._exchange.market_stream(token_ids) as stream:
+            now_ns = self._now_ns()
+            yield Session(
+                stream,
+                translate=partial(market_events, self._desk(token_ids)),
+                first=tuple(snapshot_of(self._exchange.book(t), now_ns) for t in token_ids),
+                latency_ms=self._latency.feed_ms,
+                pong_s=self._latency.pong_s,
+                rng=self._rng,
+                now_ns=self._now_ns,
+            )
+
+    @asynccontextmanager
+    async def open_account(self) -> AsyncIterator[Session[TheirAccountEvent, AccountEvent]]:
+        """Connect to the account channel; nothing is sent before something happens."""
+        await self._travel()
+        with self._exchange.account_stream(self._account) as stream:
+            yield Session(
+                stream,
+                translate=partial(account_events, self._desk(())),
+                first=(),
+                latency_ms=self._latency.feed_ms,
+                pong_s=self._latency.pong_s,
+                rng=self._rng,
+                now_ns=self._now_ns,
+            )
+
+    async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
+        """Read whole books by request.
+
+        Raises:
+            ConfigError: A token is of no market.
+        """
+        for token_id in token_ids:
+            self._rules(token_id)
+        await self._travel()
+        views = tuple(self._exchange.book(token_id) for token_id in token_ids)
+        await self._travel()
+        received_ns = self._now_ns()
+        return tuple(snapshot_of(view, received_ns) for view in views)
+
+    def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
+        """Name and encode an order without sending it. The same order prepared later is another one.
+
+        Raises:
+            InvariantViolated: Unknown token, price off the grid, size not in lots, or an order type we do not take.
+        """
+        rules = self._exchange.engine.rules_of(order.token_id)
+        if rules is None or order.order_type not in self._capabilities.order_types:
+            raise InvariantViolated(f"{order.client_order_id}: no such token or order type here")
+        lot = market_of(rules).size_lot
+        if not is_on_grid(order.price, rules.tick) or order.size <= 0 or order.size % lot:
+            raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
+        # The moment of signing is part of the id: the same order prepared again is a new order, as with a new salt.
+        name = f"{self._run_id}/{order.client_order_id}/{now_ns}"
+        order_id = ExchangeOrderId("0x" + hashlib.sha256(name.encode()).hexdigest())
+        body = self._encoder.encode(self._place(order, order_id))
+        return PreparedOrder(
+            client_order_id=order.client_order_id, exchange_order_id=order_id, body=body, prepared_ns=now_ns
+        )
+
+    async def submit(self, order: PreparedOrder) -> SubmitReply:
+        """Send the prepared bytes once; every doubt is an `OutcomeUnknown`."""
+        with trio.move_on_after(self._latency.timeout_s):
+            return await self._submit(order, self._exchange.faults.on_submit())
+        return self._unknown(order.exchange_order_id, "no answer in time", was_cancel=False)
+
+    async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
+        """Cancel orders with one request; one reply an id, in order."""
+        with trio.move_on_after(self._latency.timeout_s):
+            return await self._cancel(tuple(order_ids), self._exchange.faults.on_cancel())
+        return tuple(self._unknown(order_id, "no answer in time", was_cancel=True) for order_id in order_ids)
+
+    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+        """Sweep open orders, trades, single orders and balances, one request after the other.
+
+        The answers are of different moments, as on production: something may happen between two of them.
+
+        Raises:
+            ExchangeUnavailable: The exchange does not answer reads now.
+        """
+        requested_ns = self._now_ns()
+        exchange, account = self._exchange, self._account
+        await self._travel()
+        if exchange.faults.on_report() is ReportFault.UNAVAILABLE:
+            raise ExchangeUnavailable("the exchange does not answer reads now")
+        open_orders = tuple(open_order_of(order) for order in exchange.open_orders(account))
+        await self._round_trip()
+        trades = exchange.trades(account, since_ns)
+        if lookups:
+            await self._round_trip()
+        found = tuple(lookup_of(order_id, exchange.order(order_id)) for order_id in lookups)
+        await self._round_trip()
+        balances = exchange.balances(account)
+        await self._travel()
+        received_ns, desk = self._now_ns(), self._desk(())
+        return ExchangeReport(
+            requested_ns=requested_ns,
+            received_ns=received_ns,
+            open_orders=open_orders,
+            fills=tuple(fill for trade in trades for fill in fills_of(trade, desk, received_ns)),
+            lookups=found,
+            balances=balances.tokens,
+            cash=balances.cash,
+        )
+
+    async def protect(self) -> None:
+        """Arm or renew the dead-man switch."""
+        await self._travel()
+        self._exchange.heartbeat(self._account)
+        await self._travel()
+
+    async def aclose(self) -> None:
+        """Nothing stays open between calls."""
+        await trio.lowlevel.checkpoint()
+
+    async def _submit(self, order: PreparedOrder, fault: SubmitFault) -> SubmitReply:
+        if fault is SubmitFault.LOST_BEFORE:
+            await trio.sleep_forever()
+        if fault is SubmitFault.RATE_LIMITED:
+            await self._round_trip()
+            reason = f"rate limited, retry after {self._exchange.faults.settings.retry_after_s} s"
+            return Rejected(
+                client_order_id=order.client_order_id,
+                code=RejectCode.RATE_LIMITED,
+                reason=reason,
+                at_ns=self._now_ns(),
+            )
+        late_s = self._exchange.faults.settings.late_s if fault is SubmitFault.LATE else 0.0
+        ticket = self._exchange.schedule(self._decoder.decode(order.body), self._lands_ns(late_s))
+        if fault in (SubmitFault.LOST_AFTER, SubmitFault.LATE):
+            await trio.sleep_forever()
+        reply = await ticket.wait()
+        await self._travel()
+        if fault is SubmitFault.HTTP_5XX_AFTER_ACCEPT:
+            return self._unknown(order.exchange_order_id, "HTTP 502", was_cancel=False)
+        assert isinstance(reply, Placed | Refused)
+        return submit_reply(reply, order.client_order_id, self._now_ns())
+
+    async def _cancel(self, order_ids: tuple[ExchangeOrderId, ...], fault: CancelFault) -> tuple[CancelReply, ...]:
+        if fault is CancelFault.LOST_BEFORE:
+            await trio.sleep_forever()
+        if fault is CancelFault.RATE_LIMITED:
+            await self._round_trip()
+            retry_after_s, at_ns = self._exchange.faults.settings.retry_after_s, self._now_ns()
+            return tuple(Throttled(exchange_order_id=i, retry_after_s=retry_after_s, at_ns=at_ns) for i in order_ids)
+        ticket = self._exchange.schedule(CancelOrders(account=self._account, order_ids=order_ids), self._lands_ns(0.0))
+        if fault is CancelFault.LOST_AFTER:
+            await trio.sleep_forever()
+        result = await ticket.wait()
+        await self._travel()
+        assert isinstance(result, CancelResult)
+        at_ns = self._now_ns()
+        return tuple(cancel_reply(order_id, result, at_ns) for order_id in order_ids)
+
+    # FAK/FOK BUY orders have a budget of collateral in whole cents, all others a number of shares.
+    def _place(self, order: SubmitOrder, order_id: ExchangeOrderId) -> PlaceOrder:
+        has_budget = order.side is Side.BUY and order.order_type in (OrderType.FAK, OrderType.FOK)
+        budget = notional_floor(order.price, order.size) // CENT * CENT
+        return PlaceOrder(
+            account=self._account,
+            order_id=order_id,
+            token_id=order.token_id,
+            side=order.side,
+            price=order.price,
+            size=Size(0) if has_budget else order.size,
+            budget=Notional(budget if has_budget else 0),
+            order_type=order.order_type,
+            is_post_only=order.is_post_only,
+        )
+
+    def _unknown(self, order_id: ExchangeOrderId, reason: str, *, was_cancel: bool) -> OutcomeUnknown:
+        return OutcomeUnknown(exchange_order_id=order_id, was_cancel=was_cancel, reason=reason, at_ns=self._now_ns())
+
+    def _rules(self, token_id: TokenId) -> MarketRules:
+        rules = self._exchange.engine.rules_of(token_id)
+        if rules is None:
+            raise ConfigError(f"no market of this exchange has the token {token_id}; correct the settings")
+        return rules
+
+    def _desk(self, token_ids: Sequence[TokenId]) -> Desk:
+        markets = self._exchange.markets()
+        fees = {token: schedule_of(rules) for rules in markets for token in (rules.yes, rules.no)}
+        return Desk(account=self._account, tokens=tuple(token_ids), fees=fees)
+
+    def _lands_ns(self, late_s: float) -> Nanos:
+        return Nanos(self._now_ns() + int((self._one_way_s() + late_s) * NANOS_PER_S))
+
+    def _one_way_s(self) -> float:
+        return self._rng.uniform(*self._latency.request_ms) / 1000
+
+    async def _travel(self) -> None:
+        await trio.sleep(self._one_way_s())
+
+    async def _round_trip(self) -> None:
+        await trio.sleep(self._one_way_s() + self._one_way_s())

@@ -1,0 +1,124 @@
+"""Who owns what: the exchange's own books, sharing no arithmetic with the bot's.
+
+A trade is booked in full when it matches, and undone in full when it fails. What a trade brings in is pending until it
+is MINED: it is owned but cannot be spent, so undoing a trade never needs what its owner has already spent.
+
+Always, to the unit: all YES = all NO = collateral locked in the market, and
+cash of all accounts + collateral locked + fees collected = deposits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import Side
+from tbot.core.units import Notional, Size
+from tbot.exchanges.simulated.events import MatchKind, Trade
+from tbot.exchanges.simulated.operations import Account
+
+CASH = TokenId("")
+"""Collateral, as an asset beside the tokens."""
+
+Holding = tuple[Account, TokenId]
+
+
+class Ledger:
+    """Balances of all accounts. Amounts are millionths of shares or dollars."""
+
+    def __init__(self) -> None:
+        self.fees = Notional(0)
+        self.deposits = Notional(0)
+        self._owned: dict[Holding, int] = {}
+        self._pending: dict[Holding, int] = {}
+        self._locked: dict[MarketId, int] = {}
+
+    def owned(self, account: Account, asset: TokenId) -> int:
+        """Everything that belongs to the account, unsettled incomings included."""
+        return self._owned.get((account, asset), 0)
+
+    def pending(self, account: Account, asset: TokenId) -> int:
+        """The part that came in by trades not yet MINED."""
+        return self._pending.get((account, asset), 0)
+
+    def available(self, account: Account, asset: TokenId) -> int:
+        """What can be traded with: owned and not pending."""
+        holding = (account, asset)
+        return self._owned.get(holding, 0) - self._pending.get(holding, 0)
+
+    def locked(self, market_id: MarketId) -> Notional:
+        """Collateral that backs the pairs of a market."""
+        return Notional(self._locked.get(market_id, 0))
+
+    def holdings(self) -> dict[Holding, int]:
+        """Copy every balance, for auditors."""
+        return dict(self._owned)
+
+    def deposit(self, account: Account, cash: Notional) -> None:
+        """Bring collateral in, or out when negative; the caller has checked that it is there."""
+        self._add(account, CASH, cash)
+        self.deposits = Notional(self.deposits + cash)
+
+    def split(self, account: Account, *, market_id: MarketId, yes: TokenId, no: TokenId, size: int) -> None:
+        """Make pairs from collateral, or collateral from pairs when negative."""
+        self._add(account, CASH, -size)
+        self._add(account, yes, size)
+        self._add(account, no, size)
+        self._locked[market_id] = self._locked.get(market_id, 0) + size
+
+    def book(self, trade: Trade) -> None:
+        """Enter a matched trade; its incomings are pending."""
+        for account, asset, amount in flows(trade):
+            self._add(account, asset, amount)
+            if amount > 0:
+                self._pend(account, asset, amount)
+            assert self.available(account, asset) >= 0, "an order was matched that its account could not cover"
+        self._lock(trade, 1)
+
+    def settle(self, trade: Trade) -> None:
+        """Release the incomings of a trade that was MINED."""
+        for account, asset, amount in flows(trade):
+            if amount > 0:
+                self._pend(account, asset, -amount)
+
+    def reverse(self, trade: Trade) -> None:
+        """Undo a trade that FAILED before it was MINED."""
+        self.settle(trade)
+        for account, asset, amount in flows(trade):
+            self._add(account, asset, -amount)
+        self._lock(trade, -1)
+
+    def _lock(self, trade: Trade, sign: int) -> None:
+        self.fees = Notional(self.fees + sign * trade.fee)
+        locked = self._locked.get(trade.market_id, 0)
+        self._locked[trade.market_id] = locked + sign * locked_by(trade)
+
+    def _add(self, account: Account, asset: TokenId, amount: int) -> None:
+        holding = (account, asset)
+        self._owned[holding] = self._owned.get(holding, 0) + amount
+
+    def _pend(self, account: Account, asset: TokenId, amount: int) -> None:
+        holding = (account, asset)
+        self._pending[holding] = self._pending.get(holding, 0) + amount
+
+
+def flows(trade: Trade) -> Iterator[tuple[Account, TokenId, int]]:
+    """List what each party of a trade gives (negative) and gets, per asset, the taker's fee included."""
+    taker = trade.taker_account
+    # Outgoings come first, so that an account trading with itself is checked before its own money returns.
+    if trade.side is Side.BUY:
+        yield taker, CASH, -(trade.notional + trade.fee)
+        yield taker, trade.token_id, trade.size
+    else:
+        yield taker, trade.token_id, -trade.size
+        yield taker, CASH, trade.notional - trade.fee
+    for leg in trade.legs:
+        sign = 1 if leg.side is Side.BUY else -1
+        yield leg.account, CASH, -sign * leg.notional
+        yield leg.account, leg.token_id, sign * leg.size
+
+
+def locked_by(trade: Trade) -> Size:
+    """Tell by how much a trade changes the collateral locked: mints lock, merges free."""
+    signs = {MatchKind.NORMAL: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}
+    return Size(sum(signs[leg.kind] * leg.size for leg in trade.legs))

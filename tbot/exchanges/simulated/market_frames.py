@@ -1,0 +1,97 @@
+"""From market events to frames with true book hashes. Pure.
+
+A hash belongs to the whole book after every change of its millisecond, so events are taken in groups of one market and
+millisecond: first the books are brought up to date, then the frames of the group are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import msgspec
+
+from tbot.core.market import MarketId, TokenId
+from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MarketEvent, TickChanged, TradePrinted
+from tbot.exchanges.simulated.matching import Engine
+from tbot.exchanges.simulated.wire_books import (
+    BookState,
+    book_after_trade,
+    last_trade_price,
+    price_change,
+    tick_size_changes,
+)
+
+
+class MarketFrames:
+    """Follows the markets of one subscriber."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Follow nothing yet; books and rules are read from this engine."""
+        self._engine = engine
+        self._books: dict[TokenId, BookState] = {}
+        self._last_trade: dict[MarketId, str] = {}
+
+    def follow(self, market_id: MarketId) -> None:
+        """Take both books of a market as they are now; every event from now on must come through `frames`."""
+        rules = self._engine.rules(market_id)
+        for token_id in (rules.yes, rules.no):
+            view = self._engine.book(token_id)
+            self._books[token_id] = BookState(view)
+            self._last_trade[market_id] = view.last_trade_text
+
+    def frames(self, events: Iterable[MarketEvent]) -> list[msgspec.Struct]:
+        """Turn events into frames, one or two an event, in order.
+
+        Args:
+            events: Everything that waited, oldest first, of followed markets.
+        """
+        made: list[msgspec.Struct] = []
+        touched: dict[MarketId, None] = {}
+        for (market_id, exchange_ms), group in groupby(events, key=lambda event: (event.market_id, event.exchange_ms)):
+            made += self._group(market_id, exchange_ms, list(group))
+            touched[market_id] = None
+        # The books the exchange really has, not those this subscriber heard of: when an injected fault swallowed an
+        # event, the next hash must disagree with what the subscriber believes.
+        for market_id in touched:
+            self.follow(market_id)
+        return made
+
+    def _group(self, market_id: MarketId, exchange_ms: int, events: list[MarketEvent]) -> list[msgspec.Struct]:
+        for event in events:
+            self._update(event)
+        made: list[msgspec.Struct] = []
+        for event in events:
+            match event:
+                case LevelsChanged():
+                    made.append(price_change(event, self._hashes(market_id, exchange_ms)))
+                case BookShown():
+                    made.append(book_after_trade(event.book))
+                case TradePrinted():
+                    made.append(last_trade_price(event, self._engine.rules(market_id)))
+                case TickChanged():
+                    made += tick_size_changes(event, self._engine.rules(market_id))
+        return made
+
+    def _update(self, event: MarketEvent) -> None:
+        match event:
+            case LevelsChanged():
+                for change in event.changes:
+                    self._books[change.token_id].set_level(change.side, change.price, change.size)
+            case BookShown():
+                self._books[event.book.token_id].reset(event.book)
+                self._last_trade[event.market_id] = event.book.last_trade_text
+            case TickChanged():
+                rules = self._engine.rules(event.market_id)
+                for token_id in (rules.yes, rules.no):
+                    self._books[token_id].set_tick(event.tick)
+            case TradePrinted():
+                pass  # a print changes no level; its levels come in the same group
+
+    def _hashes(self, market_id: MarketId, exchange_ms: int) -> dict[TokenId, str]:
+        rules = self._engine.rules(market_id)
+        text = self._last_trade[market_id]
+        return {
+            token_id: self._books[token_id].hash_at(exchange_ms, last_trade_text=text)
+            for token_id in (rules.yes, rules.no)
+        }

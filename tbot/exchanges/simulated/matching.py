@@ -1,0 +1,489 @@
+"""The pure exchange: one unified book a market, matching, settlement and balances, without clock, task or socket.
+
+`Engine.apply(operation, now_ns)` is the only way to change it; time is handed in. The same operations at the same
+moments give the same engine, event for event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import msgspec
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
+from tbot.core.units import Nanos, Notional, Price, Size
+from tbot.exchanges.simulated.checks import IMMEDIATE, TEXT_PAYLOAD, Candidate, refusal
+from tbot.exchanges.simulated.events import (
+    Balances,
+    BookView,
+    Event,
+    MakerLeg,
+    OrderChange,
+    OrderView,
+    Trade,
+)
+from tbot.exchanges.simulated.ledger import CASH, Ledger
+from tbot.exchanges.simulated.operations import (
+    ANY_MARKET,
+    ANY_TOKEN,
+    EVER,
+    Account,
+    Advance,
+    CancelEvery,
+    CancelOrders,
+    CancelResult,
+    ChangeTick,
+    CloseMarket,
+    Deposit,
+    Done,
+    EndReason,
+    EngineSettings,
+    MarketRules,
+    MergePair,
+    OpenMarket,
+    Operation,
+    Placed,
+    PlaceOrder,
+    Refused,
+    Reply,
+    SplitPair,
+)
+from tbot.exchanges.simulated.orderbook import Order, UnifiedBook
+from tbot.exchanges.simulated.planning import DUST, Match, MatchPlan, fee_of, plan_match
+from tbot.exchanges.simulated.resting import OrderTable, asset_of
+from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, SettleTrade, Step
+from tbot.exchanges.simulated.turn import Turn, view_of
+
+NOT_FOUND = "Order not found or already canceled"
+ALREADY_ENDED = "order can't be found - already canceled or matched"
+
+
+class Engine:
+    """The state of one exchange.
+
+    Args:
+        settings: Settlement delays and expiry rules.
+    """
+
+    def __init__(self, settings: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
+        self.settings = settings
+        self.ledger = Ledger()
+        self.now_ns = Nanos(0)
+        self._books: dict[MarketId, UnifiedBook] = {}
+        self._market_of: dict[TokenId, MarketId] = {}
+        self._orders = OrderTable()
+        self._trades: dict[TradeId, Trade] = {}
+        self._trades_of: dict[Account, list[TradeId]] = {}
+        self._agenda = Agenda()
+        self._sequence = 0
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    def apply(self, operation: Operation, now_ns: Nanos) -> tuple[Reply, tuple[Event, ...]]:
+        """Do what time made due, then the operation.
+
+        Args:
+            operation: What to do.
+            now_ns: A moment before that of an earlier operation counts as that one: a wall clock may step back.
+
+        Returns:
+            The answer to the caller, and everything there is to tell, in order.
+        """
+        self.now_ns = max(now_ns, self.now_ns)
+        events = list(self._run_due())
+        turn = Turn(self.now_ns)
+        reply = self._perform(operation, turn)
+        self._cancel_uncovered(turn)
+        events += turn.end()
+        return reply, tuple(events)
+
+    def advance(self, now_ns: Nanos) -> tuple[Event, ...]:
+        """Do what time made due."""
+        return self.apply(Advance(), now_ns)[1]
+
+    def next_due_ns(self) -> Nanos | None:
+        """When time will do something next; None = nothing is under way."""
+        return self._agenda.next_due_ns()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def trades(self) -> tuple[Trade, ...]:
+        """The raw trade log: every trade ever made, oldest first, as it stands now."""
+        return tuple(self._trades.values())
+
+    def trade(self, trade_id: TradeId) -> Trade:
+        """Look up one trade.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._trades[trade_id]
+
+    def trades_of(self, account: Account, since_ns: Nanos = EVER) -> tuple[Trade, ...]:
+        """List trades of one account matched at or after a moment, oldest first."""
+        found: list[Trade] = []
+        for trade_id in reversed(self._trades_of.get(account, [])):
+            trade = self._trades[trade_id]
+            if trade.matched_ns < since_ns:
+                break
+            found.append(trade)
+        return tuple(reversed(found))
+
+    def markets(self) -> tuple[MarketRules, ...]:
+        """List every market in order of listing."""
+        return tuple(book.rules for book in self._books.values())
+
+    def market_of(self, token_id: TokenId) -> MarketId:
+        """Name the market of a token.
+
+        Raises:
+            KeyError: No market has it.
+        """
+        return self._market_of[token_id]
+
+    def rules(self, market_id: MarketId) -> MarketRules:
+        """Tell the present rules of a market.
+
+        Raises:
+            KeyError: It was never listed.
+        """
+        return self._books[market_id].rules
+
+    def rules_of(self, token_id: TokenId) -> MarketRules | None:
+        """Tell the present rules of a token's market; None = no market has it."""
+        market_id = self._market_of.get(token_id)
+        return None if market_id is None else self._books[market_id].rules
+
+    def top(self, market_id: MarketId) -> tuple[Price | None, Price | None]:
+        """Tell best bid and ask of the YES token."""
+        book = self._books[market_id]
+        return book.bids.best(), book.asks.best()
+
+    def book(self, token_id: TokenId) -> BookView:
+        """Show the whole book of one token.
+
+        Raises:
+            KeyError: No market has it.
+        """
+        return view_of(self._books[self._market_of[token_id]], token_id)
+
+    def order(self, order_id: ExchangeOrderId) -> OrderView | None:
+        """Look up one order in any state; None = never taken."""
+        order = self._orders.get(order_id)
+        return None if order is None else order.view()
+
+    def open_orders(self, account: Account) -> tuple[OrderView, ...]:
+        """List the open orders of one account, oldest first."""
+        return tuple(order.view() for order in self._orders.open_of(account))
+
+    def available(self, account: Account, asset: TokenId) -> int:
+        """Tell what an account can trade with; `ledger.CASH` is collateral. Open orders are not deducted."""
+        return self.ledger.available(account, asset)
+
+    def balances(self, account: Account) -> Balances:
+        """Tell everything an account can trade with, and what is still on its way in."""
+        tokens = tuple(self._market_of)
+        return Balances(
+            cash=Notional(self.ledger.available(account, CASH)),
+            tokens=tuple((t, Size(self.ledger.available(account, t))) for t in tokens),
+            cash_pending=Notional(self.ledger.pending(account, CASH)),
+            tokens_pending=tuple((t, Size(self.ledger.pending(account, t))) for t in tokens),
+        )
+
+    def digest(self) -> str:
+        """Hash all books, orders, trades and balances: equal digests, equal engines."""
+        state = (
+            [(b.rules, b.bids.levels(), b.asks.levels(), b.exchange_ms) for b in self._books.values()],
+            [order.view() for order in self._orders],
+            self.trades,
+            [(*holding, amount) for holding, amount in sorted(self.ledger.holdings().items())],
+            (self.ledger.fees, self.ledger.deposits, self.now_ns, self.next_due_ns()),
+        )
+        return hashlib.sha256(msgspec.msgpack.encode(state)).hexdigest()
+
+    # --- operations -------------------------------------------------------------------------------------------------
+
+    def _perform(self, operation: Operation, turn: Turn) -> Reply:
+        match operation:
+            case PlaceOrder():
+                return self._place(operation, turn)
+            case CancelOrders():
+                return self._cancel_ids(operation, turn)
+            case CancelEvery():
+                return self._cancel_every(operation, turn)
+            case Advance():
+                return Done()
+            case Deposit():
+                return self._deposit(operation, turn)
+            case SplitPair() | MergePair():
+                return self._split_or_merge(operation, turn)
+            case OpenMarket():
+                return self._open_market(operation)
+            case CloseMarket():
+                return self._close_market(operation, turn)
+            case ChangeTick():
+                return self._change_tick(operation, turn)
+
+    def _place(self, place: PlaceOrder, turn: Turn) -> Placed | Refused:
+        market_id = self._market_of.get(place.token_id)
+        if market_id is None:
+            return Refused(text=TEXT_PAYLOAD)
+        book = self._books[market_id]
+        plan = plan_match(place, book)
+        text = refusal(self._candidate(place, book, plan))
+        if text:
+            return Refused(text=text)
+        order = self._enter(place, book)
+        turn.tell_order(OrderChange.PLACEMENT, order, book)
+        for matches in _by_price(plan.matches):
+            self._trade(order, matches, book, turn)
+        self._finish_taker(order, plan, book, turn)
+        return _placed(order)
+
+    def _candidate(self, place: PlaceOrder, book: UnifiedBook, plan: MatchPlan) -> Candidate:
+        return Candidate(
+            order=place,
+            book=book,
+            settings=self.settings,
+            now_ns=self.now_ns,
+            plan=plan,
+            is_duplicate=place.order_id in self._orders,
+            balance=self.ledger.available(place.account, asset_of(place)),
+            reserved=self._orders.reserved_for(place, book.rules.market_id),
+        )
+
+    def _enter(self, place: PlaceOrder, book: UnifiedBook) -> Order:
+        self._sequence += 1
+        order = Order(place, rules=book.rules, sequence=self._sequence, created_ns=self.now_ns)
+        self._orders.enter(order)
+        return order
+
+    def _finish_taker(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
+        place = order.place
+        if plan.matches:
+            order.state = OrderState.MATCHED
+            if place.order_type not in IMMEDIATE and order.remaining >= DUST:
+                order.state = OrderState.LIVE
+            turn.tell_order(OrderChange.UPDATE, order, book)
+        if place.order_type in IMMEDIATE:
+            if not plan.is_complete:
+                order.state, order.reason = OrderState.CANCELED, EndReason.KILLED
+                turn.tell_order(OrderChange.CANCELLATION, order, book)
+        elif order.state is OrderState.LIVE:
+            self._rest(order, book, turn)
+
+    def _rest(self, order: Order, book: UnifiedBook, turn: Turn) -> None:
+        place = order.place
+        book.side(is_bid=order.is_bid).add(order)
+        self._orders.rest(order)
+        turn.touch(book, order)
+        if place.order_type is OrderType.GTD:
+            due_ns = Nanos(place.expires_ns - self.settings.expiry_margin_ns)
+            self._agenda.enter(due_ns, ExpireOrder(order_id=place.order_id))
+
+    def _trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> None:
+        trade = self._make_trade(taker, matches, book, turn)
+        self._trades[trade.trade_id] = trade
+        self.ledger.book(trade)
+        for party in dict.fromkeys((trade.taker_account, *(leg.account for leg in trade.legs))):
+            self._trades_of.setdefault(party, []).append(trade.trade_id)
+            turn.weaken(party)
+        taker.size_matched += trade.size
+        taker.notional_matched += trade.notional
+        taker.trade_ids.append(trade.trade_id)
+        for match in matches:
+            self._fill_maker(match, trade.trade_id, book, turn)
+        book.last_trade_price = trade.price
+        self._agenda.enter_course(trade.trade_id, taker.place.course, self.settings, turn.now_ns)
+        turn.tell_trade(trade, book)
+        turn.print_trade(trade, book)
+
+    def _make_trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> Trade:
+        place, price = taker.place, matches[0].price
+        size = Size(sum(m.size for m in matches))
+        return Trade(
+            # A valid version-4 UUID made from a counter: official clients want the shape, replay wants no dice.
+            trade_id=TradeId(f"00000000-0000-4000-8000-{len(self._trades) + 1:012x}"),
+            market_id=book.rules.market_id,
+            taker_order_id=place.order_id,
+            taker_account=place.account,
+            token_id=place.token_id,
+            side=place.side,
+            price=price,
+            size=size,
+            notional=Notional(sum(m.taker_notional for m in matches)),
+            fee=fee_of(price, size, book.rules),
+            legs=tuple(_leg(match) for match in matches),
+            exchange_ms=turn.ms(book),
+            matched_ns=turn.now_ns,
+            settlement=Settlement.MATCHED,
+            history=((Settlement.MATCHED, turn.now_ns),),
+        )
+
+    def _fill_maker(self, match: Match, trade_id: TradeId, book: UnifiedBook, turn: Turn) -> None:
+        maker = match.maker
+        maker.size_matched += match.size
+        maker.notional_matched += match.notional
+        maker.trade_ids.append(trade_id)
+        book.side(is_bid=maker.is_bid).reduce(maker, match.size)
+        turn.touch(book, maker)
+        if maker.remaining < DUST:
+            maker.state = OrderState.MATCHED
+            self._leave(maker, book)
+        else:
+            self._orders.reserve(maker)
+        turn.tell_order(OrderChange.UPDATE, maker, book)
+
+    # --- cancelling -------------------------------------------------------------------------------------------------
+
+    def _cancel_ids(self, operation: CancelOrders, turn: Turn) -> CancelResult:
+        canceled: list[ExchangeOrderId] = []
+        refused: list[tuple[ExchangeOrderId, str]] = []
+        for order_id in dict.fromkeys(operation.order_ids):
+            order = self._orders.get(order_id)
+            if order is None or order.place.account != operation.account:
+                refused.append((order_id, NOT_FOUND))
+            elif order.state is not OrderState.LIVE:
+                refused.append((order_id, ALREADY_ENDED))
+            else:
+                self._cancel(order, EndReason.USER, turn)
+                canceled.append(order_id)
+        return CancelResult(canceled=tuple(canceled), not_canceled=tuple(refused))
+
+    def _cancel_every(self, operation: CancelEvery, turn: Turn) -> CancelResult:
+        canceled: list[ExchangeOrderId] = []
+        for order in self._orders.open_of(operation.account):
+            in_market = operation.market_id in (ANY_MARKET, order.market_id)
+            if in_market and operation.token_id in (ANY_TOKEN, order.place.token_id):
+                self._cancel(order, operation.reason, turn)
+                canceled.append(order.place.order_id)
+        return CancelResult(canceled=tuple(canceled))
+
+    def _cancel(self, order: Order, reason: EndReason, turn: Turn) -> None:
+        book = self._books[order.market_id]
+        order.state, order.reason = OrderState.CANCELED, reason
+        turn.touch(book, order)
+        self._leave(order, book)
+        turn.tell_order(OrderChange.CANCELLATION, order, book)
+
+    def _leave(self, order: Order, book: UnifiedBook) -> None:
+        book.side(is_bid=order.is_bid).remove(order)
+        self._orders.leave(order)
+
+    def _cancel_uncovered(self, turn: Turn) -> None:
+        for account in turn.weakened:
+            for order in self._orders.uncovered(account, self.ledger):
+                self._cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
+
+    # --- collateral and markets -------------------------------------------------------------------------------------
+
+    def _deposit(self, operation: Deposit, turn: Turn) -> Done | Refused:
+        if self.ledger.available(operation.account, CASH) + operation.cash < 0:
+            return Refused(text="not enough balance / allowance")
+        self.ledger.deposit(operation.account, operation.cash)
+        turn.weaken(operation.account)
+        return Done()
+
+    def _split_or_merge(self, operation: SplitPair | MergePair, turn: Turn) -> Done | Refused:
+        rules = self._books[operation.market_id].rules
+        is_split = isinstance(operation, SplitPair)
+        given = (CASH,) if is_split else rules_tokens(rules)
+        least = min(self.ledger.available(operation.account, asset) for asset in given)
+        if operation.size <= 0 or operation.size > least:
+            return Refused(text="not enough balance / allowance")
+        size = operation.size if is_split else -operation.size
+        self.ledger.split(operation.account, market_id=rules.market_id, yes=rules.yes, no=rules.no, size=size)
+        turn.weaken(operation.account)
+        return Done()
+
+    def _open_market(self, operation: OpenMarket) -> Done | Refused:
+        rules = operation.rules
+        if rules.market_id in self._books or any(token in self._market_of for token in rules_tokens(rules)):
+            return Refused(text=f"market {rules.market_id} or one of its tokens is listed already")
+        self._books[rules.market_id] = UnifiedBook(rules)
+        for token_id in rules_tokens(rules):
+            self._market_of[token_id] = rules.market_id
+        return Done()
+
+    def _close_market(self, operation: CloseMarket, turn: Turn) -> Done:
+        book = self._books[operation.market_id]
+        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
+        for order in self._orders.open_in(operation.market_id):
+            self._cancel(order, EndReason.MARKET_RESOLVED, turn)
+        return Done()
+
+    def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
+        book = self._books[operation.market_id]
+        tick_old = book.rules.tick
+        book.rules = msgspec.structs.replace(book.rules, tick=operation.tick)
+        turn.tell_tick(book, tick_old)
+        return Done()
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def _run_due(self) -> Iterator[Event]:
+        while (due := self._agenda.pop_due(self.now_ns)) is not None:
+            due_ns, step = due
+            turn = Turn(due_ns)
+            self._run_step(step, turn)
+            yield from turn.end()
+
+    def _run_step(self, step: Step, turn: Turn) -> None:
+        if isinstance(step, SettleTrade):
+            self._settle(step, turn)
+            return
+        order = self._orders.get(step.order_id)
+        if order is not None and order.state is OrderState.LIVE:
+            self._cancel(order, EndReason.EXPIRED, turn)
+
+    def _settle(self, step: SettleTrade, turn: Turn) -> None:
+        before = self._trades[step.trade_id]
+        trade = msgspec.structs.replace(
+            before, settlement=step.settlement, history=(*before.history, (step.settlement, turn.now_ns))
+        )
+        self._trades[step.trade_id] = trade
+        if step.settlement is Settlement.MINED:
+            self.ledger.settle(trade)
+        elif step.settlement is Settlement.FAILED:
+            self.ledger.reverse(trade)
+        turn.tell_trade(trade, self._books[trade.market_id])
+
+
+def rules_tokens(rules: MarketRules) -> tuple[TokenId, TokenId]:
+    """Both tokens of a market, YES first."""
+    return rules.yes, rules.no
+
+
+def _by_price(matches: tuple[Match, ...]) -> Iterator[list[Match]]:
+    groups: dict[Price, list[Match]] = {}
+    for match in matches:
+        groups.setdefault(match.price, []).append(match)
+    return iter(groups.values())
+
+
+def _leg(match: Match) -> MakerLeg:
+    place = match.maker.place
+    return MakerLeg(
+        order_id=place.order_id,
+        account=place.account,
+        token_id=place.token_id,
+        side=place.side,
+        price=place.price,
+        size=match.size,
+        notional=match.notional,
+        taker_notional=match.taker_notional,
+        kind=match.kind,
+    )
+
+
+def _placed(order: Order) -> Placed:
+    return Placed(
+        order_id=order.place.order_id,
+        state=OrderState.MATCHED if order.trade_ids else OrderState.LIVE,
+        size_matched=Size(order.size_matched),
+        notional_matched=Notional(order.notional_matched),
+        trade_ids=tuple(order.trade_ids),
+    )

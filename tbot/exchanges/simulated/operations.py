@@ -1,0 +1,238 @@
+"""What one can do to the exchange: every state change is one of these values.
+
+`Engine.apply(operation, now_ns)` is the only way to change the engine, so an append-only log of (now_ns, operation),
+applied again to a fresh engine, gives the same engine. That is how the local exchange outlives a killed process.
+
+Units as everywhere: prices micro-dollars, sizes micro-shares, cash micro-dollars, times Unix nanoseconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, Message, OrderState, OrderType, Side, TradeId
+from tbot.core.units import MICRO, Nanos, Notional, Price, Size
+
+Account = NewType("Account", str)
+
+EVER = Nanos(0)
+"""Before everything that happened."""
+
+ANY_MARKET = MarketId("")
+ANY_TOKEN = TokenId("")
+
+
+class Course(StrEnum):
+    """How the settlement of a trade goes: decided with the operation that makes the trade."""
+
+    CONFIRM = "CONFIRM"  # MATCHED, MINED, CONFIRMED
+    RETRY = "RETRY"  # MATCHED, RETRYING, MINED, CONFIRMED
+    FAIL = "FAIL"  # MATCHED, RETRYING, FAILED: a ghost fill
+
+
+class EndReason(StrEnum):
+    """Why an order ended without being filled."""
+
+    NONE = ""
+    USER = "USER"
+    KILLED = "KILLED"  # remainder of a FAK order
+    EXPIRED = "EXPIRED"
+    NOT_ENOUGH_BALANCE = "NOT_ENOUGH_BALANCE"
+    MARKET_RESOLVED = "MARKET_RESOLVED"
+    HEARTBEAT = "HEARTBEAT"
+
+
+class MarketRules(msgspec.Struct, frozen=True, kw_only=True):
+    """One binary market as the exchange knows it.
+
+    Attributes:
+        tick: Smallest price step.
+        size_min: Smallest GTC/GTD order.
+        notional_min: Smallest marketable order.
+        fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
+        fee_exponent: Exponent of p x (1 - p).
+        is_accepting_orders: False once closed.
+    """
+
+    market_id: MarketId
+    slug: str
+    yes: TokenId
+    no: TokenId
+    tick: Price = Price(10_000)
+    size_min: Size = Size(5 * MICRO)
+    notional_min: Notional = Notional(MICRO)
+    fee_rate_micro: int = 0
+    fee_exponent: int = 1
+    is_neg_risk: bool = False
+    is_accepting_orders: bool = True
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Timing of the engine, nanoseconds.
+
+    Attributes:
+        mined_after_ns: From match to MINED; from then on bought tokens can be sold.
+        confirmed_after_ns: From match to CONFIRMED.
+        retry_after_ns: From match to RETRYING when the first transaction fails; MINED or FAILED follow as much later.
+        expiry_margin_ns: A GTD order dies this long before its stated expiration.
+        expiry_min_ns: The stated expiration must be at least this far ahead.
+    """
+
+    mined_after_ns: int = 2_000_000_000
+    confirmed_after_ns: int = 5_000_000_000
+    retry_after_ns: int = 4_000_000_000
+    expiry_margin_ns: int = 60_000_000_000
+    expiry_min_ns: int = 180_000_000_000
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+
+
+class OpenMarket(Message, frozen=True, kw_only=True):
+    """List a market; orders are taken from now on."""
+
+    rules: MarketRules
+
+
+class CloseMarket(Message, frozen=True, kw_only=True):
+    """Stop taking orders and cancel all that rest."""
+
+    market_id: MarketId
+
+
+class ChangeTick(Message, frozen=True, kw_only=True):
+    """Change the price grid of both outcomes; resting orders stay as they are."""
+
+    market_id: MarketId
+    tick: Price
+
+
+class Deposit(Message, frozen=True, kw_only=True):
+    """Bring collateral into an account; negative withdraws, at most what is not bound in unsettled trades."""
+
+    account: Account
+    cash: Notional
+
+
+class SplitPair(Message, frozen=True, kw_only=True):
+    """Turn collateral into as many YES and NO tokens, settled at once."""
+
+    account: Account
+    market_id: MarketId
+    size: Size
+
+
+class MergePair(Message, frozen=True, kw_only=True):
+    """Turn YES and NO tokens back into collateral, settled at once."""
+
+    account: Account
+    market_id: MarketId
+    size: Size
+
+
+class PlaceOrder(Message, frozen=True, kw_only=True):
+    """Place one order.
+
+    Attributes:
+        order_id: Given by the caller, the hash of the signed order on Polymarket; a second use is refused.
+        price: Limit, or the worst price of a FAK/FOK order.
+        size: Shares: the target of GTC, GTD and every SELL; 0 for FAK/FOK BUY.
+        budget: Collateral a FAK/FOK BUY may spend; 0 for all others.
+        expires_ns: Stated expiration of a GTD order, 0 for all others.
+        course: How the trades made by this order at once will settle.
+    """
+
+    account: Account
+    order_id: ExchangeOrderId
+    token_id: TokenId
+    side: Side
+    price: Price
+    size: Size = Size(0)
+    budget: Notional = Notional(0)
+    order_type: OrderType = OrderType.GTC
+    is_post_only: bool = False
+    expires_ns: Nanos = EVER
+    course: Course = Course.CONFIRM
+
+
+class CancelOrders(Message, frozen=True, kw_only=True):
+    """Cancel orders of one account by id; ids of others are answered as not found."""
+
+    account: Account
+    order_ids: tuple[ExchangeOrderId, ...]
+
+
+class CancelEvery(Message, frozen=True, kw_only=True):
+    """Cancel every open order of an account, or those of one market or token.
+
+    Attributes:
+        market_id: `ANY_MARKET` = all markets.
+        token_id: `ANY_TOKEN` = both outcomes.
+        reason: USER, or HEARTBEAT when the dead-man switch did it.
+    """
+
+    account: Account
+    market_id: MarketId = ANY_MARKET
+    token_id: TokenId = ANY_TOKEN
+    reason: EndReason = EndReason.USER
+
+
+class Advance(Message, frozen=True, kw_only=True):
+    """Do nothing but what time does: settlement steps and expiries due until now."""
+
+
+Operation = (
+    OpenMarket
+    | CloseMarket
+    | ChangeTick
+    | Deposit
+    | SplitPair
+    | MergePair
+    | PlaceOrder
+    | CancelOrders
+    | CancelEvery
+    | Advance
+)
+
+# --- replies ---------------------------------------------------------------------------------------------------------
+
+
+class Placed(Message, frozen=True, kw_only=True):
+    """The order was taken.
+
+    Attributes:
+        state: LIVE when it rests untouched, MATCHED when anything matched at once.
+        size_matched: Shares matched at once.
+        notional_matched: Collateral matched at once, before fee.
+        trade_ids: Trades made at once.
+    """
+
+    order_id: ExchangeOrderId
+    state: OrderState
+    size_matched: Size = Size(0)
+    notional_matched: Notional = Notional(0)
+    trade_ids: tuple[TradeId, ...] = ()
+
+
+class Refused(Message, frozen=True, kw_only=True):
+    """Nothing happened; the text is what Polymarket answers in this case."""
+
+    text: str
+
+
+class CancelResult(Message, frozen=True, kw_only=True):
+    """What became of a cancel: ids cancelled, and (id, reason) of those that could not be."""
+
+    canceled: tuple[ExchangeOrderId, ...]
+    not_canceled: tuple[tuple[ExchangeOrderId, str], ...] = ()
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """The operation took effect and has no other answer."""
+
+
+Reply = Placed | Refused | CancelResult | Done

@@ -1,0 +1,194 @@
+"""One unified book a market: every order as a bid or ask of YES, by price, then by time.
+
+BUY YES at p and SELL NO at 1 - p are bids at p; SELL YES at p and BUY NO at 1 - p are asks at p. Both outcomes' books
+are views of this one. Priority between direct and mirrored orders at one price is plain arrival (not documented by
+Polymarket, 2026-11).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, Level, OrderState, OrderType, Side, TradeId
+from tbot.core.units import MICRO, Nanos, Notional, Price, Size, complement
+from tbot.exchanges.simulated.events import OrderView
+from tbot.exchanges.simulated.operations import EndReason, MarketRules, PlaceOrder
+
+
+class Order:
+    """One order inside the engine; the only mutable thing of its life. `view` gives a frozen copy."""
+
+    __slots__ = (
+        "created_ns",
+        "is_bid",
+        "market_id",
+        "notional_matched",
+        "place",
+        "price_yes",
+        "reason",
+        "reserved",
+        "sequence",
+        "size_matched",
+        "state",
+        "trade_ids",
+    )
+
+    def __init__(self, place: PlaceOrder, *, rules: MarketRules, sequence: int, created_ns: Nanos) -> None:
+        self.place = place
+        self.market_id: MarketId = rules.market_id
+        is_yes = place.token_id == rules.yes
+        self.is_bid = is_yes is (place.side is Side.BUY)
+        self.price_yes = place.price if is_yes else complement(place.price)
+        self.sequence = sequence
+        self.created_ns = created_ns
+        self.size_matched = 0
+        self.notional_matched = 0
+        self.reserved = 0
+        self.state = OrderState.LIVE
+        self.reason = EndReason.NONE
+        self.trade_ids: list[TradeId] = []
+
+    @property
+    def remaining(self) -> int:
+        """Shares still to be filled, for orders whose target is shares."""
+        return self.place.size - self.size_matched
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the target is collateral: FAK/FOK BUY."""
+        return self.place.side is Side.BUY and self.place.order_type in (OrderType.FAK, OrderType.FOK)
+
+    def view(self) -> OrderView:
+        """Copy the order as it stands."""
+        p = self.place
+        return OrderView(
+            order_id=p.order_id,
+            account=p.account,
+            market_id=self.market_id,
+            token_id=p.token_id,
+            side=p.side,
+            price=p.price,
+            size=p.size,
+            budget=p.budget,
+            order_type=p.order_type,
+            is_post_only=p.is_post_only,
+            expires_ns=p.expires_ns,
+            created_ns=self.created_ns,
+            state=self.state,
+            size_matched=Size(self.size_matched),
+            reason=self.reason,
+            trade_ids=tuple(self.trade_ids),
+        )
+
+
+class BookSide:
+    """Bids or asks in YES prices."""
+
+    def __init__(self, *, is_bid: bool) -> None:
+        self._is_bid = is_bid
+        self._prices: list[int] = []  # ascending; the best bid is the last, the best ask the first
+        self._levels: dict[int, dict[ExchangeOrderId, Order]] = {}
+        self._totals: dict[int, int] = {}
+
+    def best(self) -> Price | None:
+        """Best price, None when empty."""
+        if not self._prices:
+            return None
+        return Price(self._prices[-1] if self._is_bid else self._prices[0])
+
+    def total(self, price: Price) -> Size:
+        """Shares at one price."""
+        return Size(self._totals.get(price, 0))
+
+    def prices(self) -> Iterator[Price]:
+        """Prices, best first."""
+        return map(Price, reversed(self._prices) if self._is_bid else iter(self._prices))
+
+    def levels(self) -> tuple[Level, ...]:
+        """All levels, best first."""
+        return tuple(Level(price, Size(self._totals[price])) for price in self.prices())
+
+    def queue(self, price: Price) -> Iterator[Order]:
+        """Orders at one price, oldest first."""
+        return iter(self._levels.get(price, {}).values())
+
+    def add(self, order: Order) -> None:
+        """Put an order at the end of its level."""
+        price = order.price_yes
+        if price not in self._levels:
+            insort(self._prices, price)
+            self._levels[price] = {}
+            self._totals[price] = 0
+        self._levels[price][order.place.order_id] = order
+        self._totals[price] += order.remaining
+
+    def reduce(self, order: Order, size: Size) -> None:
+        """Take filled shares out of an order's level."""
+        self._totals[order.price_yes] -= size
+
+    def remove(self, order: Order) -> None:
+        """Take out an order with what remains of it."""
+        price = order.price_yes
+        level = self._levels[price]
+        del level[order.place.order_id]
+        self._totals[price] -= order.remaining
+        if not level:
+            assert self._totals[price] == 0
+            del self._levels[price], self._totals[price]
+            del self._prices[bisect_left(self._prices, price)]
+
+
+class UnifiedBook:
+    """Both sides of one market and what was told of it."""
+
+    def __init__(self, rules: MarketRules) -> None:
+        self.rules = rules
+        self.bids = BookSide(is_bid=True)
+        self.asks = BookSide(is_bid=False)
+        self.exchange_ms = 0
+        self.last_trade_price: Price | None = None
+
+    def side(self, *, is_bid: bool) -> BookSide:
+        """The bids or the asks."""
+        return self.bids if is_bid else self.asks
+
+    def crosses(self, *, is_bid: bool, price_yes: Price) -> bool:
+        """Tell whether an order at this YES price would take."""
+        best = self.side(is_bid=not is_bid).best()
+        return best is not None and (price_yes >= best if is_bid else price_yes <= best)
+
+    def levels_of(self, token_id: TokenId) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+        """Bids and asks of one outcome, best first; NO is the mirror of YES."""
+        if token_id == self.rules.yes:
+            return self.bids.levels(), self.asks.levels()
+        return _mirrored(self.asks), _mirrored(self.bids)
+
+    def tops_of(self, token_id: TokenId) -> tuple[Price | None, Price | None]:
+        """Best bid and ask of one outcome."""
+        bid, ask = self.bids.best(), self.asks.best()
+        if token_id == self.rules.yes:
+            return bid, ask
+        return _complement(ask), _complement(bid)
+
+
+def last_trade_text(price: Price | None) -> str:
+    """Print a last trade price as Polymarket does: at least three decimals, "" before the first trade."""
+    if price is None:
+        return ""
+    digits = f"{price % MICRO:06d}"
+    return f"{price // MICRO}.{digits[:3]}{digits[3:].rstrip('0')}"
+
+
+def notional_of(size: int, price: int) -> Notional:
+    """Shares times price, rounded down: what changes hands in a fill (ExchangeV2 divides integers)."""
+    return Notional(size * price // MICRO)
+
+
+def _complement(price: Price | None) -> Price | None:
+    return None if price is None else complement(price)
+
+
+def _mirrored(side: BookSide) -> tuple[Level, ...]:
+    return tuple(Level(complement(level.price), level.size) for level in side.levels())

@@ -1,0 +1,135 @@
+"""What an order would match now: planned without changing anything, so that checks can look at it first.
+
+The maker always trades at his own limit; price improvement goes to the taker. The maker's amount is
+floor(size x his price); in a normal match the taker's is the same, in mint and merge it is the rest of the pair, so
+that no unit is ever made or lost by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from tbot.core.messages import OrderType, Side
+from tbot.core.units import MICRO, Notional, Price, Size, complement
+from tbot.exchanges.simulated.events import MatchKind
+from tbot.exchanges.simulated.operations import MarketRules, PlaceOrder
+from tbot.exchanges.simulated.orderbook import Order, UnifiedBook, notional_of
+
+DUST = Size(10_000)
+"""An order with less than 0.01 share to go is finished (observed on production; the exact threshold is not known)."""
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One maker in a plan.
+
+    Attributes:
+        price: Price of the taker's token.
+        notional: The maker's amount.
+        taker_notional: The taker's amount.
+    """
+
+    maker: Order
+    size: Size
+    price: Price
+    notional: Notional
+    taker_notional: Notional
+    kind: MatchKind
+
+
+class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an order would match now, best price first.
+
+    Attributes:
+        fees: The taker's fees, one a price level.
+        is_complete: Whether the target would be reached.
+        crosses: Whether it would take at all.
+    """
+
+    matches: tuple[Match, ...]
+    fees: Notional
+    is_complete: bool
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the order would take."""
+        return bool(self.matches)
+
+
+def plan_match(order: PlaceOrder, book: UnifiedBook) -> MatchPlan:
+    """Walk the other side of the book as far as the order's limit and target allow."""
+    rules = book.rules
+    is_yes = order.token_id == rules.yes
+    is_bid = is_yes is (order.side is Side.BUY)
+    price_yes = order.price if is_yes else complement(order.price)
+    if not book.crosses(is_bid=is_bid, price_yes=price_yes):
+        return MatchPlan(matches=(), fees=Notional(0), is_complete=False)
+    target = _Target(order)
+    matches: list[Match] = []
+    for maker in _makers(book, is_bid=is_bid, price_yes=price_yes):
+        price = maker.price_yes if is_yes else complement(maker.price_yes)
+        size = min(target.wanted(price), maker.remaining)
+        if size < DUST:
+            break
+        matches.append(match := _match(order, maker, Size(size), price))
+        target.take(match)
+    is_complete = bool(matches) and target.wanted(matches[-1].price) < DUST
+    fees = sum(fee_of(price, size, rules) for price, size in _sizes_by_price(matches))
+    return MatchPlan(matches=tuple(matches), fees=Notional(fees), is_complete=is_complete)
+
+
+def fee_of(price: Price, size: Size, rules: MarketRules) -> Notional:
+    """Compute the taker's fee: size x rate x (p x (1 - p)) ** exponent, cut to five decimals of a dollar.
+
+    Written down again on purpose: an exchange that shares the bot's arithmetic cannot catch its errors.
+    """
+    variance = price * (MICRO - price)  # p x (1 - p) in units of 10 ** -12
+    scale = MICRO * MICRO
+    numerator, denominator = size * rules.fee_rate_micro, MICRO
+    for _ in range(rules.fee_exponent):
+        numerator, denominator = numerator * variance, denominator * scale
+    cents_thousandths = numerator // (denominator * 10)
+    return Notional(cents_thousandths * 10)
+
+
+class _Target:
+    """How many shares an order still wants: counted in shares, or in what its budget can pay."""
+
+    def __init__(self, order: PlaceOrder) -> None:
+        self._has_budget = order.side is Side.BUY and order.order_type in (OrderType.FAK, OrderType.FOK)
+        self._left: int = order.budget if self._has_budget else order.size
+
+    def wanted(self, price: Price) -> int:
+        return self._left * MICRO // price if self._has_budget else self._left
+
+    def take(self, match: Match) -> None:
+        self._left -= match.taker_notional if self._has_budget else match.size
+
+
+def _makers(book: UnifiedBook, *, is_bid: bool, price_yes: Price) -> Iterator[Order]:
+    side = book.side(is_bid=not is_bid)
+    for price in side.prices():
+        if price > price_yes if is_bid else price < price_yes:
+            return
+        yield from side.queue(price)
+
+
+def _match(order: PlaceOrder, maker: Order, size: Size, price: Price) -> Match:
+    notional = notional_of(size, maker.place.price)
+    kind = _kind(order, maker.place)
+    taker_notional = notional if kind is MatchKind.NORMAL else Notional(size - notional)
+    return Match(maker=maker, size=size, price=price, notional=notional, taker_notional=taker_notional, kind=kind)
+
+
+def _kind(taker: PlaceOrder, maker: PlaceOrder) -> MatchKind:
+    if taker.token_id == maker.token_id:
+        return MatchKind.NORMAL
+    return MatchKind.MINT if taker.side is Side.BUY else MatchKind.MERGE
+
+
+def _sizes_by_price(matches: list[Match]) -> Iterator[tuple[Price, Size]]:
+    sizes: dict[Price, int] = {}
+    for match in matches:
+        sizes[match.price] = sizes.get(match.price, 0) + match.size
+    return ((price, Size(size)) for price, size in sizes.items())

@@ -1,0 +1,218 @@
+"""Private routes that move no order: API keys, records, balances, and the dead-man switch."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+
+from tbot.core.market import TokenId
+from tbot.core.messages import ExchangeOrderId
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.exchanges.simulated.accounts import ApiCredentials, Member
+from tbot.exchanges.simulated.events import OrderView, Trade
+from tbot.exchanges.simulated.faults import ReportFault
+from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
+from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.rest_public import page
+from tbot.exchanges.simulated.state import ServerState
+from tbot.exchanges.simulated.verify import EXCHANGES
+from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
+from tbot.exchanges.simulated.wire_in import Heartbeat, SignatureType, decode
+
+RECORDS_PER_PAGE = 100
+ALLOWANCE_UNLIMITED = str((1 << 256) - 1)
+
+_SECONDS_DIGITS_MAX = 10
+
+
+class AccountRoutes:
+    """Who am I, what do I have, what became of it."""
+
+    def __init__(self, state: ServerState) -> None:
+        """Serve the members of this server."""
+        self._state = state
+        self._heartbeats = HeartbeatChains()
+
+    def routes(self) -> Routes:
+        """Give the routing table."""
+        signed = self._state.for_member
+        return {
+            ("POST", "/auth/api-key"): self._create_key,
+            ("GET", "/auth/derive-api-key"): self._derive_key,
+            ("GET", "/auth/api-keys"): signed(self._list_keys),
+            ("DELETE", "/auth/api-key"): signed(self._delete_key),
+            ("GET", "/auth/ban-status/closed-only"): signed(self._closed_only),
+            ("GET", "/data/order/{}"): signed(self._order),
+            ("GET", "/data/orders"): signed(self._orders),
+            ("GET", "/data/trades"): signed(self._trades),
+            ("GET", "/balance-allowance"): signed(self._balance),
+            ("GET", "/balance-allowance/update"): signed(self._update_balance),
+            ("POST", "/v1/heartbeats"): signed(self._heartbeat),
+        }
+
+    # --- keys -------------------------------------------------------------------------------------------------------
+
+    async def _create_key(self, request: Request) -> Reply:
+        return _key_answer(self._state.keys.create(*self._attested(request)))
+
+    async def _derive_key(self, request: Request) -> Reply:
+        return _key_answer(self._state.keys.derive(*self._attested(request)))
+
+    def _attested(self, request: Request) -> tuple[str, int]:
+        return self._state.keys.attested(request, now_s=self._state.now_s)
+
+    async def _list_keys(self, _: Request, member: Member) -> Reply:
+        return json_response({"apiKeys": self._state.keys.keys_of(member.address)})
+
+    async def _delete_key(self, _: Request, member: Member) -> Reply:
+        self._state.keys.delete(member.api_key)
+        return json_response("OK")
+
+    async def _closed_only(self, _: Request, _member: Member) -> Reply:
+        return json_response({"closed_only": False})
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    async def _order(self, request: Request, member: Member) -> Reply:
+        order = self._own_order(request.tail, member)
+        if order is None:
+            raise HttpRefusal("order not found", status=404)
+        return json_response(open_order(order, self._state.directory))
+
+    async def _orders(self, request: Request, member: Member) -> Reply:
+        # One sweep of a report starts with this page, so the dice are thrown here and for no other read.
+        if self._state.exchange.faults.on_report() is ReportFault.UNAVAILABLE:
+            raise HttpRefusal("Internal server error", status=500)
+        query = request.query
+        found = [order for order in self._candidates(query.get("id", ""), member) if _matches(order, query.get)]
+        records = [open_order(order, self._state.directory) for order in found]
+        return json_response(page(records, query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+
+    def _candidates(self, order_id: str, member: Member) -> list[OrderView]:
+        if order_id:  # by id, an order is shown in every state
+            order = self._own_order(order_id, member)
+            return [] if order is None else [order]
+        accounts = self._state.accounts_of(member)
+        found = [order for account in accounts for order in self._state.exchange.open_orders(account)]
+        return sorted(found, key=lambda order: order.created_ns)
+
+    def _own_order(self, order_id: str, member: Member) -> OrderView | None:
+        order = self._state.exchange.order(ExchangeOrderId(order_id))
+        return order if order is not None and order.account in self._state.accounts_of(member) else None
+
+    async def _trades(self, request: Request, member: Member) -> Reply:
+        query = request.query
+        since_ns = Nanos(_seconds(query.get("after", ""), default=0) * NANOS_PER_S)
+        until_ns = _seconds(query.get("before", ""), default=10**10) * NANOS_PER_S
+        accounts = self._state.accounts_of(member)
+        made = {t.trade_id: t for account in accounts for t in self._state.exchange.trades(account, since_ns)}
+        found = [t for t in made.values() if t.matched_ns <= until_ns and _has_id(t, query.get("id", ""))]
+        newest_first = sorted(found, key=lambda trade: trade.matched_ns, reverse=True)
+        records = [self._record(trade, accounts) for trade in newest_first]
+        kept = [record for record in records if _shows(record, query.get)]
+        return json_response(page(kept, query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+
+    def _record(self, trade: Trade, accounts: tuple[Account, ...]) -> TradeRecord:
+        rules = self._state.exchange.engine.rules(trade.market_id)
+        return trade_record(trade, accounts, self._state.directory, rules)
+
+    # --- balances ---------------------------------------------------------------------------------------------------
+
+    async def _balance(self, request: Request, member: Member) -> Reply:
+        balances = self._state.exchange.balances(self._asked_wallet(request, member))
+        if request.query.get("asset_type") == "COLLATERAL":
+            return _balance_answer(balances.cash)
+        token_id = TokenId(request.query.get("token_id", ""))
+        return _balance_answer(dict(balances.tokens).get(token_id, 0))
+
+    # The exchange's own count is never stale here, so there is nothing to read again.
+    async def _update_balance(self, request: Request, member: Member) -> Reply:
+        self._asked_wallet(request, member)
+        return Response(body=b"")
+
+    def _asked_wallet(self, request: Request, member: Member) -> Account:
+        query = request.query
+        if query.get("asset_type") not in ("COLLATERAL", "CONDITIONAL"):
+            raise HttpRefusal("Invalid asset type")
+        if query["asset_type"] == "CONDITIONAL" and self._state.directory.rules(query.get("token_id", "")) is None:
+            raise HttpRefusal("Invalid token id")
+        kinds = {str(int(kind)): kind for kind in SignatureType}
+        kind = kinds.get(query.get("signature_type", "0"))
+        if kind is None:
+            raise HttpRefusal("Invalid signature type")
+        return Account(self._state.keys.wallet_of(member.address, kind))
+
+    # --- dead-man switch --------------------------------------------------------------------------------------------
+
+    async def _heartbeat(self, request: Request, member: Member) -> Reply:
+        body = decode(request.body, Heartbeat, refusal="Invalid payload")
+        given = body.heartbeat_id or ""
+        expected = self._heartbeats.expected(member.api_key)
+        if given != expected:
+            return json_response({"error_msg": "Invalid Heartbeat ID", "heartbeat_id": expected}, status=400)
+        for account in self._state.accounts_of(member):
+            self._state.exchange.heartbeat(account)
+        return json_response({"heartbeat_id": self._heartbeats.advance(member.api_key)})
+
+
+class HeartbeatChains:
+    """Which heartbeat id each API key must send next: every answer carries a new one, the first is empty."""
+
+    def __init__(self) -> None:
+        """Start with no chain."""
+        self._beats: dict[str, int] = {}
+
+    def expected(self, api_key: str) -> str:
+        """Name the id the next heartbeat must carry; "" before the first."""
+        beats = self._beats.get(api_key, 0)
+        return _heartbeat_id(api_key, beats) if beats else ""
+
+    def advance(self, api_key: str) -> str:
+        """Accept a heartbeat and name the next id."""
+        self._beats[api_key] = self._beats.get(api_key, 0) + 1
+        return self.expected(api_key)
+
+
+# A function of key and count: a replay gives the same ids, and nobody else's chain can be guessed from one's own.
+def _heartbeat_id(api_key: str, beats: int) -> str:
+    digest = hashlib.sha256(f"heartbeat:{api_key}:{beats}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))
+
+
+def _key_answer(key: ApiCredentials) -> Response:
+    return json_response({"apiKey": key.api_key, "secret": key.secret, "passphrase": key.passphrase})
+
+
+def _balance_answer(amount: int) -> Response:
+    allowances = dict.fromkeys(EXCHANGES.values(), ALLOWANCE_UNLIMITED)
+    return json_response({"balance": str(amount), "allowances": allowances})
+
+
+def _matches(order: OrderView, query: Callable[[str], str | None]) -> bool:
+    wanted = ((query("market"), order.market_id), (query("asset_id"), order.token_id))
+    return all(not asked or asked == has for asked, has in wanted)
+
+
+def _shows(record: TradeRecord, query: Callable[[str], str | None]) -> bool:
+    makers = record.maker_orders
+    assets = (record.asset_id, *(maker.asset_id for maker in makers))
+    addresses = (record.maker_address, *(maker.maker_address for maker in makers))
+    wanted = (
+        (query("market"), (record.market,)),
+        (query("asset_id"), assets),
+        (query("maker_address"), addresses),
+    )
+    return all(not asked or asked in have for asked, have in wanted)
+
+
+def _has_id(trade: Trade, trade_id: str) -> bool:
+    return trade_id in ("", trade.trade_id)
+
+
+def _seconds(text: str, *, default: int) -> int:
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS_MAX):
+        raise HttpRefusal("Invalid time")
+    return int(text)

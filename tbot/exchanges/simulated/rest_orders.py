@@ -1,0 +1,252 @@
+"""Orders in, orders out: `POST` and `DELETE` of the trading endpoints, and what goes wrong on their way.
+
+A request passes, in this order: L2 headers, the signer's quota, an injected fault if the dice say so, the signed
+order's own checks (here), the engine's checks (there). A fault is drawn once a request, whatever its number of orders.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, OrderType
+from tbot.core.units import NANOS_PER_S, Nanos, Price
+from tbot.exchanges.simulated.accounts import Member
+from tbot.exchanges.simulated.faults import CancelFault, SubmitFault
+from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
+from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder
+from tbot.exchanges.simulated.quota import Header
+from tbot.exchanges.simulated.state import ServerState
+from tbot.exchanges.simulated.wire_account import PlacedAnswer, cancel_answer, placed_answer, refused_answer
+from tbot.exchanges.simulated.wire_in import (
+    IDS_PER_CANCEL_MAX,
+    ORDERS_PER_POST_MAX,
+    TEXT_PAYLOAD,
+    CancelMarket,
+    CancelOne,
+    PostOrder,
+    SignatureType,
+    SignedOrder,
+    decode,
+    wish_of,
+)
+
+TEXT_EXPIRATION = "invalid expiration"
+TEXT_SIGNATURE = "invalid signature"
+
+_ORDER_ID = re.compile(r"0x[0-9a-fA-F]{64}")
+# The year 2286: a later expiration is a mistake, and its nanoseconds would not fit the 64 bits of a log record.
+_EXPIRATION_DIGITS_MAX = 10
+# The tick only serves to round a market order's price; an unknown token is refused by the engine right after.
+_TICK_UNKNOWN = Price(10_000)
+
+
+class OrderRoutes:
+    """The endpoints that change something."""
+
+    def __init__(self, state: ServerState) -> None:
+        """Trade on this server's exchange."""
+        self._state = state
+
+    def routes(self) -> Routes:
+        """Give the routing table."""
+        signed = self._state.for_member
+        return {
+            ("POST", "/order"): signed(self._post_order),
+            ("POST", "/orders"): signed(self._post_orders),
+            ("DELETE", "/order"): signed(self._delete_order),
+            ("DELETE", "/orders"): signed(self._delete_orders),
+            ("DELETE", "/cancel-all"): signed(self._cancel_all),
+            ("DELETE", "/cancel-market-orders"): signed(self._cancel_market),
+        }
+
+    # --- placing ----------------------------------------------------------------------------------------------------
+
+    async def _post_order(self, request: Request, member: Member) -> Reply:
+        body = decode(request.body, PostOrder, refusal=TEXT_PAYLOAD)
+        headers = self._state.quotas.orders(member.address).take(1, self._state.now_ns())
+        return self._submit((body,), member, headers, is_batch=False)
+
+    async def _post_orders(self, request: Request, member: Member) -> Reply:
+        bodies = decode(request.body, list[PostOrder], refusal=TEXT_PAYLOAD)
+        if len(bodies) > ORDERS_PER_POST_MAX:
+            raise HttpRefusal(f"Too many orders in payload: {len(bodies)}, max allowed: {ORDERS_PER_POST_MAX}")
+        headers = self._state.quotas.orders(member.address).take(len(bodies), self._state.now_ns())
+        return self._submit(tuple(bodies), member, headers, is_batch=True)
+
+    def _submit(
+        self, bodies: tuple[PostOrder, ...], member: Member, headers: tuple[Header, ...], *, is_batch: bool
+    ) -> Reply:
+        match self._state.exchange.faults.on_submit():
+            case SubmitFault.RATE_LIMITED:
+                raise self._rate_limited()
+            case SubmitFault.LOST_BEFORE:
+                return NoAnswer.HOLD
+            case SubmitFault.LATE:
+                self._land_later(bodies, member)
+                return NoAnswer.HOLD
+            case SubmitFault.LOST_AFTER:
+                self._place_all(bodies, member)
+                return NoAnswer.CUT
+            case SubmitFault.HTTP_5XX_AFTER_ACCEPT:
+                self._place_all(bodies, member)
+                raise HttpRefusal("could not insert order", status=500)
+            case SubmitFault.NONE:
+                return _answered(self._place_all(bodies, member), headers, is_batch=is_batch)
+
+    def _place_all(self, bodies: tuple[PostOrder, ...], member: Member) -> tuple[PlacedAnswer, ...]:
+        return tuple(self._place(body, member) for body in bodies)
+
+    def _place(self, body: PostOrder, member: Member) -> PlacedAnswer:
+        try:
+            order = self._checked(body, member)
+        except HttpRefusal as refusal:
+            return refused_answer(str(refusal))
+        reply = self._state.exchange.place(order)
+        return placed_answer(reply, order.side) if isinstance(reply, Placed) else refused_answer(reply.text)
+
+    # A message still on its way when its sender gave up: it lands whether or not the sender still lives.
+    def _land_later(self, bodies: tuple[PostOrder, ...], member: Member) -> None:
+        exchange = self._state.exchange
+        due_ns = Nanos(self._state.now_ns() + int(exchange.faults.settings.late_s * NANOS_PER_S))
+        for body in bodies:
+            try:
+                exchange.schedule(self._checked(body, member), due_ns)
+            except HttpRefusal:
+                continue  # it would have been refused, and nobody waits for the answer
+
+    def _checked(self, body: PostOrder, member: Member) -> PlaceOrder:
+        """Turn a signed order into an operation of the engine.
+
+        Raises:
+            HttpRefusal: 400 with the exchange's text: not this key's, wrong version, wrongly signed, misshapen.
+        """
+        order = body.order
+        self._check_parties(body, member)
+        rules = self._state.directory.rules(order.token_id)
+        is_neg_risk = rules is not None and rules.is_neg_risk
+        if self._state.verifier.signer(order, is_neg_risk=is_neg_risk) != member.address:
+            raise HttpRefusal(TEXT_SIGNATURE)
+        wish = wish_of(order, body.order_type, tick=_TICK_UNKNOWN if rules is None else rules.tick)
+        return PlaceOrder(
+            account=Account(self._state.keys.wallet_of(member.address, order.signature_type)),
+            order_id=self._state.verifier.order_id(order, is_neg_risk=is_neg_risk),
+            token_id=TokenId(order.token_id),
+            side=order.side,
+            price=wish.price,
+            size=wish.size,
+            budget=wish.budget,
+            order_type=body.order_type,
+            is_post_only=body.post_only,
+            expires_ns=_expires_ns(order, body.order_type),
+        )
+
+    def _check_parties(self, body: PostOrder, member: Member) -> None:
+        order = body.order
+        if body.owner != member.api_key:
+            raise HttpRefusal("the order owner has to be the owner of the API KEY")
+        if order.is_v1:
+            raise HttpRefusal("order_version_mismatch")
+        wallet = self._state.keys.wallet_of(member.address, order.signature_type)
+        signs = order.maker if order.signature_type is SignatureType.POLY_1271 else member.address
+        if order.signer.lower() != signs.lower():
+            raise HttpRefusal("the order signer address has to be the address of the API KEY")
+        if not wallet or order.maker.lower() != wallet.lower():
+            raise HttpRefusal(TEXT_SIGNATURE)
+
+    # --- cancelling -------------------------------------------------------------------------------------------------
+
+    async def _delete_order(self, request: Request, member: Member) -> Reply:
+        body = decode(request.body, CancelOne, refusal=TEXT_PAYLOAD)
+        return self._cancel_ids((body.order_id,), member)
+
+    async def _delete_orders(self, request: Request, member: Member) -> Reply:
+        order_ids = tuple(dict.fromkeys(decode(request.body, list[str], refusal=TEXT_PAYLOAD)))
+        if len(order_ids) > IDS_PER_CANCEL_MAX:
+            raise HttpRefusal(f"Too many orders in payload, max allowed: {IDS_PER_CANCEL_MAX}")
+        return self._cancel_ids(order_ids, member)
+
+    def _cancel_ids(self, order_ids: tuple[str, ...], member: Member) -> Reply:
+        if not all(_ORDER_ID.fullmatch(order_id) for order_id in order_ids):
+            raise HttpRefusal("Invalid orderID")
+        headers = self._state.quotas.cancels(member.address).take(len(order_ids), self._state.now_ns())
+        by_account: dict[Account, list[ExchangeOrderId]] = {}
+        for order_id in map(ExchangeOrderId, order_ids):
+            by_account.setdefault(self._holder(order_id, member), []).append(order_id)
+
+        def cancel() -> CancelResult:
+            return _joined([self._state.exchange.cancel(account, ids) for account, ids in by_account.items()])
+
+        return self._cancelled(cancel, headers)
+
+    async def _cancel_all(self, _: Request, member: Member) -> Reply:
+        return self._cancel_where(member, market_id="", token_id="")
+
+    async def _cancel_market(self, request: Request, member: Member) -> Reply:
+        body = decode(request.body, CancelMarket, refusal=TEXT_PAYLOAD)
+        if not (body.market or body.asset_id):
+            raise HttpRefusal(TEXT_PAYLOAD)
+        return self._cancel_where(member, market_id=body.market, token_id=body.asset_id)
+
+    def _cancel_where(self, member: Member, *, market_id: str, token_id: str) -> Reply:
+        bucket = self._state.quotas.cancels(member.address)
+        headers = bucket.take(1, self._state.now_ns())
+
+        def cancel() -> CancelResult:
+            results = [
+                self._state.exchange.cancel_all(account, market_id=MarketId(market_id), token_id=TokenId(token_id))
+                for account in self._state.accounts_of(member)
+            ]
+            result = _joined(results)
+            bucket.charge(len(result.canceled))
+            return result
+
+        return self._cancelled(cancel, headers)
+
+    def _cancelled(self, cancel: Callable[[], CancelResult], headers: tuple[Header, ...]) -> Reply:
+        match self._state.exchange.faults.on_cancel():
+            case CancelFault.RATE_LIMITED:
+                raise self._rate_limited()
+            case CancelFault.LOST_BEFORE:
+                return NoAnswer.HOLD
+            case CancelFault.LOST_AFTER:
+                cancel()
+                return NoAnswer.CUT
+            case CancelFault.NONE:
+                return json_response(cancel_answer(cancel()), headers=headers)
+
+    def _holder(self, order_id: ExchangeOrderId, member: Member) -> Account:
+        """Name the member's account that placed an order; orders of others are asked for in vain under its own."""
+        accounts = self._state.accounts_of(member)
+        order = self._state.exchange.order(order_id)
+        return order.account if order is not None and order.account in accounts else accounts[0]
+
+    def _rate_limited(self) -> HttpRefusal:
+        retry_after_s = math.ceil(self._state.exchange.faults.settings.retry_after_s)
+        return HttpRefusal("Too Many Requests", status=429, headers=(("Retry-After", str(retry_after_s)),))
+
+
+def _answered(answers: tuple[PlacedAnswer, ...], headers: tuple[Header, ...], *, is_batch: bool) -> Response:
+    """A refused single order is a 400; a batch is a 200 whatever became of its legs."""
+    if is_batch:
+        return json_response(answers, headers=headers)
+    (answer,) = answers
+    if answer.success:
+        return json_response(answer, headers=headers)
+    return json_response({"error": answer.error_msg}, status=400, headers=headers)
+
+
+def _expires_ns(order: SignedOrder, order_type: OrderType) -> Nanos:
+    digits = order.expiration.lstrip("0")
+    if len(digits) > _EXPIRATION_DIGITS_MAX or bool(digits) != (order_type is OrderType.GTD):
+        raise HttpRefusal(TEXT_EXPIRATION)
+    return Nanos(int(digits or "0") * NANOS_PER_S)
+
+
+def _joined(results: list[CancelResult]) -> CancelResult:
+    return CancelResult(
+        canceled=tuple(order_id for result in results for order_id in result.canceled),
+        not_canceled=tuple(pair for result in results for pair in result.not_canceled),
+    )

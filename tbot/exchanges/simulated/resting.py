@@ -1,0 +1,101 @@
+"""Every order ever taken, those that still rest, and what each account has bound by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, Side
+from tbot.core.units import Size, notional_ceil
+from tbot.exchanges.simulated.ledger import CASH, Ledger
+from tbot.exchanges.simulated.operations import Account, PlaceOrder
+from tbot.exchanges.simulated.orderbook import Order
+
+_Key = tuple[Account, str]
+
+
+class OrderTable:
+    """Orders by id and by account, with running sums of reservations.
+
+    A BUY binds collateral of its market, a SELL binds its token: one dollar may back buys in several markets at once,
+    as on Polymarket, so a fill in one market can uncover orders in another.
+    """
+
+    def __init__(self) -> None:
+        self._orders: dict[ExchangeOrderId, Order] = {}
+        self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
+        self._reserved: dict[_Key, int] = {}
+
+    def __contains__(self, order_id: ExchangeOrderId) -> bool:
+        return order_id in self._orders
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(self._orders.values())
+
+    def get(self, order_id: ExchangeOrderId) -> Order | None:
+        """Look up an order in any state."""
+        return self._orders.get(order_id)
+
+    def open_of(self, account: Account) -> tuple[Order, ...]:
+        """List the resting orders of one account, oldest first."""
+        return tuple(self._open.get(account, {}).values())
+
+    def open_in(self, market_id: MarketId) -> tuple[Order, ...]:
+        """List the resting orders of one market, account by account."""
+        return tuple(o for orders in self._open.values() for o in orders.values() if o.market_id == market_id)
+
+    def reserved_for(self, place: PlaceOrder, market_id: MarketId) -> int:
+        """Tell what the account's resting orders bind of the asset a new order needs."""
+        return self._reserved.get(_key(place, market_id), 0)
+
+    def enter(self, order: Order) -> None:
+        """Remember a new order; it does not rest yet."""
+        self._orders[order.place.order_id] = order
+
+    def rest(self, order: Order) -> None:
+        """Count an order among the open ones and bind what it needs."""
+        self._open.setdefault(order.place.account, {})[order.place.order_id] = order
+        self.reserve(order)
+
+    def reserve(self, order: Order) -> None:
+        """Bind what the rest of an open order needs; called again after each fill."""
+        self._bind(order, _needed(order))
+
+    def leave(self, order: Order) -> None:
+        """Take an order from the open ones and free what it bound."""
+        del self._open[order.place.account][order.place.order_id]
+        self._bind(order, 0)
+
+    def uncovered(self, account: Account, ledger: Ledger) -> tuple[Order, ...]:
+        """List open orders that the account can no longer cover; within a group the oldest keep their cover."""
+        used: dict[_Key, int] = {}
+        uncovered: list[Order] = []
+        for order in self._open.get(account, {}).values():
+            key = _key(order.place, order.market_id)
+            asset = asset_of(order.place)
+            covered = used.get(key, 0) + order.reserved
+            if covered > ledger.available(account, asset):
+                uncovered.append(order)
+            else:
+                used[key] = covered
+        return tuple(uncovered)
+
+    def _bind(self, order: Order, needed: int) -> None:
+        key = _key(order.place, order.market_id)
+        self._reserved[key] = self._reserved.get(key, 0) + needed - order.reserved
+        order.reserved = needed
+
+
+def asset_of(place: PlaceOrder) -> TokenId:
+    """Name the asset an order gives: collateral for a BUY, its token for a SELL."""
+    return CASH if place.side is Side.BUY else place.token_id
+
+
+def _key(place: PlaceOrder, market_id: MarketId) -> _Key:
+    return place.account, market_id if place.side is Side.BUY else place.token_id
+
+
+def _needed(order: Order) -> int:
+    if order.place.side is Side.SELL:
+        return order.remaining
+    return notional_ceil(order.place.price, Size(order.remaining))

@@ -1,0 +1,160 @@
+"""The local exchange on the wire: Polymarket's REST and WebSocket in front of `LocalExchange`.
+
+Connections come from loopback sockets (`listen`) or from anywhere else one at a time (`serve_rest`, `serve_websocket`):
+a simulation in virtual time hands in the ends of in-memory pipes and meets every byte a socket would carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import trio
+
+from tbot.core.units import Nanos, Notional
+from tbot.errors import ConfigError
+from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccount
+from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
+from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, dispatcher, error_response, serve_http
+from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
+from tbot.exchanges.simulated.rest_account import AccountRoutes
+from tbot.exchanges.simulated.rest_orders import OrderRoutes
+from tbot.exchanges.simulated.rest_public import PublicRoutes
+from tbot.exchanges.simulated.state import Directory, ServerState
+from tbot.exchanges.simulated.verify import OrderVerifier
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The local server.
+
+    Attributes:
+        host: Address to listen on. Loopback, unless the operator insists: anybody who reaches it can trade.
+        rest_port: 0 = any free port.
+        ws_port: 0 = any free port; both channels share it.
+        chain_id: Of the signatures asked for.
+        skew_s_max: Largest clock difference of a signed request.
+        quota: Rate limits a signer.
+        http: Limits a connection.
+        channels: Patience of the channels.
+    """
+
+    host: str = "127.0.0.1"
+    rest_port: Port = 0
+    ws_port: Port = 0
+    chain_id: int = 137
+    skew_s_max: float = 10.0
+    quota: QuotaSettings = QuotaSettings()
+    http: HttpLimits = HttpLimits()
+    channels: ChannelSettings = ChannelSettings()
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server listens."""
+
+    rest_url: str
+    ws_market_url: str
+    ws_user_url: str
+
+
+class LocalServer:
+    """One exchange, served.
+
+    Args:
+        exchange: Driven by its own `run`, not by the server.
+        settings: Ports and limits.
+        secret: Seed of the API keys; the same secret gives the same keys after a restart.
+        now_ns: The clock of the exchange.
+
+    Attributes:
+        keys: API keys and wallets.
+        crashes: Bugs of the server met while serving a request, oldest first. The client got a 500 or a closed
+            connection, the exchange goes on; whoever judges a run demands that this is empty.
+    """
+
+    def __init__(
+        self, exchange: LocalExchange, settings: ServerSettings, *, secret: bytes, now_ns: Callable[[], Nanos]
+    ) -> None:
+        """Build the routes; listen to nothing yet."""
+        verifier = OrderVerifier(settings.chain_id)
+        self.keys = KeyRing(server_secret=secret, verifier=verifier, skew_s_max=settings.skew_s_max)
+        self.crashes: list[Exception] = []
+        self._settings = settings
+        self._state = ServerState(
+            exchange=exchange,
+            keys=self.keys,
+            verifier=verifier,
+            quotas=Quotas(settings.quota),
+            directory=Directory(exchange, self.keys),
+            now_ns=now_ns,
+        )
+        parts = (PublicRoutes(self._state), AccountRoutes(self._state), OrderRoutes(self._state))
+        self._dispatch = dispatcher({key: handler for part in parts for key, handler in part.routes().items()})
+
+    def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
+        """Give a play account its first API key and a deposit (micro-dollars) into its own address.
+
+        Raises:
+            HttpRefusal: It has that key already.
+        """
+        credentials = self.keys.create(account.address, 0)
+        self._state.exchange.deposit(Account(account.address), cash)
+        return credentials
+
+    async def serve_rest(self, stream: trio.abc.Stream) -> None:
+        """Serve one HTTP connection until it ends; the stream is closed on return."""
+        await self._contained(partial(serve_http, stream, self._answer, self._settings.http))
+
+    async def serve_websocket(self, stream: trio.abc.Stream) -> None:
+        """Serve one WebSocket connection until it ends; the stream is closed on return."""
+        await self._contained(partial(serve_websocket, stream, self._state, self._settings.channels))
+
+    async def listen(self, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve both ports until cancelled; reports the addresses once it listens.
+
+        Raises:
+            ConfigError: A port cannot be had.
+        """
+        rest, rest_at = await self._open(self._settings.rest_port)
+        channels, channels_at = await self._open(self._settings.ws_port)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, self.serve_rest, rest)
+            await nursery.start(trio.serve_listeners, self.serve_websocket, channels)
+            task_status.started(
+                Addresses(
+                    rest_url=f"http://{rest_at}",
+                    ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
+                    ws_user_url=f"ws://{channels_at}{USER_PATH}",
+                )
+            )
+
+    async def _open(self, port: int) -> tuple[list[trio.SocketListener], str]:
+        host = self._settings.host
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another port, or 0 for any"
+            ) from error
+        bound = listeners[0].socket.getsockname()
+        return listeners, f"{bound[0]}:{bound[1]}"
+
+    async def _answer(self, request: Request) -> Reply:
+        try:
+            return await self._dispatch(request)
+        # The one boundary of its kind besides the supervisor's: a bug met by one request must not take down the
+        # exchange under everybody else, and must not be told to a stranger. It is kept for the judge of the run.
+        except Exception as crash:  # noqa: BLE001
+            self.crashes.append(crash)
+            return error_response("Internal server error", status=500)
+
+    async def _contained(self, serve: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await serve()
+        except Exception as crash:  # noqa: BLE001 - as above, for what a connection does outside of a request
+            self.crashes.append(crash)

@@ -1,0 +1,96 @@
+"""Connections of the in-process gateway: exchange streams seen through latency, jitter and reordering."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import trio
+
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
+from tbot.errors import Disconnected
+from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
+from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
+from tbot.exchanges.simulated.streams import Stream, StreamEnded
+
+Theirs = TypeVar("Theirs", bound=TheirMarketEvent | TheirAccountEvent)
+Ours = TypeVar("Ours")
+
+
+class Session(Generic[Theirs, Ours]):
+    """One connection: `receive` gives what has arrived by now, in order of arrival.
+
+    Events of one operation travel together; those of different operations may overtake each other by the jitter, as
+    measured on production.
+
+    Args:
+        stream: The exchange's side.
+        translate: Their event and our receive time -> our messages.
+        first: Messages that wait already, such as the books of a new subscription.
+        latency_ms: Shortest and longest way of an event.
+        pong_s: A quiet connection shows a sign of life this often.
+    """
+
+    def __init__(
+        self,
+        stream: Stream[Theirs],
+        *,
+        translate: Callable[[Theirs, Nanos], tuple[Ours, ...]],
+        first: tuple[Ours, ...],
+        latency_ms: tuple[float, float],
+        pong_s: float,
+        rng: random.Random,
+        now_ns: Callable[[], Nanos],
+    ) -> None:
+        self._stream = stream
+        self._translate = translate
+        self._first = first
+        self._latency_ms = latency_ms
+        self._pong_ns = int(pong_s * NANOS_PER_S)
+        self._rng = rng
+        self._now_ns = now_ns
+        self._arriving: list[tuple[Nanos, int, Theirs]] = []
+        self._count = 0
+        self._last = (0, 0)
+        self._pong_due_ns = now_ns() + self._pong_ns
+
+    async def receive(self) -> tuple[Ours, ...]:
+        """Wait for the next messages; () is a sign of life without data.
+
+        Raises:
+            Disconnected: The exchange ended the connection.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            messages = self._arrived()
+            now_ns = self._now_ns()
+            if messages or now_ns >= self._pong_due_ns:
+                self._pong_due_ns = now_ns + self._pong_ns
+                return messages
+            due_ns = min(self._pong_due_ns, self._arriving[0][0]) if self._arriving else self._pong_due_ns
+            with trio.move_on_after((due_ns + 1 - now_ns) / NANOS_PER_S):
+                await self._stream.wait()
+
+    def _arrived(self) -> tuple[Ours, ...]:
+        self._pull()
+        messages, self._first = list(self._first), ()
+        now_ns = self._now_ns()
+        while self._arriving and self._arriving[0][0] <= now_ns:
+            messages += self._translate(heapq.heappop(self._arriving)[2], now_ns)
+        return tuple(messages)
+
+    def _pull(self) -> None:
+        try:
+            events = self._stream.receive_nowait()
+        except StreamEnded as ended:
+            raise Disconnected(str(ended)) from ended
+        for event in events:
+            self._count += 1
+            heapq.heappush(self._arriving, (self._arrival_ns(event), self._count, event))
+
+    def _arrival_ns(self, event: Theirs) -> Nanos:
+        if event.exchange_ms != self._last[0]:
+            self._last = (event.exchange_ms, int(self._rng.uniform(*self._latency_ms) * NANOS_PER_MS))
+        return Nanos(event.at_ns + self._last[1])

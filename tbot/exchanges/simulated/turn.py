@@ -1,0 +1,158 @@
+"""One operation in progress: it collects what changed and turns it into events at its end.
+
+A level touched five times by one operation is told once, with its final total; a market that traded shows both whole
+books last, as the later truth of its millisecond.
+"""
+
+from __future__ import annotations
+
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import Side
+from tbot.core.units import NANOS_PER_MS, Nanos, Price, complement
+from tbot.exchanges.simulated.events import (
+    BookShown,
+    BookView,
+    Event,
+    LevelChange,
+    LevelsChanged,
+    OrderChange,
+    OrderChanged,
+    TickChanged,
+    Trade,
+    TradeChanged,
+    TradePrinted,
+)
+from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.orderbook import Order, UnifiedBook, last_trade_text
+
+
+class Turn:
+    """The events of one operation.
+
+    Args:
+        now_ns: Moment of the operation; for a timed step the moment it was due.
+    """
+
+    def __init__(self, now_ns: Nanos) -> None:
+        self.now_ns = now_ns
+        self.weakened: dict[Account, None] = {}
+        self._events: list[Event] = []
+        self._ms: dict[MarketId, int] = {}
+        self._levels: dict[MarketId, dict[tuple[bool, Price], None]] = {}
+        self._books: dict[MarketId, UnifiedBook] = {}
+        self._shown: dict[MarketId, None] = {}
+
+    def ms(self, book: UnifiedBook) -> int:
+        """Give the exchange time of this operation in one market: later than every operation before it."""
+        market_id = book.rules.market_id
+        ms = self._ms.get(market_id)
+        if ms is None:
+            ms = book.exchange_ms = max(self.now_ns // NANOS_PER_MS, book.exchange_ms + 1)
+            self._ms[market_id] = ms
+        return ms
+
+    def touch(self, book: UnifiedBook, order: Order) -> None:
+        """Note that the level of an order changed."""
+        self.ms(book)
+        market_id = book.rules.market_id
+        self._books[market_id] = book
+        self._levels.setdefault(market_id, {})[order.is_bid, order.price_yes] = None
+
+    def weaken(self, account: Account) -> None:
+        """Note that an account has less to cover its orders with than before."""
+        self.weakened[account] = None
+
+    def tell_order(self, change: OrderChange, order: Order, book: UnifiedBook) -> None:
+        """Tell the owner of an order what became of it."""
+        account = order.place.account
+        event = OrderChanged(
+            account=account, change=change, order=order.view(), exchange_ms=self.ms(book), at_ns=self.now_ns
+        )
+        self._events.append(event)
+
+    def tell_trade(self, trade: Trade, book: UnifiedBook) -> None:
+        """Tell every party of a trade its status, once each."""
+        ms = self.ms(book)
+        parties = dict.fromkeys((trade.taker_account, *(leg.account for leg in trade.legs)))
+        for account in parties:
+            self._events.append(TradeChanged(account=account, trade=trade, exchange_ms=ms, at_ns=self.now_ns))
+
+    def print_trade(self, trade: Trade, book: UnifiedBook) -> None:
+        """Tell the public of a trade."""
+        self._show(book)
+        self._events.append(
+            TradePrinted(
+                market_id=trade.market_id,
+                token_id=trade.token_id,
+                price=trade.price,
+                size=trade.size,
+                taker_side=trade.side,
+                trade_id=trade.trade_id,
+                exchange_ms=self.ms(book),
+                at_ns=self.now_ns,
+            )
+        )
+
+    def tell_tick(self, book: UnifiedBook, tick_old: Price) -> None:
+        """Tell the public of a new price grid."""
+        self._show(book)
+        self._events.append(
+            TickChanged(
+                market_id=book.rules.market_id,
+                tokens=(book.rules.yes, book.rules.no),
+                tick_old=tick_old,
+                tick=book.rules.tick,
+                exchange_ms=self.ms(book),
+                at_ns=self.now_ns,
+            )
+        )
+
+    def end(self) -> tuple[Event, ...]:
+        """Close the operation and give all its events in order."""
+        for market_id, levels in self._levels.items():
+            self._events.append(self._levels_changed(self._books[market_id], levels))
+        for market_id in self._shown:
+            book = self._books[market_id]
+            for token_id in (book.rules.yes, book.rules.no):
+                view = view_of(book, token_id)
+                self._events.append(
+                    BookShown(market_id=market_id, book=view, exchange_ms=view.exchange_ms, at_ns=self.now_ns)
+                )
+        return tuple(self._events)
+
+    def _show(self, book: UnifiedBook) -> None:
+        self._books[book.rules.market_id] = book
+        self._shown[book.rules.market_id] = None
+
+    def _levels_changed(self, book: UnifiedBook, levels: dict[tuple[bool, Price], None]) -> LevelsChanged:
+        bid, ask = book.bids.best(), book.asks.best()
+        no_bid = None if ask is None else complement(ask)
+        no_ask = None if bid is None else complement(bid)
+        yes, no = book.rules.yes, book.rules.no
+        changes: list[LevelChange] = []
+        for is_bid, price in levels:
+            size = book.side(is_bid=is_bid).total(price)
+            side = Side.BUY if is_bid else Side.SELL
+            changes.append(LevelChange(token_id=yes, side=side, price=price, size=size, best_bid=bid, best_ask=ask))
+            mirror, at = side.opposite, complement(price)
+            changes.append(LevelChange(token_id=no, side=mirror, price=at, size=size, best_bid=no_bid, best_ask=no_ask))
+        return LevelsChanged(
+            market_id=book.rules.market_id, changes=tuple(changes), exchange_ms=self.ms(book), at_ns=self.now_ns
+        )
+
+
+def view_of(book: UnifiedBook, token_id: TokenId) -> BookView:
+    """Show the whole book of one outcome."""
+    bids, asks = book.levels_of(token_id)
+    rules = book.rules
+    return BookView(
+        market_id=rules.market_id,
+        token_id=token_id,
+        bids=bids,
+        asks=asks,
+        exchange_ms=book.exchange_ms,
+        tick=rules.tick,
+        size_min=rules.size_min,
+        is_neg_risk=rules.is_neg_risk,
+        last_trade_text=last_trade_text(book.last_trade_price),
+    )

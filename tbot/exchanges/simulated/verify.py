@@ -1,0 +1,193 @@
+"""Who signed this? EIP-712 orders, L1 headers and L2 HMACs, checked independently of the bot's signer.
+
+Typed data goes through eth-account's own encoder and public-key recovery, so an error in the bot's hand-packed fast
+path cannot cancel out against the same error here. Nothing of the bot's exchange client is imported.
+
+Sources: docs.polymarket.com (order structs, authentication), official client py-clob-client-v2 1.2.1; read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+
+from tbot.core.messages import ExchangeOrderId, Side
+from tbot.exchanges.simulated.http import HttpRefusal
+from tbot.exchanges.simulated.wire_in import SignatureType, SignedOrder
+
+ATTESTATION = "This message attests that I control the given wallet"
+
+# Verifying contracts by neg-risk flag; the same addresses on both chains.
+EXCHANGES = {
+    False: "0xE111180000d2663C0091e4f400237545B87B996B",
+    True: "0xe2222d279d744050d28e00520010520000310F59",
+}
+
+_ORDER_FIELDS = (
+    "uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
+    "uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder"
+)
+_AUTH_FIELDS = "address address,string timestamp,uint256 nonce,string message"
+_WRAP_FIELDS = "Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt"
+
+_ECDSA_BYTES = 65
+_UINT256_END = 1 << 256
+
+TypedFields = list[dict[str, str]]
+
+
+def _fields(text: str) -> TypedFields:
+    pairs = (field.split(" ") for field in text.split(","))
+    return [{"type": kind, "name": name} for kind, name in pairs]
+
+
+_ORDER = _fields(_ORDER_FIELDS)
+_AUTH = _fields(_AUTH_FIELDS)
+_WRAP = _fields(_WRAP_FIELDS)
+
+
+class OrderVerifier:
+    """Checks order signatures of one chain."""
+
+    def __init__(self, chain_id: int) -> None:
+        """Fix the chain."""
+        self._chain_id = chain_id
+
+    def order_id(self, order: SignedOrder, *, is_neg_risk: bool) -> ExchangeOrderId:
+        """Compute the order id: the EIP-712 digest of the plain order, for every signature type."""
+        return ExchangeOrderId("0x" + _digest(self._plain(order, is_neg_risk=is_neg_risk)).hex())
+
+    def signer(self, order: SignedOrder, *, is_neg_risk: bool) -> str:
+        """Recover the address of the key that signed an order, checksummed.
+
+        A valid signature under a wrong contract, chain or field recovers to some other address: the caller compares.
+
+        Raises:
+            HttpRefusal: The signature cannot be one.
+        """
+        message = self._plain(order, is_neg_risk=is_neg_risk)
+        raw = bytes.fromhex(order.signature[2:])
+        if order.signature_type is not SignatureType.POLY_1271:
+            return _recover(message, raw)
+        if raw[_ECDSA_BYTES:] != _trailer(message):
+            raise HttpRefusal("invalid signature")
+        return _recover(self._wrapped(order, is_neg_risk=is_neg_risk), raw[:_ECDSA_BYTES])
+
+    def attester(self, *, address: str, timestamp: str, nonce: int, signature: str) -> str:
+        """Recover who signed a ClobAuth message (L1 headers), checksummed.
+
+        Raises:
+            HttpRefusal: 401, the signature cannot be one.
+        """
+        domain = {"name": "ClobAuthDomain", "version": "1", "chainId": self._chain_id}
+        message = {"address": address, "timestamp": timestamp, "nonce": nonce, "message": ATTESTATION}
+        try:
+            raw = bytes.fromhex(signature.removeprefix("0x"))
+            return _recover(encode_typed_data(domain, {"ClobAuth": _AUTH}, message), raw)
+        except (HttpRefusal, ValueError) as error:
+            raise HttpRefusal("Invalid L1 Request headers", status=401) from error
+
+    def _domain(self, *, is_neg_risk: bool) -> dict[str, str | int]:
+        return {
+            "name": "Polymarket CTF Exchange",
+            "version": "2",
+            "chainId": self._chain_id,
+            "verifyingContract": EXCHANGES[is_neg_risk],
+        }
+
+    def _plain(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
+        return encode_typed_data(self._domain(is_neg_risk=is_neg_risk), {"Order": _ORDER}, _values(order))
+
+    def _wrapped(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
+        """Nest the order as a deposit wallet signs it (ERC-7739), under the exchange's domain."""
+        message = {
+            "contents": _values(order),
+            "name": "DepositWallet",
+            "version": "1",
+            "chainId": self._chain_id,
+            "verifyingContract": order.signer.lower(),
+            "salt": bytes(32),
+        }
+        types = {"TypedDataSign": _WRAP, "Order": _ORDER}
+        return encode_typed_data(self._domain(is_neg_risk=is_neg_risk), types, message)
+
+
+def hmac_text(secret: str, *, timestamp: str, method: str, path: str, body: bytes) -> str:
+    """Compute the L2 signature over the exact bytes of a request.
+
+    Args:
+        secret: URL-safe base64; missing padding is added.
+        timestamp: Unix seconds, as in the header.
+        method: Upper case.
+        path: Without the query.
+        body: As sent; empty adds nothing.
+
+    Returns:
+        URL-safe base64 with padding.
+    """
+    key = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
+    mac = hmac.new(key, f"{timestamp}{method}{path}".encode() + body, hashlib.sha256)
+    return base64.urlsafe_b64encode(mac.digest()).decode()
+
+
+def is_same_text(left: str, right: str) -> bool:
+    """Compare secrets in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+def _values(order: SignedOrder) -> dict[str, object]:
+    """Give the order's fields as the encoder wants them.
+
+    Raises:
+        HttpRefusal: A number beyond 256 bits.
+    """
+    numbers = {
+        "salt": order.salt,
+        "tokenId": int(order.token_id),
+        "makerAmount": int(order.maker_amount),
+        "takerAmount": int(order.taker_amount),
+        "timestamp": int(order.timestamp or "0"),
+    }
+    if max(numbers.values()) >= _UINT256_END:
+        raise HttpRefusal("Invalid order payload")
+    return {
+        **numbers,
+        "maker": order.maker.lower(),  # the encoder refuses a wrong checksum, the contract knows none
+        "signer": order.signer.lower(),
+        "side": 0 if order.side is Side.BUY else 1,
+        "signatureType": int(order.signature_type),
+        "metadata": bytes.fromhex(order.metadata[2:]),
+        "builder": bytes.fromhex(order.builder[2:]),
+    }
+
+
+def _digest(message: SignableMessage) -> bytes:
+    return bytes(keccak(b"\x19" + message.version + message.header + message.body))
+
+
+def _trailer(message: SignableMessage) -> bytes:
+    """What follows the ECDSA part of a wrapped signature: domain separator, contents hash, type string, its length."""
+    text = f"Order({_ORDER_FIELDS})".encode()
+    return bytes(message.header) + bytes(message.body) + text + len(text).to_bytes(2, "big")
+
+
+def _recover(message: SignableMessage, signature: bytes) -> str:
+    """Recover the signing address.
+
+    Raises:
+        HttpRefusal: Wrong length, values out of range, no point of the curve.
+    """
+    if len(signature) != _ECDSA_BYTES:
+        raise HttpRefusal("invalid signature")
+    try:
+        return str(Account.recover_message(message, signature=signature))
+    except (BadSignature, ValidationError, ValueError, TypeError, binascii.Error) as error:
+        raise HttpRefusal("invalid signature") from error

@@ -1,0 +1,147 @@
+"""Markets as Polymarket spells them: the full object and the compact trading parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tbot.core.units import MICRO, Price
+from tbot.exchanges.simulated.operations import MarketRules
+
+OUTCOMES = ("Yes", "No")
+
+# What markets with fees show as `fee_rate_bps` and base fee, whatever their schedule: a legacy field, never charged.
+FEE_BPS_SHOWN = 1000
+
+
+class WireToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One outcome inside a full market object."""
+
+    token_id: str
+    outcome: str
+    price: float
+    winner: bool = False
+
+
+class Rewards(msgspec.Struct, frozen=True, kw_only=True):
+    """Liquidity rewards; there are none here."""
+
+    rates: None = None
+    min_size: int = 0
+    max_spread: int = 0
+
+
+class FullMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of `GET /markets/{condition_id}`."""
+
+    enable_order_book: bool
+    active: bool
+    closed: bool
+    archived: bool = False
+    accepting_orders: bool
+    accepting_order_timestamp: str | None = None
+    minimum_order_size: float
+    minimum_tick_size: float
+    condition_id: str
+    question_id: str
+    question: str
+    description: str = ""
+    market_slug: str
+    end_date_iso: str | None = None
+    game_start_time: str | None = None
+    seconds_delay: int = 0
+    fpmm: str = ""
+    maker_base_fee: int
+    taker_base_fee: int
+    notifications_enabled: bool = True
+    neg_risk: bool
+    neg_risk_market_id: str = ""
+    neg_risk_request_id: str = ""
+    icon: str = ""
+    image: str = ""
+    rewards: Rewards = Rewards()
+    is_50_50_outcome: bool = False
+    tokens: tuple[WireToken, ...]
+    tags: tuple[str, ...] | None = None
+
+
+class ShortToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One outcome inside a compact market object."""
+
+    t: str
+    o: str
+
+
+class FeeDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Fee schedule: rate, exponent, takers only."""
+
+    r: float
+    e: int
+    to: bool = True
+
+
+class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer of `GET /clob-markets/{condition_id}`; absent keys mean false or none."""
+
+    t: tuple[ShortToken, ...]
+    c: str
+    mos: float
+    mts: float
+    mbf: int
+    tbf: int
+    ao: bool = False
+    nr: bool = False
+    fd: FeeDetails | None = None
+    v: str
+
+
+def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
+    """Show a market with all its fields; `prices` are those of YES and NO."""
+    tokens = (
+        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO)
+        for token_id, outcome, price in zip((rules.yes, rules.no), OUTCOMES, prices, strict=True)
+    )
+    return FullMarket(
+        enable_order_book=rules.is_accepting_orders,
+        active=True,
+        closed=not rules.is_accepting_orders,
+        accepting_orders=rules.is_accepting_orders,
+        minimum_order_size=json_number(rules.size_min),
+        minimum_tick_size=json_number(rules.tick),
+        condition_id=rules.market_id,
+        question_id=rules.market_id,
+        question=rules.slug.replace("-", " ").capitalize() + "?",
+        market_slug=rules.slug,
+        maker_base_fee=fee_bps_shown(rules),
+        taker_base_fee=fee_bps_shown(rules),
+        neg_risk=rules.is_neg_risk,
+        tokens=tuple(tokens),
+    )
+
+
+def clob_market(rules: MarketRules) -> ClobMarket:
+    """Show a market's trading parameters."""
+    has_fee = rules.fee_rate_micro > 0
+    return ClobMarket(
+        t=(ShortToken(t=rules.yes, o=OUTCOMES[0]), ShortToken(t=rules.no, o=OUTCOMES[1])),
+        c=rules.market_id,
+        mos=json_number(rules.size_min),
+        mts=json_number(rules.tick),
+        mbf=fee_bps_shown(rules),
+        tbf=fee_bps_shown(rules),
+        ao=rules.is_accepting_orders,
+        nr=rules.is_neg_risk,
+        fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
+        v="v1",
+    )
+
+
+def fee_bps_shown(rules: MarketRules) -> int:
+    """Give the legacy base fee: a flag that there is a fee, not its rate."""
+    return FEE_BPS_SHOWN if rules.fee_rate_micro else 0
+
+
+def json_number(micro: int) -> float:
+    """Give millionths as the JSON number that prints shortest: 5_000_000 -> 5, 10_000 -> 0.01."""
+    return micro // MICRO if micro % MICRO == 0 else micro / MICRO

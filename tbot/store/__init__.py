@@ -1,0 +1,1 @@
+"""What survives: journal and checkpoints."""

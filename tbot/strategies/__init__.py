@@ -1,0 +1,1 @@
+"""Pure: what we would like."""

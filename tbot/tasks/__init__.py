@@ -1,0 +1,1 @@
+"""Trio tasks: who waits for what."""

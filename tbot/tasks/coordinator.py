@@ -1,0 +1,231 @@
+"""The task around the coordinator: messages in, records to the journal, commands out, views published.
+
+All of one wake-up is absorbed, then decided on once. The journal gets the records before anybody gets the commands, and
+takes them in order, so a command whose order reached the exchange is always on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+import trio
+
+from tbot.core.account import EMPTY_STATE, Account, CoordinatorState
+from tbot.core.coordinator import Coordinator
+from tbot.core.decide import COMMANDS_MAX
+from tbot.core.market import Market, TokenId
+from tbot.core.messages import (
+    AccountView,
+    CancelOrder,
+    Command,
+    ExchangeOrderId,
+    Fact,
+    Halt,
+    Message,
+    OrderExposure,
+    Prepared,
+    Quotes,
+    RequestReport,
+    Snapshot,
+    Stop,
+    SubmitOrder,
+    TopOfBook,
+)
+from tbot.core.risk import RiskLimits
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import StateCorrupt
+from tbot.store.rows import Loaded
+from tbot.tasks.checkpointer import SLOT_KEY, StateReached
+from tbot.tasks.clock import trio_deadline
+from tbot.tasks.conflator import Conflator, Hub
+from tbot.tasks.inbox import OPERATOR, Inbox
+from tbot.tasks.journal import JournalClient
+from tbot.tasks.supervisor import TaskContext
+
+log = structlog.get_logger()
+
+CANCELS = "cancels"
+SUBMITS = "submits"
+# What one turn can decide; the lanes are never waited for, what does not fit is decided again next turn.
+DISPATCH_LANES = {CANCELS: COMMANDS_MAX, SUBMITS: COMMANDS_MAX}
+BEAT_S = 1.0
+SNAPSHOT_EVERY_NS = NANOS_PER_S
+# Slower than this, the journal is in trouble and only cancels go out (see `_append`).
+JOURNAL_SLOW_S = 1.0
+
+Entry = Fact | Command | TopOfBook | Quotes
+_encoder = msgspec.msgpack.Encoder()
+_entries = msgspec.msgpack.Decoder(Entry)
+_prepared = msgspec.msgpack.Decoder(Prepared)
+_states = msgspec.msgpack.Decoder(CoordinatorState)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinatorPorts:
+    """Where the coordinator's messages come from and go to, one set an incarnation of the desk.
+
+    Attributes:
+        inbox: Its own.
+        dispatcher: Lanes `DISPATCH_LANES`.
+        reconciler: Takes `RequestReport` as a state.
+        accounts: Views for the strategies, by token.
+        exposures: For the desk's shell: which orders may rest.
+        checkpoints: Newest durable state, for the checkpointer.
+        snapshots: Newest description, for people, under "snapshot".
+        alive: Called when a turn is done.
+    """
+
+    inbox: Inbox
+    dispatcher: Inbox
+    reconciler: Inbox
+    accounts: Hub[TokenId, AccountView]
+    exposures: Conflator[ExchangeOrderId, OrderExposure]
+    checkpoints: Conflator[str, StateReached[CoordinatorState]]
+    snapshots: Conflator[str, Snapshot]
+    journal: JournalClient
+    alive: Callable[[], None]
+
+
+@dataclass(kw_only=True)
+class CoordinatorTask:
+    """Body of the coordinator's task; `run` is given to the supervisor."""
+
+    ports: CoordinatorPorts
+    markets: tuple[Market, ...]
+    limits: RiskLimits
+    now_ns: Callable[[], Nanos]
+    make: Callable[..., Coordinator] = Coordinator
+    _seq: int = field(default=0, init=False)
+    _snapshot_ns: int = field(default=0, init=False)
+    _views: dict[TokenId, AccountView] = field(default_factory=dict, init=False)
+    _exposed: dict[ExchangeOrderId, bool] = field(default_factory=dict, init=False)
+    _is_journal_slow: bool = field(default=False, init=False)
+
+    async def run(self, ctx: TaskContext) -> None:
+        """Recover, then serve until stopped and quiet."""
+        with self.ports.inbox:
+            core = await self._recover()
+            self._publish(core, self.now_ns())
+            ctx.started()
+            is_told_to_stop = False
+            while not (ctx.stop.is_set() and core.is_quiet):
+                await ctx.beat()
+                if ctx.stop.is_set() and not is_told_to_stop:
+                    is_told_to_stop = True
+                    self.ports.inbox.send_nowait(OPERATOR, Stop(at_ns=self.now_ns()))
+                await self._turn(core, ctx)
+            self._publish(core, self.now_ns(), is_last=True)
+
+    async def _recover(self) -> Coordinator:
+        loaded = await self.ports.journal.load()
+        now_ns = self.now_ns()
+        core = rebuild(loaded, self.markets, self.limits, self.make)
+        core.recover([_prepared.decode(row.payload) for row in loaded.prepared], now_ns)
+        self._seq = loaded.record_seq
+        log.info("coordinator.recovered", epoch=loaded.epoch, records=len(loaded.records), orders=len(core.orders))
+        return core
+
+    async def _turn(self, core: Coordinator, ctx: TaskContext) -> None:
+        batch = await self.ports.inbox.take(self._deadline(core, ctx))
+        now_ns = self.now_ns()
+        for message in batch:
+            core.absorb(message, now_ns)  # type: ignore[arg-type]  # an inbox carries what its senders may send
+        commands = core.decide(now_ns, cancels_max=self._room(CANCELS), submits_max=self._room(SUBMITS))
+        await self._append([*filter(_is_fact, batch), *_with_causes(core, commands)], now_ns)
+        for command in commands:
+            self._dispatch(command)
+        self._publish(core, now_ns)
+        self.ports.alive()
+
+    def _deadline(self, core: Coordinator, ctx: TaskContext) -> float:
+        now_ns = self.now_ns()
+        due = trio_deadline(core.wake_ns(now_ns), now_ns)
+        return min(due, trio.current_time() + (0.1 if ctx.stop.is_set() else BEAT_S))
+
+    def _room(self, lane: str) -> int:
+        if lane == SUBMITS and self._is_journal_slow:
+            return 0
+        statistics = self.ports.dispatcher.statistics().lanes[lane]
+        return statistics.size - statistics.depth
+
+    async def _append(self, messages: Iterable[Message], now_ns: Nanos) -> None:
+        """Hand the records to the journal; when it keeps us waiting, only cancels go out until it is quick again."""
+        began = trio.current_time()
+        for message in messages:
+            self._seq += 1
+            payload = _encoder.encode(message)
+            await self.ports.journal.append(type(message).__name__, payload, seq=self._seq, at_ns=now_ns)
+        waited_s = max(trio.current_time() - began, self.ports.journal.lag_s)
+        self._is_journal_slow = waited_s > JOURNAL_SLOW_S
+
+    def _dispatch(self, command: Command) -> None:
+        match command:
+            case SubmitOrder():
+                self.ports.dispatcher.send_nowait(SUBMITS, command)
+            case CancelOrder():
+                self.ports.dispatcher.send_nowait(CANCELS, command)
+            case RequestReport():
+                self.ports.reconciler.put_state("request", command)
+            case Halt():
+                log.critical("trading.halted", reason=command.reason)
+
+    def _publish(self, core: Coordinator, now_ns: Nanos, *, is_last: bool = False) -> None:
+        for view in core.account.views(now_ns):
+            known = self._views.get(view.token_id)
+            if known is None or msgspec.structs.replace(known, at_ns=now_ns) != view:
+                self._views[view.token_id] = view
+                self.ports.accounts.publish(view.token_id, view)
+        self._publish_exposures(core)
+        if is_last or now_ns - self._snapshot_ns >= SNAPSHOT_EVERY_NS:
+            self._snapshot_ns = now_ns
+            self.ports.snapshots.put("snapshot", core.account.snapshot(now_ns))
+            self.ports.checkpoints.put(SLOT_KEY, StateReached(seq=self._seq, at_ns=now_ns, state=core.state()))
+
+    def _publish_exposures(self, core: Coordinator) -> None:
+        exposed = {o.exchange_order_id: True for o in core.orders.active() if o.exchange_order_id is not None}
+        for order_id in [i for i in self._exposed if i not in exposed]:
+            self.ports.exposures.put(order_id, OrderExposure(exchange_order_id=order_id, may_rest=False))
+        for order_id in [i for i in exposed if i not in self._exposed]:
+            self.ports.exposures.put(order_id, OrderExposure(exchange_order_id=order_id, may_rest=True))
+        self._exposed = exposed
+
+
+def rebuild(
+    loaded: Loaded, markets: tuple[Market, ...], limits: RiskLimits, make: Callable[..., Coordinator] = Coordinator
+) -> Coordinator:
+    """Make the coordinator of a checkpoint and the records after it.
+
+    Raises:
+        StateCorrupt: A row does not decode.
+    """
+    try:
+        state = _states.decode(loaded.checkpoint.payload) if loaded.checkpoint is not None else EMPTY_STATE
+        core = make(Account(markets, limits, state), epoch=loaded.epoch)
+        for row in loaded.records:
+            core.replay(_entries.decode(row.payload), row.at_ns)
+    except msgspec.DecodeError as error:
+        raise StateCorrupt(
+            f"the journal holds a row that this version cannot read ({error}); "
+            "start with the version that wrote it, or move the state folder away"
+        ) from error
+    return core
+
+
+def _is_fact(message: Message) -> bool:
+    # Prepared is on record already, in its own table, before we hear of it; replaying it from here too keeps its place.
+    return not isinstance(message, TopOfBook | Quotes)
+
+
+def _with_causes(core: Coordinator, commands: Iterable[Command]) -> Iterable[Message]:
+    """Put before each submit the views that caused it; questions are states and not recorded."""
+    for command in commands:
+        if isinstance(command, RequestReport):
+            continue
+        if isinstance(command, SubmitOrder):
+            top = core.account.tops.get(command.token_id)
+            quotes = core.account.quotes.get((command.strategy, command.token_id))
+            yield from (cause for cause in (top, quotes) if cause is not None)
+        yield command

@@ -1,0 +1,83 @@
+"""Asks the exchange what is true, regularly and whenever the coordinator doubts.
+
+Pushed events are hints; this is the safety net under them. Reports reach back over the last ones, so a fill that was
+never pushed is found, and one that was pushed is booked once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from tbot.core.backoff import Backoff
+from tbot.core.messages import ExchangeOrderId, RequestReport
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import ExchangeUnavailable, RateLimited
+from tbot.exchanges.gateway import Gateway
+from tbot.tasks.inbox import FACTS, Inbox
+from tbot.tasks.supervisor import PULSE_S, TaskContext
+
+log = structlog.get_logger()
+
+POLL_S = 5.0
+# A trade may be listed seconds after its match; a minute covers every delay seen (busy phases take 50 s to settle).
+OVERLAP_NS = 60 * NANOS_PER_S
+
+
+@dataclass(kw_only=True)
+class Reconciler:
+    """Body of the reconciler's task; `run` is given to the supervisor.
+
+    Attributes:
+        inbox: Takes `RequestReport` as a state.
+        coordinator: Gets `ExchangeReport` as a fact.
+        backoff: Waits between failed reports.
+        rng: Its jitter.
+        since_ns: Fills before this are surely known: the last moment on record, or the start.
+    """
+
+    inbox: Inbox
+    coordinator: Inbox
+    gateway: Gateway
+    backoff: Backoff
+    rng: random.Random
+    now_ns: Callable[[], Nanos]
+    since_ns: Nanos
+    _failures: int = field(default=0, init=False)
+    _due: float = field(default=0.0, init=False)
+
+    async def run(self, ctx: TaskContext) -> None:
+        """Report at once, then every `POLL_S` and when asked, until stopped."""
+        with self.inbox:
+            ctx.started()
+            self._due = trio.current_time()
+            while not ctx.stop.is_set():
+                await ctx.beat()
+                batch = await self.inbox.take(min(self._due, trio.current_time() + PULSE_S))
+                request = next((m for m in reversed(batch) if isinstance(m, RequestReport)), None)
+                if trio.current_time() >= self._due or (request is not None and not self._failures):
+                    await self._report(request)
+
+    async def _report(self, request: RequestReport | None) -> None:
+        lookups: tuple[ExchangeOrderId, ...] = request.order_ids if request is not None else ()
+        asked = request.since_ns if request is not None and request.since_ns else self.since_ns
+        since_ns = Nanos(min(asked, self.since_ns) - OVERLAP_NS)
+        try:
+            report = await self.gateway.report(since_ns, lookups)
+        except ExchangeUnavailable as error:
+            self._fail(error)
+            return
+        self._failures = 0
+        self._due = trio.current_time() + POLL_S
+        self.since_ns = report.requested_ns
+        await self.coordinator.send(FACTS, report)
+
+    def _fail(self, error: ExchangeUnavailable) -> None:
+        wait_s = error.retry_after_s if isinstance(error, RateLimited) else self.backoff.delay(self._failures, self.rng)
+        self._failures += 1
+        self._due = trio.current_time() + wait_s
+        log.warning("report.failed", error=str(error), retry_s=round(wait_s, 3))

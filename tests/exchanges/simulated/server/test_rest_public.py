@@ -1,0 +1,153 @@
+"""What everybody may read, with the exact types of production."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+import trio
+
+
+def hash_of(book: dict[str, Any]) -> str:
+    """The published rule: SHA-1 of the compact JSON in this key order, with an empty hash."""
+    keys = (
+        "market",
+        "asset_id",
+        "timestamp",
+        "hash",
+        "bids",
+        "asks",
+        "min_order_size",
+        "tick_size",
+        "neg_risk",
+        "last_trade_price",
+    )
+    text = json.dumps({key: "" if key == "hash" else book[key] for key in keys}, separators=(",", ":"))
+    return hashlib.sha1(text.encode()).hexdigest()
+
+
+async def test_service_endpoints(world: Any, autojump_clock: Any) -> None:
+    ok = await world.get("/ok")
+    assert (ok.body, ok.headers["content-type"]) == (b"OK", "text/plain")
+    await trio.sleep(90.5)
+    assert (await world.get("/time")).json == 1_767_225_690
+    assert (await world.get("/version")).json == {"version": 2}
+
+
+async def test_book_has_the_best_level_last_and_its_true_hash(world: Any, autojump_clock: Any) -> None:
+    for price, size in (("0.40", "10"), ("0.42", "20.5"), ("0.41", "15")):
+        await world.alice.placed("BUY", price, size)
+    await world.bob.placed("BUY", "0.50", "30", token=world.rain.no)
+    book = (await world.get(f"/book?token_id={world.rain.yes}")).json
+    assert book["bids"] == [
+        {"price": "0.4", "size": "10"},
+        {"price": "0.41", "size": "15"},
+        {"price": "0.42", "size": "20.5"},
+    ]
+    assert book["asks"] == [{"price": "0.5", "size": "30"}]
+    rest = {key: book[key] for key in ("market", "asset_id", "min_order_size", "tick_size", "neg_risk")}
+    assert rest == {
+        "market": world.rain.market_id,
+        "asset_id": world.rain.yes,
+        "min_order_size": "5",
+        "tick_size": "0.01",
+        "neg_risk": False,
+    }
+    assert book["last_trade_price"] == ""
+    assert book["timestamp"].isdigit()
+    assert book["hash"] == hash_of(book)
+
+
+async def test_captured_book_hashes_by_the_same_rule(vectors: Any) -> None:
+    for case in vectors("book_hash.json"):
+        if "version" not in case:
+            assert hash_of(case) == case["hash"]
+
+
+async def test_books_leaves_unknown_ones_out(world: Any, autojump_clock: Any) -> None:
+    client = await world.rest()
+    wanted = [{"token_id": token} for token in (world.rain.yes, "1", world.mayor.no)]
+    books = (await client.ask("POST", "/books", json.dumps(wanted).encode())).json
+    assert [book["asset_id"] for book in books] == [world.rain.yes, world.mayor.no]
+    too_many = json.dumps([{"token_id": "1"}] * 501).encode()
+    assert (await client.ask("POST", "/books", too_many)).error == "Payload exceeds the limit"
+    assert (await client.ask("POST", "/books", b"{}")).error == "Invalid payload"
+
+
+async def test_compact_market_parameters(world: Any, autojump_clock: Any) -> None:
+    answer = await world.get(f"/clob-markets/{world.rain.market_id}")
+    assert answer.json == {
+        "t": [{"t": world.rain.yes, "o": "Yes"}, {"t": world.rain.no, "o": "No"}],
+        "c": world.rain.market_id,
+        "mos": 5,
+        "mts": 0.01,
+        "mbf": 1000,
+        "tbf": 1000,
+        "ao": True,
+        "fd": {"r": 0.04, "e": 1, "to": True},
+        "v": "v1",
+    }
+    neg_risk = (await world.get(f"/clob-markets/{world.mayor.market_id}")).json
+    assert neg_risk["nr"] is True
+    assert "fd" not in neg_risk
+    assert (await world.get("/clob-markets/0x00")).json == {"error": "market not found"}
+
+
+async def test_markets_page_and_single_market_agree(world: Any, autojump_clock: Any) -> None:
+    listed = (await world.get("/markets?next_cursor=MA==")).json
+    assert (listed["count"], listed["next_cursor"]) == (2, "LTE=")
+    single = (await world.get(f"/markets/{world.rain.market_id}")).json
+    assert single == listed["data"][0]
+    assert (single["minimum_tick_size"], single["minimum_order_size"], single["neg_risk"]) == (0.01, 5, False)
+    assert [token["outcome"] for token in single["tokens"]] == ["Yes", "No"]
+    assert (await world.get("/markets?next_cursor=LTE=")).json["data"] == []
+
+
+async def test_market_by_token_puts_the_smaller_number_first(world: Any, autojump_clock: Any) -> None:
+    answer = (await world.get(f"/markets-by-token/{world.rain.yes}")).json
+    assert answer == {
+        "condition_id": world.rain.market_id,
+        "primary_token_id": world.rain.no,
+        "secondary_token_id": world.rain.yes,
+    }
+
+
+async def test_parameters_and_prices(world: Any, autojump_clock: Any) -> None:
+    await world.alice.placed("BUY", "0.42", "20")
+    await world.bob.placed("BUY", "0.50", "30", token=world.rain.no)
+    expected = {
+        "/tick-size?": {"minimum_tick_size": 0.01},
+        "/neg-risk?": {"neg_risk": False},
+        "/fee-rate?": {"base_fee": 1000},
+        "/midpoint?": {"mid": "0.46"},
+        "/spread?": {"spread": "0.08"},
+        "/price?side=BUY&": {"price": "0.42"},
+        "/price?side=SELL&": {"price": "0.5"},
+    }
+    for path, answer in expected.items():
+        assert (await world.get(f"{path}token_id={world.rain.yes}")).json == answer, path
+    assert (await world.get(f"/tick-size/{world.rain.yes}")).json == {"minimum_tick_size": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "text"),
+    [
+        ("/book", 400, "Invalid token id"),
+        ("/book?token_id=abc", 400, "Invalid token id"),
+        ("/book?token_id=123", 404, "No orderbook exists for the requested token id"),
+        ("/price?token_id=123&side=HOLD", 400, "Invalid side"),
+        ("/markets?next_cursor=xyz", 400, "invalid next_cursor"),
+        ("/markets-by-token/123", 404, "market not found"),
+        ("/nothing", 404, "not found"),
+        ("/markets/../ok", 404, "not found"),
+        ("//ok", 404, "not found"),
+        ("/order", 405, "method not allowed"),
+    ],
+)
+async def test_bad_question_gets_the_documented_error(
+    world: Any, autojump_clock: Any, target: str, status: int, text: str
+) -> None:
+    answer = await world.get(target)
+    assert (answer.status, answer.json) == (status, {"error": text})
