@@ -26,7 +26,7 @@ test-all: test
 lint:
     {{python}} -m ruff format --check .
     {{python}} -m ruff check .
-    .venv/bin/flake8-async --disable=ASYNC114,ASYNC124 $(find . -name '*.py' -not -path './.venv/*')
+    .venv/bin/flake8-async --disable=ASYNC9,ASYNC114,ASYNC124 $(find . -name "*.py" -not -path "./.venv/*")
     .venv/bin/lint-imports --no-cache --no-logo
 
 # Prove the types of the bot and its tests.

@@ -28,7 +28,6 @@ LOCKED = re.compile(
 BOT_SIDE = ("gateway.py", "translate.py")
 
 
-
 def project() -> dict[str, Any]:
     table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return table

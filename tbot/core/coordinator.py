@@ -55,6 +55,7 @@ from tbot.core.orders import (
     OrderEvent,
     Orders,
     OrderStatus,
+    crash_fact,
     order_from_command,
     shares,
 )
@@ -205,7 +206,7 @@ class Coordinator:
             if order is not None and order.exchange_order_id is None:
                 yield record
         for order in self.orders.active():
-            fact = _in_flight(order, now_ns)
+            fact = crash_fact(order, now_ns)
             if fact is not None:
                 yield fact
         for strategy in dict.fromkeys(take.strategy for take in self.account.takes):
@@ -478,22 +479,6 @@ class Coordinator:
         if not is_ours:
             account.count("foreign_fills")
             account.note(f"fill {fill.trade_id} of an order that is not ours: {fill.exchange_order_id}")
-
-
-def _in_flight(order: Order, now_ns: Nanos) -> Fact | None:
-    """Say what a crash means for an order: never signed, in doubt, or nothing new."""
-    if order.exchange_order_id is None:
-        return Rejected(
-            client_order_id=order.client_order_id, code=RejectCode.EXPIRED_UNSENT, reason="never signed", at_ns=now_ns
-        )
-    if order.status in (OrderStatus.PREPARED, OrderStatus.LIVE, OrderStatus.CANCELING):
-        return OutcomeUnknown(
-            exchange_order_id=order.exchange_order_id,
-            was_cancel=order.status is not OrderStatus.PREPARED,
-            reason="restarted",
-            at_ns=now_ns,
-        )
-    return None
 
 
 def _serves(command: SubmitOrder, take: Take) -> bool:

@@ -322,7 +322,7 @@ def _is_doubtful(order: Order, now_ns: Nanos) -> bool:
     if order.status is OrderStatus.UNKNOWN or (order.is_active and order.missing):
         return True
     if order.status is OrderStatus.CANCELING:
-        return now_ns > order.cancel_after_ns
+        return order.was_unknown or now_ns > order.cancel_after_ns
     # Not told to the end: fills on their way, a reply overdue, a cancel without the size that had matched before it.
     is_awaited = order.size_pending or order.is_immediate or order.status is OrderStatus.PREPARED
     is_late = now_ns - order.fact_ns > DOUBT_AFTER_NS

@@ -16,6 +16,9 @@ from tbot.core.messages import (
     ClientOrderId,
     ExchangeOrderId,
     OrderType,
+    OutcomeUnknown,
+    RejectCode,
+    Rejected,
     RestingOrder,
     Side,
     StrategyName,
@@ -90,6 +93,7 @@ ORDER_STEPS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
         _E.HOLD_CANCEL: _S.LIVE,
         _E.DOUBT: _S.UNKNOWN,
         _E.FILL_UP: _S.FILLED,
+        _E.GIVE_UP: _S.LOST,
     },
     _S.UNKNOWN: {
         _E.ACCEPT: _S.LIVE,
@@ -265,6 +269,26 @@ def order_from_command(command: SubmitOrder) -> Order:
         created_ns=command.at_ns,
         fact_ns=command.at_ns,
         reason=command.reason,
+    )
+
+
+def crash_fact(order: Order, now_ns: Nanos) -> Rejected | OutcomeUnknown | None:
+    """Say what a crash of ours means for an order: never signed, in doubt, or nothing new (None).
+
+    Args:
+        order: As it stood.
+        now_ns: Wall clock of the new life.
+    """
+    if order.exchange_order_id is None:
+        code = RejectCode.EXPIRED_UNSENT
+        return Rejected(client_order_id=order.client_order_id, code=code, reason="never signed", at_ns=now_ns)
+    if order.status not in (OrderStatus.PREPARED, OrderStatus.LIVE, OrderStatus.CANCELING):
+        return None
+    return OutcomeUnknown(
+        exchange_order_id=order.exchange_order_id,
+        was_cancel=order.status is not OrderStatus.PREPARED,
+        reason="restarted",
+        at_ns=now_ns,
     )
 
 

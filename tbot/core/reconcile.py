@@ -164,12 +164,13 @@ def _looked_up(order: Order, found: OrderLookup, now_ns: Nanos) -> Correction:
 
 def _absent(order: Order, now_ns: Nanos) -> Correction:
     absent = order.absent + 1
+    # An order that was there and is unknown now has ended; one never confirmed may still land.
     has_landed = order.was_accepted or order.size_claimed > 0
-    event = None
-    if order.status is not OrderStatus.UNKNOWN:
-        event = OrderEvent.DOUBT
-    elif absent >= ABSENT_TWICE and (has_landed or now_ns - order.prepared_ns >= LANDING_HORIZON_NS):
-        # An order that was there and is unknown now has ended; one never confirmed may still land.
+    is_enough = absent >= ABSENT_TWICE and (has_landed or now_ns - order.prepared_ns >= LANDING_HORIZON_NS)
+    event: OrderEvent | None = OrderEvent.DOUBT
+    if order.status is OrderStatus.LOST:
+        event = None  # as we thought
+    elif is_enough and order.status in (OrderStatus.UNKNOWN, OrderStatus.CANCELING):
         event = OrderEvent.GIVE_UP
     reason = f"unknown to the exchange, {absent} times"
     return _absence(order, event, reason, missing=order.missing, absent=absent)

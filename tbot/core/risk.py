@@ -17,7 +17,7 @@ from tbot.core.orders import IMMEDIATE, Order, shares
 from tbot.core.units import MICRO, Notional, Price, Size, is_on_grid, notional_ceil, text_from_micro
 
 
-class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
     """Limits of one account, in millionths.
 
     Attributes:

@@ -9,14 +9,14 @@ from msgspec import Meta
 
 from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, Notional
-from tbot.exchanges.simulated.exchange import DEFAULT_MARKETS
 from tbot.exchanges.simulated.faults import FaultSettings
 from tbot.exchanges.simulated.flow import FlowSettings
 from tbot.exchanges.simulated.gateway import LatencySettings
 from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
+from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
 from tbot.strategies.liquidity import LiquiditySettings
 from tbot.tasks.checkpointer import CheckpointSettings
-from tbot.tasks.market_feed import FeedSettings
+from tbot.tasks.feed_books import FeedSettings
 
 # Every kind of misfortune often enough to be met in an hour, rare enough that trading goes on.
 CHAOS_FAULTS = FaultSettings(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tbot.core.units import Nanos
 from tbot.errors import TbotError
 from tbot.store.database import FILE_NAME, Migrations, connect_file, connect_memory, damaged, refusing_damage
 from tbot.store.folder import StateFolder, fsync_latency_s
@@ -103,6 +104,11 @@ class Store:
         """
         with refusing_damage(self.place):
             return read_records(self._connection(), after_seq=after_seq, limit=limit)
+
+    def newest_ns(self) -> Nanos | None:
+        """Return the time of the newest record; None when there is none."""
+        page = self.records(after_seq=self._tally.record_seq - 1, limit=1) if self._tally.record_seq else ()
+        return page[0].at_ns if page else None
 
     def fsync_latency_s(self) -> float:
         """Measure how long this disk takes to make a write durable, in seconds; 0.0 in memory. For display."""

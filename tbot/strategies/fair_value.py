@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tbot.core.messages import Level, MarketView
-from tbot.core.units import NANOS_PER_S, ONE_DOLLAR, Nanos, Size, dollars, notional_floor
+from tbot.core.units import NANOS_PER_S, Nanos, Size, dollars, notional_floor
 
 # Deeper levels tell less of the next trade; halving is the usual choice and no replay has shown a better one yet.
 LEVEL_WEIGHTS = (1.0, 0.5, 0.25)
@@ -52,11 +52,6 @@ def imbalance(view: MarketView) -> float:
     bid_money = sum(notional_floor(level.price, level.size) for level in view.bids)
     ask_money = sum(level.size - notional_floor(level.price, level.size) for level in view.asks)
     return bid_money / ask_money if ask_money else math.inf
-
-
-def in_dollars(price: int) -> float:
-    """Give a price or a distance of prices as dollars."""
-    return price / ONE_DOLLAR
 
 
 class Volatility:

@@ -172,7 +172,7 @@ class Child:
     stop_within_s: float = field(default=5.0, kw_only=True)
 
 
-def _unnoted(_kind: str, _name: str, _causes: Sequence[BaseException]) -> None:
+def unnoted(_kind: str, _name: str, _causes: Sequence[BaseException]) -> None:
     """Drop a note."""
 
 
@@ -196,7 +196,7 @@ class Policy:
     faults_max: int = 5
     window_s: float = 600.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.25, 30.0))
-    note: Note = _unnoted
+    note: Note = unnoted
     chaos: Chaos | None = None
     restarts: Counter[str] = field(default_factory=Counter)
 

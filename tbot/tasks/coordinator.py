@@ -123,8 +123,9 @@ class CoordinatorTask:
         loaded = await self.ports.journal.load()
         now_ns = self.now_ns()
         core = rebuild(loaded, self.markets, self.limits, self.make)
-        core.recover([_prepared.decode(row.payload) for row in loaded.prepared], now_ns)
         self._seq = loaded.record_seq
+        facts = core.recover([_prepared.decode(row.payload) for row in loaded.prepared], now_ns)
+        await self._append(facts, now_ns)
         log.info("coordinator.recovered", epoch=loaded.epoch, records=len(loaded.records), orders=len(core.orders))
         return core
 
@@ -187,10 +188,25 @@ class CoordinatorTask:
     def _publish_exposures(self, core: Coordinator) -> None:
         exposed = {o.exchange_order_id: True for o in core.orders.active() if o.exchange_order_id is not None}
         for order_id in [i for i in self._exposed if i not in exposed]:
-            self.ports.exposures.put(order_id, OrderExposure(exchange_order_id=order_id, may_rest=False))
+            self.ports.exposures.discard(order_id)
         for order_id in [i for i in exposed if i not in self._exposed]:
-            self.ports.exposures.put(order_id, OrderExposure(exchange_order_id=order_id, may_rest=True))
+            self.ports.exposures.put(order_id, OrderExposure(exchange_order_id=order_id))
         self._exposed = exposed
+
+
+def encode_state(state: CoordinatorState) -> bytes:
+    """Turn a state into the payload of a checkpoint; `rebuild` reads it."""
+    return _encoder.encode(state)
+
+
+def decode_state(payload: bytes) -> CoordinatorState:
+    """Read the payload of a checkpoint."""
+    return _states.decode(payload)
+
+
+def decode_prepared(payload: bytes) -> Prepared:
+    """Read a prepared order, from its own row or from the record of having heard of it."""
+    return _prepared.decode(payload)
 
 
 def rebuild(

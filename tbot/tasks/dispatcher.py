@@ -92,7 +92,7 @@ class Dispatcher:
             await self.coordinator.send(FACTS, prepared)
             if await self._is_expired(order):
                 return
-            exposure = OrderExposure(exchange_order_id=signed.exchange_order_id, may_rest=True)
+            exposure = OrderExposure(exchange_order_id=signed.exchange_order_id)
             self.exposures.put(signed.exchange_order_id, exposure)
             reply = await self.gateway.submit(signed)
             await self.coordinator.send(FACTS, reply)

@@ -88,7 +88,8 @@ class TokenBook:
         live: Book of this connection.
         shown: Book that views are made of: the live one once it has a snapshot, until then the last known.
         fault: Why the book is stale until a snapshot; "" = no fault.
-        fault_ms: Newest exchange time when the fault was found; only a snapshot as new can end it.
+        fault_s: When a fault was found last; only a book asked for later can end it.
+        fault_ms: Newest exchange time by then; only a snapshot as new can end it.
         doubted_s: Since when there is a fault or a crossed book; None = neither.
         data_s: When the last data of this token came.
         verified_s: When the book was last known to be true: data, or an equal look.
@@ -102,6 +103,7 @@ class TokenBook:
         "doubted_s",
         "fault",
         "fault_ms",
+        "fault_s",
         "is_shown_stale",
         "live",
         "market",
@@ -119,7 +121,7 @@ class TokenBook:
         self.fault = DISCONNECTED
         self.fault_ms = -1
         self.doubted_s: float | None = now_s
-        self.data_s = self.verified_s = now_s
+        self.data_s = self.verified_s = self.fault_s = now_s
         self.asked_s = float("-inf")
         self.misses = 0
         self.is_shown_stale = True
@@ -136,14 +138,14 @@ class TokenBook:
     def distrust(self, reason: str, now_s: float) -> None:
         """Latch a fault; the first reason stays until it is healed, the newest moment counts."""
         self.fault = self.fault or reason
-        self.fault_ms = self.live.exchange_ms
+        self.fault_s, self.fault_ms = now_s, self.live.exchange_ms
         self.doubted_s = now_s if self.doubted_s is None else self.doubted_s
 
     def renew(self, now_s: float) -> None:
         """Begin a connection: an empty live book, the old one shown until the first snapshot."""
         self.live = Book(self.shown.tick)
         self.fault, self.fault_ms = NO_SNAPSHOT, -1
-        self.doubted_s = self.data_s = self.verified_s = now_s
+        self.doubted_s = self.data_s = self.verified_s = self.fault_s = now_s
         self.misses = 0
 
     def adopt(self, snapshot: BookSnapshot) -> bool:
@@ -294,7 +296,7 @@ class FeedBooks:
         if book is None:
             return False
         if book.is_doubtful:
-            if book.doubted_s is not None and asked_s > book.doubted_s and book.adopt(snapshot):
+            if asked_s > book.fault_s and book.adopt(snapshot):
                 book.data_s = book.verified_s = now_s
                 self._touched[snapshot.token_id] = None
             return False
@@ -358,7 +360,7 @@ class FeedBooks:
         if not book.is_doubtful:
             book.doubted_s = None
         elif book.doubted_s is None:
-            book.doubted_s, book.fault_ms = now_s, book.live.exchange_ms
+            book.doubted_s = book.fault_s = now_s
 
     # The two books of a market are told one after the other, so a short disagreement is no news.
     def _examine_mirror(self, market: Market, now_s: float) -> None:

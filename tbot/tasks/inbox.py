@@ -63,7 +63,8 @@ class InboxStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class Inbox:
     """Lanes with one reader and any number of senders.
 
-    Use it as a context manager round the reader: leaving it breaks the senders.
+    Use it as a context manager round the reader: leaving it by an exception breaks the senders; leaving it in order
+    lets them talk to nobody.
     """
 
     def __init__(self, lanes: Mapping[str, int] = LANES) -> None:
@@ -78,6 +79,7 @@ class Inbox:
         self._wake = trio.Event()
         self._is_taking = False
         self._is_closed = False
+        self._has_finished = False
 
     def __enter__(self) -> Self:
         """Begin reading."""
@@ -86,7 +88,9 @@ class Inbox:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End reading."""
+        """End reading: a reader that finished needs nothing more, one that crashed breaks its senders."""
+        if kind is None:
+            self._has_finished = True
         self.close()
 
     def close(self) -> None:
@@ -103,7 +107,12 @@ class Inbox:
             trio.BrokenResourceError: The reader is gone.
         """
         sender, _ = self._lanes[lane]
-        await sender.send(message)
+        try:
+            await sender.send(message)
+        except trio.BrokenResourceError:
+            # At an orderly stop the reader leaves before those that served it; what they still say helps nobody.
+            if not self._has_finished:
+                raise
         self._wake_reader()
 
     def send_nowait(self, lane: str, message: Message) -> None:

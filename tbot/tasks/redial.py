@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 from tbot.core.backoff import Backoff
+from tbot.errors import RateLimited
+from tbot.tasks.child import leaves
 
 # A connection that lasted this long, seconds, was a good one: the next loss counts as a first one.
 STEADY_S = 60.0
@@ -45,3 +47,8 @@ class Redial:
         self._losses += 1
         pause_s = self._backoff.delay(self._losses - 2, self._rng) if self._losses > 1 else 0.0
         return max(pause_s, at_least_s)
+
+
+def asked_wait_s(error: BaseException) -> float:
+    """Return the longest wait that an exchange asked for in an error or a group of them, seconds; 0 for none."""
+    return max((leaf.retry_after_s for leaf in leaves(error) if isinstance(leaf, RateLimited)), default=0.0)

@@ -210,9 +210,7 @@ async def test_an_order_rests_until_it_is_cancelled(stage: Stage, autojump_clock
     assert [(x.state, x.size_matched) for x in report.lookups] == [(OrderState.CANCELED, 0)]
 
 
-async def test_the_order_id_is_known_before_sending_and_new_when_signed_anew(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
+async def test_the_order_id_is_known_before_it_is_sent(stage: Stage, autojump_clock: MockClock) -> None:
     order = Orders(stage.market).make(Side.BUY, 40)
     prepared = stage.gateway.prepare(order, now_ns())
     later = stage.gateway.prepare(order, Nanos(now_ns() + NANOS_PER_S))
@@ -354,9 +352,7 @@ async def test_selling_what_one_does_not_have_depends_on_the_exchange(stage: Sta
         assert reply.code is RejectCode.NOT_ENOUGH_BALANCE
 
 
-async def test_orders_are_cancelled_when_the_dead_man_switch_hears_nothing(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
+async def test_a_silent_bot_loses_its_orders(stage: Stage, autojump_clock: MockClock) -> None:
     dead_man_s = stage.gateway.capabilities.dead_man_s
     if not dead_man_s:
         await stage.gateway.protect()

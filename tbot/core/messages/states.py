@@ -104,10 +104,12 @@ class AccountView(Message, frozen=True):
 
 
 class OrderExposure(Message, frozen=True):
-    """State, one an order: whether it may still rest on the exchange; the desk's shell cancels what may."""
+    """State, one an order: it may rest on the exchange from now on; taken away when it surely does not.
+
+    The desk's shell cancels what is left of these when the desk goes down.
+    """
 
     exchange_order_id: ExchangeOrderId
-    may_rest: bool
 
 
 class PositionRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -31,7 +31,8 @@ from tbot.core.messages import (
     TradeId,
     TradeStatus,
 )
-from tbot.core.units import Nanos, Notional, Price, Size, notional_floor
+from tbot.core.units import NANOS_PER_MS, Nanos, Notional, Price, Size, notional_floor
+from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.translate import ms_from_text, price_from_text, size_from_text
 from tbot.exchanges.polymarket.wire import MakerOrder, OrderFrame, OrderRow, TradeRow
 
@@ -215,7 +216,7 @@ def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
         fee=Notional(0),
         role=Role.MAKER,
         settlement=settlement_of(trade),
-        exchange_ms=_matched_ms(trade),
+        exchange_ms=_matched_ms(trade, received_ns),
         received_ns=received_ns,
     )
 
@@ -232,7 +233,7 @@ def _taker_fill(trade: TradeRow, fee_of: FeeOf, received_ns: Nanos) -> Fill:
         fee=fee_of(token_id, price, size),
         role=Role.TAKER,
         settlement=settlement_of(trade),
-        exchange_ms=_matched_ms(trade),
+        exchange_ms=_matched_ms(trade, received_ns),
         received_ns=received_ns,
     )
 
@@ -257,5 +258,9 @@ def _taker_notional(trade: TradeRow, price: Price, size: Size) -> Notional:
     )
 
 
-def _matched_ms(trade: TradeRow) -> int:
-    return ms_from_text(trade.timestamp or trade.match_time)
+def _matched_ms(trade: TradeRow, received_ns: Nanos) -> int:
+    # A fill must not be lost for want of a readable time: our own clock stands in.
+    try:
+        return ms_from_text(trade.timestamp or trade.match_time)
+    except BadFrame:
+        return received_ns // NANOS_PER_MS

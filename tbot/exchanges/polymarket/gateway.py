@@ -7,8 +7,8 @@ last), the orders it signed and did not send yet, and the id of the next heartbe
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import httpx2
@@ -20,7 +20,6 @@ from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
     ExchangeReport,
-    Fill,
     OrderType,
     RejectCode,
     Rejected,
@@ -30,12 +29,12 @@ from tbot.core.messages import (
     TickSizeChanged,
 )
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import BadFrame, ExchangeUnavailable, InvariantViolated, RateLimited
+from tbot.errors import ExchangeUnavailable, InvariantViolated, RateLimited
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
-from tbot.exchanges.polymarket.fills import Ownership, fills_of, open_order, order_lookup
+from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.http import Http, NotSent
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import RateGate, TooLate
@@ -47,10 +46,13 @@ from tbot.exchanges.polymarket.outcomes import (
     submit_reply,
     submit_unknown,
 )
+from tbot.exchanges.polymarket.reports import Reporter, undecodable_is_unavailable
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.signing import SALT_BITS, OrderSigner
 from tbot.exchanges.polymarket.sockets import (
+    SETTLE_MARKET_S,
+    SETTLE_USER_S,
     ClosedAtOnce,
     Connect,
     MarketChannel,
@@ -61,7 +63,6 @@ from tbot.exchanges.polymarket.sockets import (
     user_hello,
 )
 from tbot.exchanges.polymarket.translate import book_snapshot
-from tbot.exchanges.polymarket.wire import TradeRow
 
 # GTD is left out: `SubmitOrder` states no expiry, and quotes are pulled by us or by the dead-man switch.
 ORDER_TYPES = frozenset({OrderType.GTC, OrderType.FAK, OrderType.FOK})
@@ -138,6 +139,13 @@ class PolymarketGateway:
             transport=reach.transport,
         )
         self.rest = Rest(self._http, timeouts=timeouts, now_ns=now_ns)
+        self._reporter = Reporter(
+            self.rest,
+            ours=self._ours,
+            fee_of=self._fee_taker,
+            signature_type=settings.signature_type,
+            now_ns=now_ns,
+        )
         self._connect_market = reach.market or tcp_connector(settings.ws_market_url)
         self._connect_user = reach.user or tcp_connector(settings.ws_user_url)
         self._markets: dict[TokenId, Market] = {}
@@ -208,8 +216,8 @@ class PolymarketGateway:
             ExchangeUnavailable: On entry, when no connection could be made.
         """
         hello = partial(market_hello, tuple(token_ids))
-        timeouts = self._settings.timeouts
-        async with open_socket(self._settings.ws_market_url, self._connect_market, hello, timeouts) as socket:
+        url, timeouts = self._settings.ws_market_url, self._settings.timeouts
+        async with open_socket(url, self._connect_market, hello, timeouts, settle_s=SETTLE_MARKET_S) as socket:
             yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick)
 
     @asynccontextmanager
@@ -223,7 +231,7 @@ class PolymarketGateway:
         hello = partial(user_hello, self._credentials, tuple(map(MarketId, self._settings.condition_ids)))
         url, timeouts = self._settings.ws_user_url, self._settings.timeouts
         async with AsyncExitStack() as stack:
-            opening = open_socket(url, self._connect_user, hello, timeouts, settles=True)
+            opening = open_socket(url, self._connect_user, hello, timeouts, settle_s=SETTLE_USER_S)
             try:
                 socket = await stack.enter_async_context(opening)
             except ClosedAtOnce as error:
@@ -243,7 +251,7 @@ class PolymarketGateway:
         """
         bodies = {body.asset_id: body for body in await self.rest.books(token_ids)}
         received_ns = self._now_ns()
-        with _undecodable_is_unavailable("/books"):
+        with undecodable_is_unavailable("/books"):
             return tuple(book_snapshot(bodies[each], received_ns) for each in token_ids if each in bodies)
 
     # --- orders -------------------------------------------------------------------------------------------------
@@ -314,32 +322,13 @@ class PolymarketGateway:
     # --- report -------------------------------------------------------------------------------------------------
 
     async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
-        """Read open orders, fills since a moment, the fate of single orders, and balances.
-
-        In this order: an order filled between the first two reads is then missing from the list but present in the
-        fills, never missing from both. Fills of markets that are not loaded are left out.
+        """Read open orders, fills since a moment, the fate of single orders, and balances of the loaded markets.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.
             AuthenticationFailed: The credentials are refused.
         """
-        requested_ns = self._now_ns()
-        orders = await self.rest.open_orders()
-        trades = await self._trades_since(since_ns)
-        found = [(each, await self.rest.order(each)) for each in lookups]
-        balances = [(token, Size(await self._balance(token))) for token in self._markets]
-        cash = Notional(await self._balance(None))
-        received_ns = self._now_ns()
-        with _undecodable_is_unavailable("report"):
-            return ExchangeReport(
-                requested_ns=requested_ns,
-                received_ns=received_ns,
-                open_orders=tuple(map(open_order, orders)),
-                fills=self._fills(trades, received_ns),
-                lookups=tuple(order_lookup(each, row) for each, row in found),
-                balances=tuple(balances),
-                cash=cash,
-            )
+        return await self._reporter.report(since_ns, lookups, self._markets)
 
     # --- private ------------------------------------------------------------------------------------------------
 
@@ -367,27 +356,6 @@ class PolymarketGateway:
             return cancels_unknown(order_ids, str(error), self._now_ns())
         return cancel_replies(order_ids, answer, self._now_ns())
 
-    async def _trades_since(self, since_ns: Nanos) -> list[TradeRow]:
-        # A second earlier: whether their `after` includes its own second is not documented.
-        trades = await self.rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
-        whole: list[TradeRow] = []
-        for trade in trades:
-            # Lists may come without the maker legs, and then do not say which orders of ours were hit.
-            is_bare = trade.trader_side == "MAKER" and not trade.maker_orders
-            whole += await self.rest.trades(id=trade.id) if is_bare else [trade]
-        return whole
-
-    def _fills(self, trades: Sequence[TradeRow], received_ns: Nanos) -> tuple[Fill, ...]:
-        return tuple(
-            fill
-            for trade in trades
-            for fill in fills_of(trade, self._ours, self._fee_taker, received_ns)
-            if fill.token_id in self._markets
-        )
-
-    async def _balance(self, token_id: TokenId | None) -> int:
-        return await self.rest.balance(token_id, signature_type=self._settings.signature_type)
-
     def _fee_taker(self, token_id: TokenId, price: Price, size: Size) -> Notional:
         # Trades of the same account in markets that are not ours to trade are told too; nothing is known of their fee.
         market = self._markets.get(token_id)
@@ -409,13 +377,32 @@ class PolymarketGateway:
         return Nanos(self._now_ns() + int(self._settings.timeouts.patience_s * NANOS_PER_S))
 
 
-@contextmanager
-def _undecodable_is_unavailable(what: str) -> Iterator[None]:
-    """Tell callers of reads the one thing they handle: nothing is known, try again."""
+async def obtain_credentials(
+    settings: PolymarketSettings,
+    *,
+    key: SigningKey,
+    now_ns: Callable[[], Nanos],
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> ApiCredentials:
+    """Derive the API credentials of a key, or create them when it has none yet: the step before a gateway.
+
+    Args:
+        settings: Where, and on which chain.
+        key: Key of the EOA.
+        now_ns: Wall time.
+        transport: For tests and simulations; None = sockets.
+
+    Raises:
+        AuthenticationFailed: The exchange refuses this key.
+        ExchangeUnavailable: Try again later.
+    """
+    gate = RateGate(settings.limits, now_ns)
+    http = Http(settings.rest_url, gate=gate, timeouts=settings.timeouts, now_ns=now_ns, transport=transport)
     try:
-        yield
-    except BadFrame as error:
-        raise ExchangeUnavailable(f"{what}: {error}") from error
+        rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
+        return await rest.obtain_credentials(key, chain_id=settings.chain_id)
+    finally:
+        await http.aclose()
 
 
 def _capabilities(settings: PolymarketSettings) -> Capabilities:

@@ -20,6 +20,7 @@ from tbot.errors import RateLimited
 from tbot.exchanges.polymarket.settings import LimitSettings
 
 RETRY_AFTER_S_MAX = 120.0  # a longer ban would outlive every order; ask again earlier
+BEATS_PER_S, BEATS_BURST = 1.0, 4.0  # one each 5 s is due, two when the id must be corrected
 # Woken a hair late rather than early: float seconds are coarser than the nanoseconds of the buckets.
 _WAKE_LATE_S = 1e-6
 
@@ -44,15 +45,14 @@ class RateGate:
         """Start with full buckets.
 
         Args:
-            limits: Rates; each lane has its bucket, heartbeats share the one of reads.
+            limits: Rates; each lane has its bucket.
             now_ns: Wall time; must advance with Trio's clock.
         """
-        reads = TokenBucket(limits.reads_per_s, limits.reads_burst)
         self._buckets = {
             Lane.CANCEL: TokenBucket(limits.cancels_per_s, limits.cancels_burst),
-            Lane.BEAT: reads,
+            Lane.BEAT: TokenBucket(BEATS_PER_S, BEATS_BURST),
             Lane.ORDER: TokenBucket(limits.orders_per_s, limits.orders_burst),
-            Lane.READ: reads,
+            Lane.READ: TokenBucket(limits.reads_per_s, limits.reads_burst),
         }
         self._reserve = int(limits.cancels_reserve)
         self._now_ns = now_ns
@@ -88,6 +88,7 @@ class RateGate:
         """Let nothing of a lane, or of a lesser one, pass for a while: the exchange refused."""
         until_ns = Nanos(self._now_ns() + int(min(retry_after_s, RETRY_AFTER_S_MAX) * NANOS_PER_S))
         for each in Lane:
+            # Heartbeats go on: silence would cost every order, and one in some seconds is no load.
             if each >= lane and each is not Lane.BEAT:
                 self._buckets[each].drain(until_ns)
         self._wake()

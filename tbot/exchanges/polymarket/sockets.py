@@ -47,8 +47,10 @@ FRAME_BYTES_MAX: Final = 16 << 20
 READ_BYTES: Final = 1 << 16
 # Above some 500 assets the first books were seen missing; clients in the field stay at 200.
 ASSETS_MAX: Final = 200
-# A refused subscription has no answer but the end of the connection, so look for that end before trusting it.
-SETTLE_S: Final = 0.5
+# The exchange does not acknowledge a subscription. On the market channel the first books do it instead, or silence when
+# no book is open; on the user channel there is nothing but, if it was refused, the end of the connection.
+SETTLE_MARKET_S: Final = 2.0
+SETTLE_USER_S: Final = 0.5
 
 _LOST = (
     ConnectionClosed,
@@ -115,13 +117,13 @@ class Socket:
         # Remarks such as PONG or NO NEW ASSETS are plain text; data begins like JSON.
         return message if message.lstrip()[:1] in ("{", "[") else ""
 
-    async def settle(self) -> None:
-        """Wait a moment for the end of a connection whose subscription was refused.
+    async def settle(self, settle_s: float) -> None:
+        """Wait a moment for the first message, which is kept, or the end of a connection that was refused.
 
         Raises:
             ClosedAtOnce: It ended.
         """
-        with trio.move_on_after(SETTLE_S):
+        with trio.move_on_after(settle_s):
             try:
                 self._early = await self._message()
             except Disconnected as error:
@@ -146,7 +148,7 @@ class Socket:
 
 @asynccontextmanager
 async def open_socket(
-    url: str, connect: Connect, hello: Callable[[], str], timeouts: TimeoutSettings, *, settles: bool = False
+    url: str, connect: Connect, hello: Callable[[], str], timeouts: TimeoutSettings, *, settle_s: float
 ) -> AsyncIterator[Socket]:
     """Connect, shake hands, subscribe and keep the connection alive until the context ends.
 
@@ -155,7 +157,7 @@ async def open_socket(
         connect: Opens the stream.
         hello: Makes the first frame; called late, so that a frame with secrets is never kept.
         timeouts: Bounds of every wait.
-        settles: Look for an immediate end before returning.
+        settle_s: How long to wait for the subscription to take effect, or to be refused.
 
     Raises:
         ExchangeUnavailable: No connection, or none in time.
@@ -173,9 +175,8 @@ async def open_socket(
         except _LOST as error:
             raise unavailable(error) from error
         socket = Socket(connection, timeouts)
-        if settles:
-            await socket.settle()
         nursery.start_soon(socket.beat)
+        await socket.settle(settle_s)
         yield socket
 
 

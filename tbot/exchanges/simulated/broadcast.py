@@ -38,6 +38,7 @@ class Broadcast:
         self._accounts: dict[int, AccountStream] = {}
         self._delayed: list[tuple[Nanos, int, AccountStream, AccountEvent]] = []
         self._count = 0
+        self._dark_since_ns: Nanos | None = None
 
     @contextmanager
     def market_stream(self, pairs: Iterable[tuple[TokenId, MarketId]]) -> Iterator[MarketStream]:
@@ -94,6 +95,14 @@ class Broadcast:
                     stream.push(
                         BookShown(market_id=view.market_id, book=view, exchange_ms=view.exchange_ms, at_ns=now_ns)
                     )
+
+    def dark_since_ns(self, now_ns: Nanos) -> Nanos | None:
+        """Since when no market stream carries data, as far as it was asked; None = one does now."""
+        if any(stream.frozen_until_ns <= now_ns for stream in self._markets.values()):
+            self._dark_since_ns = None
+        elif self._dark_since_ns is None:
+            self._dark_since_ns = now_ns
+        return self._dark_since_ns
 
     def next_thaw_ns(self) -> Nanos | None:
         """When the next silence ends."""

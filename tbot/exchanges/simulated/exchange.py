@@ -139,6 +139,7 @@ class LocalExchange:
         reply, events = self.engine.apply(operation, now_ns)
         self._broadcast.publish(events, now_ns)
         self._wake_if_sooner(self.engine.next_due_ns())
+        self._wake_if_sooner(self._broadcast.next_due_ns())
         return reply
 
     def place(self, order: PlaceOrder) -> Placed | Refused:
@@ -242,6 +243,25 @@ class LocalExchange:
             KeyError: No market has one of the tokens.
         """
         return tuple((token_id, self.engine.market_of(token_id)) for token_id in tokens)
+
+    def orders_of(self, account: Account) -> tuple[OrderView, ...]:
+        """List every order an account ever placed, oldest first: material of an audit."""
+        return self.engine.orders_of(account)
+
+    def is_expecting(self) -> bool:
+        """Tell whether operations are still in flight to the exchange."""
+        return bool(self._scheduled)
+
+    def dark_since_ns(self) -> Nanos | None:
+        """Tell since when no market stream carries data: all are silent, or none is open; None = one does."""
+        return self._broadcast.dark_since_ns(self._now_ns())
+
+    def calm(self) -> None:
+        """Send the synthetic traders home and inject no more faults; their resting orders stay."""
+        self._flow = None
+        self.faults.calm()
+        self._due_ns.pop("cut", None)
+        self._due_ns.pop("silence", None)
 
     # --- misbehaving ------------------------------------------------------------------------------------------------
 

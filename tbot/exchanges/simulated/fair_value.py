@@ -25,7 +25,7 @@ class FairValueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     Attributes:
         starts: First fair values in dollars, one a market, repeated when there are more markets.
-        volatility: Standard deviation in log-odds over an hour; 0.2 at a price of 0.50 is 5 cents.
+        volatility: Standard deviation in log-odds over an hour; 0.4 at a price of 0.50 is 10 cents.
         reversion_per_hour: Share of the distance to the start that is pulled back in an hour.
         news_per_hour: Jumps an hour and market.
         news_size: Standard deviation of a jump in log-odds; 0.25 at 0.50 is 6 cents.
@@ -35,9 +35,9 @@ class FairValueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """
 
     starts: tuple[Annotated[float, msgspec.Meta(gt=0.07, lt=0.93)], ...] = (0.44, 0.61)
-    volatility: float = 0.16
-    reversion_per_hour: float = 0.5
-    news_per_hour: Positive = 4.0
+    volatility: float = 0.4
+    reversion_per_hour: float = 0.2
+    news_per_hour: Positive = 10.0
     news_size: float = 0.25
     quiet_s: Positive = 600.0
     busy_s: Positive = 120.0

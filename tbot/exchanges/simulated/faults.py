@@ -152,6 +152,11 @@ class Faults:
         """Draw when the market streams fall silent next; None = never."""
         return self._next("silence", self.settings.silences_per_hour, now_ns)
 
+    def calm(self) -> None:
+        """Decide for no fault from now on, and plan none; what is under way takes its course."""
+        self.settings = FaultSettings()
+        self._tables = _tables(self.settings)
+
     def count(self, kind: str) -> None:
         """Count one injected fault that was decided elsewhere, such as a scripted cut."""
         self.faults_injected[kind] = self.faults_injected.get(kind, 0) + 1

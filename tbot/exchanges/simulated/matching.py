@@ -179,6 +179,10 @@ class Engine:
         """List the open orders of one account, oldest first."""
         return tuple(order.view() for order in self._orders.open_of(account))
 
+    def orders_of(self, account: Account) -> tuple[OrderView, ...]:
+        """List every order an account ever placed, in any state, oldest first."""
+        return tuple(order.view() for order in self._orders if order.place.account == account)
+
     def available(self, account: Account, asset: TokenId) -> int:
         """Tell what an account can trade with; `ledger.CASH` is collateral. Open orders are not deducted."""
         return self.ledger.available(account, asset)

@@ -7,6 +7,7 @@ a simulation in virtual time hands in the ends of in-memory pipes and meets ever
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated
 
@@ -120,20 +121,20 @@ class LocalServer:
         Raises:
             ConfigError: A port cannot be had.
         """
-        rest, rest_at = await self._open(self._settings.rest_port)
-        channels, channels_at = await self._open(self._settings.ws_port)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self.serve_rest, rest)
-            await nursery.start(trio.serve_listeners, self.serve_websocket, channels)
-            task_status.started(
-                Addresses(
-                    rest_url=f"http://{rest_at}",
-                    ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
-                    ws_user_url=f"ws://{channels_at}{USER_PATH}",
-                )
+        async with AsyncExitStack() as stack:
+            rest, rest_at = await self._open(self._settings.rest_port, stack)
+            channels, channels_at = await self._open(self._settings.ws_port, stack)
+            addresses = Addresses(
+                rest_url=f"http://{rest_at}",
+                ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
+                ws_user_url=f"ws://{channels_at}{USER_PATH}",
             )
+            async with trio.open_nursery() as nursery:
+                await nursery.start(trio.serve_listeners, self.serve_rest, rest)
+                await nursery.start(trio.serve_listeners, self.serve_websocket, channels)
+                task_status.started(addresses)
 
-    async def _open(self, port: int) -> tuple[list[trio.SocketListener], str]:
+    async def _open(self, port: int, stack: AsyncExitStack) -> tuple[list[trio.SocketListener], str]:
         host = self._settings.host
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
@@ -141,6 +142,8 @@ class LocalServer:
             raise ConfigError(
                 f"cannot listen on {host}:{port} ({error.strerror or error}): choose another port, or 0 for any"
             ) from error
+        for listener in listeners:
+            stack.push_async_callback(listener.aclose)
         bound = listeners[0].socket.getsockname()
         return listeners, f"{bound[0]}:{bound[1]}"
 

@@ -1,4 +1,4 @@
-"""Our gateway in front of the local exchange's server, joined by memory pipes: every byte real, no socket, no real time."""
+"""Our gateway in front of the local exchange's server, joined by memory pipes: every byte real, but no socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio.testing
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType, Side
 from tbot.core.units import MICRO, Notional, Price, Size
-from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
+from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway, obtain_credentials
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -42,11 +42,15 @@ class PolymarketStage:
         account = PlayAccount.from_rng(random.Random(1))
         issued = self.server.enroll(account, Notional(1_000 * MICRO))
         self.key = SigningKey.from_hex(account.private_key)
-        self.credentials = ApiCredentials(
-            api_key=issued.api_key, secret=issued.secret, passphrase=issued.passphrase
-        )
+        self.credentials = ApiCredentials(api_key=issued.api_key, secret=issued.secret, passphrase=issued.passphrase)
         self._nursery = nursery
-        self._market_ids = tuple(str(rules.market_id) for rules in settings.markets)
+        self._settings = PolymarketSettings(
+            condition_ids=tuple(str(rules.market_id) for rules in settings.markets),
+            rest_url="http://exchange.test",
+            ws_market_url="ws://exchange.test/ws/market",
+            ws_user_url="ws://exchange.test/ws/user",
+            geoblock_url="",
+        )
         self.gateway = self.gateway_of(self.credentials)
         self.market: Market = market_of(settings.markets[0])
         self._count = 0
@@ -54,13 +58,7 @@ class PolymarketStage:
     def gateway_of(self, credentials: ApiCredentials) -> PolymarketGateway:
         """Make a client with some credentials."""
         return PolymarketGateway(
-            PolymarketSettings(
-                condition_ids=self._market_ids,
-                rest_url="http://exchange.test",
-                ws_market_url="ws://exchange.test/ws/market",
-                ws_user_url="ws://exchange.test/ws/user",
-                geoblock_url="",
-            ),
+            self._settings,
             key=self.key,
             credentials=credentials,
             now_ns=now_ns,
@@ -71,6 +69,11 @@ class PolymarketStage:
                 user=self._piped(self.server.serve_websocket),
             ),
         )
+
+    async def obtain_credentials(self) -> ApiCredentials:
+        """Get them as a stranger with nothing but the key would."""
+        transport = stream_transport(self._piped(self.server.serve_rest))
+        return await obtain_credentials(self._settings, key=self.key, now_ns=now_ns, transport=transport)
 
     async def other_rests(self, token_id: TokenId, side: Side, price: Price, size: Size) -> None:
         """Place at once, without latency."""

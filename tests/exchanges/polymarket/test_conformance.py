@@ -7,6 +7,7 @@ import sys
 
 import anyio
 import pytest
+import trio
 
 from tbot.errors import AuthenticationFailed, ConfigError
 from tbot.exchanges.polymarket import conformance
@@ -24,17 +25,17 @@ def settings_of(signature_type: int, chain_id: int = 137) -> PolymarketSettings:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signature_type", [0, 1, 2, 3])
-async def test_our_signing_equals_the_official_clients(signature_type: int) -> None:
-    parts = await check_conformance(settings_of(signature_type))
+@pytest.mark.parametrize(("signature_type", "chain_id"), [(0, 137), (1, 137), (2, 137), (3, 137), (0, 80002)])
+async def test_our_signing_equals_the_official_clients(signature_type: int, chain_id: int) -> None:
+    parts = await check_conformance(settings_of(signature_type, chain_id))
     assert len(parts) == 7
 
 
 async def test_one_flipped_character_in_any_part_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    request = probe_request(settings_of(0))
-    theirs = await conformance._run_reference(request)
+    theirs = probe_ours(probe_request(settings_of(0)))
 
     async def known(_request: ProbeRequest) -> Parts:
+        await trio.lowlevel.checkpoint()
         return theirs
 
     monkeypatch.setattr(conformance, "_run_reference", known)
@@ -54,6 +55,7 @@ async def test_one_flipped_character_in_any_part_stops_the_start(monkeypatch: py
 
 async def test_a_part_nobody_checked_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(_request: ProbeRequest) -> Parts:
+        await trio.lowlevel.checkpoint()
         return {}
 
     monkeypatch.setattr(conformance, "_run_reference", silent)

@@ -50,14 +50,17 @@ MAYOR = MarketRules(
 )
 
 ORDER_FIELDS = [
-    {"type": kind, "name": name}
-    for kind, name in (
-        pair.split()
-        for pair in (
-            "uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
-            "uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder"
-        ).split(",")
-    )
+    {"type": "uint256", "name": "salt"},
+    {"type": "address", "name": "maker"},
+    {"type": "address", "name": "signer"},
+    {"type": "uint256", "name": "tokenId"},
+    {"type": "uint256", "name": "makerAmount"},
+    {"type": "uint256", "name": "takerAmount"},
+    {"type": "uint8", "name": "side"},
+    {"type": "uint8", "name": "signatureType"},
+    {"type": "uint256", "name": "timestamp"},
+    {"type": "bytes32", "name": "metadata"},
+    {"type": "bytes32", "name": "builder"},
 ]
 
 
@@ -97,15 +100,16 @@ class RestClient:
         while True:
             event = self._h11.next_event()
             if event is h11.NEED_DATA:
-                self._h11.receive_data(await self.stream.receive_some())
+                data = await self.stream.receive_some()
+                if not data:
+                    raise EOFError
+                self._h11.receive_data(data)
             elif isinstance(event, h11.Response):
                 head = event
             elif isinstance(event, h11.Data):
                 body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 break
-            elif isinstance(event, h11.ConnectionClosed):
-                raise EOFError
         assert head is not None
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()

@@ -86,7 +86,9 @@ async def test_signed_request_gets_in(world: Any, autojump_clock: Any) -> None:
     assert (await world.alice.ask("GET", "/auth/ban-status/closed-only")).json == {"closed_only": False}
 
 
-@pytest.mark.parametrize("name", ["POLY_ADDRESS", "POLY_SIGNATURE", "POLY_TIMESTAMP", "POLY_API_KEY", "POLY_PASSPHRASE"])
+@pytest.mark.parametrize(
+    "name", ["POLY_ADDRESS", "POLY_SIGNATURE", "POLY_TIMESTAMP", "POLY_API_KEY", "POLY_PASSPHRASE"]
+)
 @pytest.mark.parametrize("kind", ["missing", "wrong"])
 async def test_any_wrong_l2_header_is_refused(world: Any, autojump_clock: Any, name: str, kind: str) -> None:
     headers = world.alice.l2("GET", "/auth/api-keys")
@@ -131,7 +133,7 @@ async def test_deleted_key_is_dead(world: Any, autojump_clock: Any) -> None:
     assert (await world.alice.ask("GET", "/auth/api-keys")).status == 401
 
 
-# --- balances and the dead-man switch ----------------------------------------------------------------------------------
+# --- balances and the dead-man switch --------------------------------------------------------------------------------
 
 
 async def test_balances_in_base_units_by_wallet(world: Any, autojump_clock: Any) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 import trio
 
+from tbot.core.units import MICRO, Notional
+from tbot.exchanges.simulated.accounts import PlayAccount
+from tbot.exchanges.simulated.operations import Account
+
 NOT_FOUND_ID = "0x" + "ee" * 32
 
 
@@ -271,3 +275,36 @@ async def test_mass_cancel_needs_one_token_and_may_go_below_zero(world: Any, aut
     refused = await world.alice.ask("DELETE", "/cancel-all")
     assert refused.status == 429
     assert int(refused.headers["poly-ratelimit-remaining"]) < 0
+
+
+@pytest.mark.parametrize("name", ["sig0-BUY", "sig1-BUY", "sig2-BUY", "sig3-BUY"])
+async def test_official_order_of_every_wallet_kind_is_taken(
+    world: Any, autojump_clock: Any, vectors: Any, name: str
+) -> None:
+    case = next(case for case in vectors("orders_v2.json") if case["name"] == f"v2-137-{name}-tick0.01")
+    key = vectors("wallets.json")[0]["private_key"]
+    anvil = type(world.alice)(world, PlayAccount.from_key(bytes.fromhex(key[2:])))
+    world.server.keys.register_deposit_wallet(
+        vectors("wallets.json")[0]["deposit_wallet_beacon"], owner=anvil.account.address
+    )
+    wallet = case["body"]["order"]["maker"]
+    world.exchange.deposit(Account(wallet), Notional(100 * MICRO))
+    socket = await anvil.user_socket()
+    answer = await anvil.ask("POST", "/order", case["body"] | {"owner": anvil.credentials.api_key})
+    assert (answer.status, answer.json.get("orderID")) == (200, case["order_hash"])
+    (listed,) = (await anvil.ask("GET", "/data/orders")).json["data"]
+    assert (listed["maker_address"], listed["owner"]) == (wallet, anvil.credentials.api_key)
+    (told,) = await world.heard(socket)
+    assert (told["id"], told["maker_address"]) == (case["order_hash"], wallet)
+    assert (await anvil.ask("DELETE", "/order", {"orderID": case["order_hash"]})).json["not_canceled"] == {}
+
+
+async def test_wrapped_signature_for_another_order_is_noticed(world: Any, autojump_clock: Any, vectors: Any) -> None:
+    cases = {case["name"]: case["body"] for case in vectors("orders_v2.json")}
+    key = vectors("wallets.json")[0]["private_key"]
+    anvil = type(world.alice)(world, PlayAccount.from_key(bytes.fromhex(key[2:])))
+    body = cases["v2-137-sig3-BUY-tick0.01"] | {"owner": anvil.credentials.api_key}
+    world.server.keys.register_deposit_wallet(body["order"]["maker"], owner=anvil.account.address)
+    stolen = cases["v2-137-sig3-BUY-tick0.1"]["order"]["signature"]
+    answer = await anvil.ask("POST", "/order", body | {"order": body["order"] | {"signature": stolen}})
+    assert answer.error == "invalid signature"

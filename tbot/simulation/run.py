@@ -1,0 +1,262 @@
+"""Builds a world, runs it in virtual or in real time, and reports.
+
+Same seed, same world at `max` speed: the scheduler is seeded too, and nothing in it waits for a thread or a socket.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import trio
+from trio._core import _run as trio_run
+from trio.testing import MockClock
+
+from tbot.core.coordinator import Coordinator
+from tbot.core.market import Market
+from tbot.core.messages import StrategyName
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.faults import Faults, FaultSettings
+from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
+from tbot.exchanges.simulated.translate import market_of
+from tbot.simulation.chaos import Chaos, timetable
+from tbot.simulation.exchange_log import ExchangeLog
+from tbot.simulation.reach import Ends, GatewayFactory, Reach, Wire, in_memory, play_account
+from tbot.simulation.report import RunReport, digest_of, fill_counts, order_counts, position_lines
+from tbot.simulation.settings import SimulationSettings
+from tbot.simulation.watch import Bounds, Watch
+from tbot.simulation.world import World, all_records, judge, live
+from tbot.store.journal import Store
+from tbot.strategies.liquidity import Liquidity, LiquiditySettings
+from tbot.tasks.child import Note, Policy, unnoted
+from tbot.tasks.clock import VirtualClock, WallClock
+from tbot.tasks.conflator import Conflator
+from tbot.tasks.desk import DESK_TASKS, BotParts, OperatorLine
+from tbot.tasks.journal import JournalWriter, RunBlocking, run_inline, thread_runner
+
+Speed = Literal["real", "max"]
+Level = Literal["messages", "bytes"]
+
+# Any date will do; a fixed one makes the stamps of a run repeatable.
+EPOCH_NS = Nanos(1_790_000_000 * NANOS_PER_S)
+REACH_BACK_NS = 600 * NANOS_PER_S
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.
+
+    Attributes:
+        level: At `max` speed: messages, or every byte through in-memory pipes. Sockets at `real` speed.
+        state: Folder to keep the state in; None = in memory.
+        make_coordinator: Replaced by sabotage tests.
+        note: Told of starts and crashes of tasks.
+    """
+
+    settings: SimulationSettings
+    seed: int
+    duration_s: float
+    speed: Speed
+    has_chaos: bool = False
+    level: Level = "messages"
+    state: Path | None = None
+    make_coordinator: Callable[..., Coordinator] = Coordinator
+    note: Note = unnoted
+
+
+Begin = Callable[[World], None]
+
+
+def run(plan: Plan, begin: Begin | None = None) -> RunReport:
+    """Run a plan to its end.
+
+    Args:
+        plan: What to run.
+        begin: Called inside the run with the world, before it lives: shows it, installs signals.
+
+    Raises:
+        StateCorrupt: The state folder cannot be used.
+        ConfigError: It belongs to somebody else, or a port is taken.
+    """
+    store = Store.open(plan.state, f"simulated exchange, seed {plan.seed}")
+    log = ExchangeLog.open(plan.state)
+    began = time.perf_counter()
+    try:
+        if plan.speed == "max":
+            with _seeded(plan.seed):
+                report = trio.run(_main, plan, store, log, begin, clock=MockClock(autojump_threshold=0))
+        else:
+            report = trio.run(_main, plan, store, log, begin)
+    finally:
+        log.close()
+        store.close()
+    return msgspec.structs.replace(report, wall_s=round(time.perf_counter() - began, 3))
+
+
+async def _main(plan: Plan, store: Store, log: ExchangeLog, begin: Begin | None) -> RunReport:
+    world, markets = build(plan, store, log)
+    if begin is not None:
+        begin(world)
+    began = trio.current_time()
+    await live(world)
+    violations = judge(world, markets)
+    return report_of(plan, world, markets, violations, trio.current_time() - began)
+
+
+def build(plan: Plan, store: Store, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
+    """Set up a world and say what its markets are; must be called inside the run, for its clock."""
+    settings, is_max = plan.settings, plan.speed == "max"
+    now_ns = VirtualClock(EPOCH_NS).now_ns if is_max else WallClock().now_ns
+    began_ns = now_ns()
+    is_wire = not is_max or plan.level == "bytes"
+    play = play_account(plan.seed)
+    account = Account(play.address if is_wire else "bot")
+    limits = settings.limits
+    bounds = Bounds(
+        position_size_max=limits.position_size_max, exposure_max=limits.exposure_max, loss_max=limits.loss_max
+    )
+    watch = Watch(account, bounds, settings.cash)
+    exchange = LocalExchange(
+        ExchangeSettings(
+            markets=settings.markets,
+            accounts=(AccountSettings(name=account, cash_usd=settings.cash // MICRO),),
+            engine=settings.engine,
+            flow=settings.traders,
+        ),
+        seed=plan.seed,
+        now_ns=now_ns,
+        faults=Faults(settings.chaos if plan.has_chaos else FaultSettings(), plan.seed),
+        on_operation=_both(watch.on_operation, log.append),
+        log=log.replay(),
+    )
+    watch.bind(exchange)
+    # Two runs on one kept state must not draw the same order ids.
+    dice = random.Random(f"{plan.seed}/bot" if is_max else f"{plan.seed}/bot/{began_ns}")
+    ends = Ends(exchange=exchange, now_ns=now_ns, rng=dice, run_id=f"{plan.seed}/{began_ns}")
+    chaos = _chaos(plan)
+    markets = tuple(market_of(rules) for rules in exchange.markets())
+    world = World(
+        exchange=exchange,
+        account=account,
+        reach=_reach(plan, ends, account),
+        make_parts=lambda open_gateway: _parts(plan, open_gateway, markets, store, now_ns, is_max=is_max),
+        policy=Policy(rng=random.Random(f"{plan.seed}/restarts"), chaos=chaos, note=plan.note),
+        exchange_policy=Policy(rng=random.Random(f"{plan.seed}/exchange")),
+        chaos=chaos,
+        watch=watch,
+        store=store,
+        now_ns=now_ns,
+        deposited=settings.cash,
+        duration_s=plan.duration_s,
+        hasten=trio.Event(),
+    )
+    return world, markets
+
+
+def report_of(
+    plan: Plan, world: World, markets: tuple[Market, ...], violations: tuple[str, ...], ran_s: float
+) -> RunReport:
+    """Put the report together."""
+    assert world.snapshot is not None or violations, "a run without a snapshot must have said why"
+    snapshot = world.snapshot
+    counts = dict(snapshot.counts) if snapshot is not None else {}
+    faults = dict(world.exchange.faults.faults_injected)
+    faults |= world.chaos.counts if world.chaos is not None else {}
+    return RunReport(
+        seed=plan.seed,
+        speed=plan.speed,
+        duration_s=min(plan.duration_s, round(ran_s, 3)),
+        wall_s=0.0,
+        digest=digest_of(all_records(world.store)),
+        orders=order_counts(counts),
+        fills=fill_counts(counts),
+        volume_usd=counts.get("volume_micro", 0) / MICRO,
+        pnl_usd=snapshot.pnl / MICRO if snapshot is not None else 0.0,
+        fees_usd=snapshot.fees / MICRO if snapshot is not None else 0.0,
+        positions=position_lines(snapshot, markets) if snapshot is not None else (),
+        restarts=dict(sorted(world.policy.restarts.items())),
+        faults_injected=dict(sorted(faults.items())),
+        reconnects=world.reconnects.count,
+        violations=violations,
+    )
+
+
+def _parts(
+    plan: Plan,
+    open_gateway: GatewayFactory,
+    markets: tuple[Market, ...],
+    store: Store,
+    now_ns: Callable[[], Nanos],
+    *,
+    is_max: bool,
+) -> BotParts:
+    settings = plan.settings
+    runner: RunBlocking = run_inline if is_max else thread_runner()
+    newest = store.newest_ns()
+    return BotParts(
+        open_gateway=open_gateway,
+        markets=markets,
+        limits=settings.limits,
+        strategies={StrategyName(s.name): _maker(s, markets) for s in settings.strategies},
+        journal=JournalWriter(store, runner),
+        feed=settings.feed,
+        checkpoint=settings.checkpoint,
+        since_ns=now_ns() if newest is None else Nanos(newest - REACH_BACK_NS),
+        now_ns=now_ns,
+        rng=random.Random(f"{plan.seed}/desk"),
+        snapshots=Conflator(),
+        health=Conflator(),
+        account_health=Conflator(),
+        operator=OperatorLine(),
+        make_coordinator=plan.make_coordinator,
+    )
+
+
+def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable[[], Liquidity]:
+    return lambda: Liquidity(markets={market.market_id: market for market in markets}, settings=settings)
+
+
+def _reach(plan: Plan, ends: Ends, account: Account) -> Reach:
+    if plan.speed == "max" and plan.level == "messages":
+        return in_memory(ends, account, plan.settings.latency)
+    wire = Wire.of(ends, play_account(plan.seed), plan.seed)
+    return wire.loopback() if plan.speed == "real" else wire.piped()
+
+
+def _chaos(plan: Plan) -> Chaos | None:
+    if not plan.has_chaos:
+        return None
+    strategies = [[s.name] for s in plan.settings.strategies]
+    units = [["journal"], ["checkpointer"], list(DESK_TASKS), *strategies]
+    return Chaos(timetable(units, duration_s=plan.duration_s, rng=random.Random(f"{plan.seed}/chaos")))
+
+
+def _both(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    def call(*arguments: Any) -> None:
+        first(*arguments)
+        second(*arguments)
+
+    return call
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let Trio's scheduler follow a seeded generator, and give everything back afterwards.
+
+    Private names of trio, which is why it is pinned exactly; a test compares two processes.
+    """
+    names, dice = vars(trio_run), trio_run._r  # noqa: SLF001
+    saved = names["_ALLOW_DETERMINISTIC_SCHEDULING"], dice.getstate()
+    names["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
+    dice.seed(seed)
+    try:
+        yield
+    finally:
+        names["_ALLOW_DETERMINISTIC_SCHEDULING"] = saved[0]
+        dice.setstate(saved[1])

@@ -1,0 +1,246 @@
+"""Bot and local exchange in one run, and the judge over both.
+
+The bot does not know where it is: it gets a gateway and a clock like anywhere else. At `max` speed both live in virtual
+time and in memory; at `real` speed they are two supervised parts that meet over loopback sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import trio
+
+from tbot.core.account import CoordinatorState
+from tbot.core.market import Market
+from tbot.core.messages import ExchangeOrderId, Prepared, Settlement, Snapshot
+from tbot.core.units import Nanos, Notional
+from tbot.errors import TbotError
+from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.operations import Account
+from tbot.simulation.audit import Evidence, Testimony, audit
+from tbot.simulation.chaos import Chaos
+from tbot.simulation.reach import GatewayFactory, Reach
+from tbot.simulation.watch import Watch
+from tbot.store.journal import Store
+from tbot.store.rows import Loaded, RecordRow
+from tbot.tasks.coordinator import decode_prepared, decode_state, rebuild
+from tbot.tasks.desk import BotParts, bot_tree
+from tbot.tasks.market_feed import HEALTH_KEY
+from tbot.tasks.supervisor import Body, Child, Policy, TaskContext, describe, keep, supervise
+
+PAGE = 2_000
+WATCH_S = 1.0
+# After the traders fell silent: a late submit lands after 30 s, an order that never landed is given up after 60 s.
+WIND_DOWN_MAX_S = 150.0
+HASTY_WIND_DOWN_S = 10.0
+# Two rounds of the reconciler after the last change at the exchange.
+CALM_S = 12.0
+STOP_WITHIN_S = 20.0
+
+
+class Reconnects:
+    """Counts connections of the market feed over all its incarnations; each begins its own count anew."""
+
+    def __init__(self) -> None:
+        """Begin before the first connection."""
+        self._seen = 0
+        self._connects = 0
+
+    @property
+    def count(self) -> int:
+        """Connections after the first."""
+        return max(self._connects - 1, 0)
+
+    def see(self, connects: int) -> None:
+        """Take the count of the incarnation that lives now."""
+        self._connects += connects if connects < self._seen else connects - self._seen
+        self._seen = connects
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything of one run.
+
+    Attributes:
+        account: The bot's account at the exchange.
+        reach: How the bot reaches the exchange.
+        make_parts: Makes the bot, given how to reach the exchange.
+        policy: Restart policy of the bot's tree; carries chaos and counters.
+        exchange_policy: Restart policy of the exchange's part.
+        store: The bot's journal; outlives the bot.
+        deposited: All collateral the account ever got.
+        hasten: Ends the run early when set (an operator's stop).
+    """
+
+    exchange: LocalExchange
+    account: Account
+    reach: Reach
+    make_parts: Callable[[GatewayFactory], BotParts]
+    policy: Policy
+    exchange_policy: Policy
+    chaos: Chaos | None
+    watch: Watch
+    store: Store
+    now_ns: Callable[[], Nanos]
+    deposited: Notional
+    duration_s: float
+    hasten: trio.Event
+    findings: list[str] = field(default_factory=list, init=False)
+    failure: Exception | None = field(default=None, init=False)
+    parts: BotParts | None = field(default=None, init=False)
+    snapshot: Snapshot | None = field(default=None, init=False)
+    reconnects: Reconnects = field(default_factory=Reconnects, init=False)
+    began: float = field(default=0.0, init=False)
+    is_winding_down: bool = field(default=False, init=False)
+
+
+async def live(world: World) -> None:
+    """Run the world until its time is over and the bot has stopped; what went wrong is left in its findings."""
+    exchange_stop = trio.Event()
+    ready: trio.MemorySendChannel[GatewayFactory]
+    ready, reached = trio.open_memory_channel[GatewayFactory](1)
+
+    async def exchange_body(ctx: TaskContext) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(world.exchange.run)
+            async with world.reach() as open_gateway:
+                ready.send_nowait(open_gateway)
+                ctx.started()
+                await ctx.stop.wait()
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        exchange = keep(Child("exchange", exchange_body), world.exchange_policy)
+        nursery.start_soon(_supervised, exchange, exchange_stop, world)
+        open_gateway = await reached.receive()
+        world.parts = world.make_parts(open_gateway)
+        world.began = trio.current_time()
+        await _trade(world, world.parts)
+        exchange_stop.set()
+        nursery.cancel_scope.cancel()
+
+
+async def _supervised(body: Body, stop: trio.Event, world: World) -> None:
+    await supervise(body, stop, world.exchange_policy)
+
+
+async def _trade(world: World, parts: BotParts) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_observe, world, parts)
+        nursery.start_soon(_timetable, world, stop)
+        try:
+            await supervise(bot_tree(parts, world.policy), stop, world.policy, stop_within_s=STOP_WITHIN_S + 5.0)
+        except TbotError as error:
+            world.failure = error
+            world.findings.append(f"the bot gave up: {describe(error)}")
+        nursery.cancel_scope.cancel()
+    _note(world, parts)
+
+
+async def _timetable(world: World, stop: trio.Event) -> None:
+    with trio.move_on_after(world.duration_s):
+        await world.hasten.wait()
+    world.is_winding_down = True
+    if world.chaos is not None:
+        world.chaos.disarm()
+    world.exchange.calm()
+    with trio.move_on_after(HASTY_WIND_DOWN_S if world.hasten.is_set() else WIND_DOWN_MAX_S):
+        await _until_calm(world)
+    stop.set()
+
+
+async def _until_calm(world: World) -> None:
+    """Wait until nothing is in flight between bot and exchange, and the bot had time to hear of everything."""
+    calm_since = trio.current_time()
+    while trio.current_time() - calm_since < CALM_S:
+        await trio.sleep(0.5)
+        if not _is_calm(world):
+            calm_since = trio.current_time()
+
+
+def _is_calm(world: World) -> bool:
+    trades = world.exchange.trades(world.account)
+    are_final = all(t.settlement in (Settlement.CONFIRMED, Settlement.FAILED) for t in trades)
+    orders = world.snapshot.orders if world.snapshot is not None else ()
+    return are_final and not world.exchange.is_expecting() and all(o.status != "UNKNOWN" for o in orders)
+
+
+async def _observe(world: World, parts: BotParts) -> None:
+    while True:
+        await trio.sleep(WATCH_S)
+        world.watch.look(world.now_ns())
+        _note(world, parts)
+
+
+def _note(world: World, parts: BotParts) -> None:
+    """Take the newest states; the counters of the feed begin anew with each incarnation of the desk."""
+    world.snapshot = parts.snapshots.take_nowait().get("snapshot", world.snapshot)
+    health = parts.health.take_nowait().get(HEALTH_KEY)
+    if health is not None:
+        world.reconnects.see(health.connects)
+
+
+def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:
+    """Compare what the exchange and the bot's journal say; call when the bot has stopped.
+
+    A bot that gave up is judged on what it left: its cancelled orders and its journal.
+    """
+    assert world.parts is not None
+    loaded = world.store.load()
+    if loaded.checkpoint is None:
+        return (*world.findings, *world.watch.findings, "the bot left no checkpoint")
+    records = tuple(all_records(world.store))
+    replayed = rebuild(_from_nothing(loaded, records), markets, world.parts.limits, world.parts.make_coordinator)
+    core = rebuild(loaded, markets, world.parts.limits, world.parts.make_coordinator)
+    live_state = core.state() if loaded.records else decode_state(loaded.checkpoint.payload)
+    testimony = Testimony(
+        snapshot=core.account.snapshot(world.now_ns()),
+        live=live_state,
+        replayed=replayed.state(),
+        prepared=frozenset(prepared_of(loaded, records)),
+    )
+    return (*world.findings, *world.watch.findings, *audit(_evidence(world), testimony))
+
+
+def state_of(store: Store, markets: tuple[Market, ...], parts: BotParts) -> CoordinatorState:
+    """Rebuild the newest durable state."""
+    return rebuild(store.load(), markets, parts.limits, parts.make_coordinator).state()
+
+
+def all_records(store: Store) -> Iterator[RecordRow]:
+    """Read the whole journal, page by page."""
+    seq = 0
+    while page := store.records(after_seq=seq, limit=PAGE):
+        yield from page
+        seq = page[-1].seq
+
+
+def prepared_of(loaded: Loaded, records: tuple[RecordRow, ...]) -> Iterator[ExchangeOrderId]:
+    """Name every order made durable before it was sent: by its own row, or by the record of having heard of it."""
+    for row in loaded.prepared:
+        yield decode_prepared(row.payload).exchange_order_id
+    for record in records:
+        if record.kind == Prepared.__name__:
+            yield decode_prepared(record.payload).exchange_order_id
+
+
+def _from_nothing(loaded: Loaded, records: tuple[RecordRow, ...]) -> Loaded:
+    return Loaded(
+        epoch=loaded.epoch,
+        checkpoint=None,
+        records=records,
+        prepared=loaded.prepared,
+        record_seq=loaded.record_seq,
+    )
+
+
+def _evidence(world: World) -> Evidence:
+    return Evidence(
+        account=world.account,
+        deposited=world.deposited,
+        trades=world.exchange.trades(world.account),
+        orders=world.exchange.orders_of(world.account),
+        balances=world.exchange.balances(world.account),
+    )

@@ -1,0 +1,144 @@
+"""The rate gate in virtual time: order of lanes, waiting, closing, the reserve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import RateLimited
+from tbot.exchanges.polymarket.limits import Lane, RateGate, TooLate
+from tbot.exchanges.polymarket.settings import LimitSettings
+from tests.contract.stage import now_ns
+
+LIMITS = LimitSettings(
+    orders_per_s=1,
+    orders_burst=2,
+    cancels_per_s=2,
+    cancels_burst=6,
+    reads_per_s=1,
+    reads_burst=2,
+    cancels_reserve=3,
+)
+
+
+def soon(seconds: float) -> Nanos:
+    return Nanos(now_ns() + int(seconds * NANOS_PER_S))
+
+
+def gate_of(now: Callable[[], Nanos] = now_ns) -> RateGate:
+    return RateGate(LIMITS, now)
+
+
+async def test_a_burst_passes_at_once_and_the_next_waits_for_its_token(autojump_clock: trio.testing.MockClock) -> None:
+    gate, start = gate_of(), trio.current_time()
+    for _ in range(2):
+        await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() == start
+    await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() - start == pytest.approx(1, abs=0.01)
+
+
+async def test_cancels_pass_before_orders_before_reads(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    gate.close(Lane.CANCEL, 3)
+    left: list[Lane] = []
+
+    async def go(lane: Lane) -> None:
+        await gate.enter(lane, by_ns=soon(30))
+        left.append(lane)
+
+    async with trio.open_nursery() as nursery:
+        for lane in (Lane.READ, Lane.ORDER, Lane.CANCEL, Lane.ORDER, Lane.CANCEL):
+            nursery.start_soon(go, lane)
+            await trio.testing.wait_all_tasks_blocked()
+    assert left == [Lane.CANCEL, Lane.CANCEL, Lane.ORDER, Lane.ORDER, Lane.READ]
+
+
+async def test_what_cannot_pass_in_time_is_told_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    gate, start = gate_of(), trio.current_time()
+    gate.close(Lane.ORDER, 10)
+    with pytest.raises(RateLimited) as refusal:
+        await gate.enter(Lane.ORDER, by_ns=soon(1))
+    assert refusal.value.retry_after_s == pytest.approx(10)
+    assert not isinstance(refusal.value, TooLate)
+    assert trio.current_time() == start
+
+
+async def test_what_waited_too_long_in_the_queue_is_too_late(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    for _ in range(2):
+        await gate.enter(Lane.READ, by_ns=soon(1))
+    async with trio.open_nursery() as nursery:
+        # Cancels ahead in the queue hold the head until long after the order's moment.
+        for _ in range(2):
+            await gate.enter(Lane.CANCEL, 3, by_ns=soon(1))
+        nursery.start_soon(_enter, gate, Lane.CANCEL, 6)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RateLimited):
+            await gate.enter(Lane.ORDER, by_ns=soon(0.5))
+        nursery.cancel_scope.cancel()
+
+
+async def _enter(gate: RateGate, lane: Lane, cost: int) -> None:
+    await gate.enter(lane, cost, by_ns=soon(60))
+
+
+async def test_a_moment_already_past_is_too_late(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(TooLate):
+        await gate_of().enter(Lane.ORDER, by_ns=soon(-0.001))
+
+
+async def test_an_order_waits_while_cancels_are_scarce(autojump_clock: trio.testing.MockClock) -> None:
+    gate, start = gate_of(), trio.current_time()
+    await gate.enter(Lane.CANCEL, 6, by_ns=soon(1))
+    await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() - start == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("closed", "still_open"),
+    [
+        (Lane.READ, {Lane.CANCEL, Lane.ORDER}),
+        (Lane.ORDER, {Lane.CANCEL}),
+        (Lane.CANCEL, set()),
+    ],
+)
+async def test_a_429_closes_its_lane_and_the_lesser_ones(
+    autojump_clock: trio.testing.MockClock, closed: Lane, still_open: set[Lane]
+) -> None:
+    gate = gate_of()
+    gate.close(closed, 60)
+    passed = set()
+    for lane in (Lane.CANCEL, Lane.ORDER, Lane.READ):
+        try:
+            await gate.enter(lane, by_ns=soon(1))
+        except RateLimited:
+            continue
+        passed.add(lane)
+    assert passed == still_open
+
+
+async def test_a_ban_is_believed_for_two_minutes_at_most(autojump_clock: trio.testing.MockClock) -> None:
+    gate, start = gate_of(), trio.current_time()
+    gate.close(Lane.CANCEL, 1e9)
+    await gate.enter(Lane.CANCEL, by_ns=soon(300))
+    assert trio.current_time() - start == pytest.approx(120, abs=0.01)
+
+
+async def test_the_count_follows_the_exchange_downwards(autojump_clock: trio.testing.MockClock) -> None:
+    gate, start = gate_of(), trio.current_time()
+    gate.learn(Lane.ORDER, -3)
+    await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() - start == pytest.approx(1, abs=0.01)
+
+
+async def test_a_cancelled_waiter_holds_nobody_up(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    gate.close(Lane.CANCEL, 5)
+    with trio.move_on_after(1):
+        await gate.enter(Lane.CANCEL, by_ns=soon(60))
+    await gate.enter(Lane.READ, by_ns=soon(60))

@@ -1,0 +1,164 @@
+"""The gateway against the local exchange's server, which checks every signature and sum by code of its own."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from tbot.core.market import TokenId
+from tbot.core.messages import (
+    Accepted,
+    ClientOrderId,
+    Fill,
+    OrderType,
+    OutcomeUnknown,
+    Role,
+    Side,
+    StrategyName,
+    SubmitOrder,
+    TickSizeChanged,
+)
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
+from tbot.errors import AuthenticationFailed
+from tbot.exchanges.polymarket.keys import ApiCredentials
+from tbot.exchanges.simulated.operations import Account, ChangeTick
+from tests.contract.stage import now_ns
+from tests.exchanges.polymarket.local import PolymarketStage, polymarket
+
+
+def order_of(
+    number: int, token_id: TokenId, side: Side, cents: int, *, size: int, order_type: OrderType = OrderType.GTC
+) -> SubmitOrder:
+    return SubmitOrder(
+        client_order_id=ClientOrderId(f"c-{number}"),
+        strategy=StrategyName("s"),
+        token_id=token_id,
+        side=side,
+        price=Price(cents * 10_000),
+        size=Size(size),
+        order_type=order_type,
+        is_post_only=False,
+        slot_level=0,
+        deadline_ns=Nanos(now_ns() + 5 * NANOS_PER_S),
+        at_ns=now_ns(),
+    )
+
+
+async def test_refused_credentials_are_told_on_entry(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        wrong = ApiCredentials(api_key=stage.credentials.api_key, secret="AAAA", passphrase="nonsense")
+        gateway = stage.gateway_of(wrong)
+        with pytest.raises(AuthenticationFailed):
+            await gateway.open_account().__aenter__()
+        with pytest.raises(AuthenticationFailed):
+            await gateway.report(Nanos(0), [])
+        await gateway.aclose()
+
+
+async def test_credentials_are_obtained_by_the_key_alone(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        obtained = await stage.obtain_credentials()
+        assert obtained.api_key == stage.credentials.api_key
+        assert obtained.secret == stage.credentials.secret
+
+
+async def test_bytes_sent_twice_make_one_order_and_an_honest_doubt(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        order = order_of(1, stage.market.yes, Side.BUY, 40, size=10 * MICRO)
+        prepared = stage.gateway.prepare(order, now_ns())
+        assert isinstance(await stage.gateway.submit(prepared), Accepted)
+        again = await stage.gateway.submit(prepared)
+        assert isinstance(again, OutcomeUnknown)
+        assert "Duplicated" in again.reason
+        assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 1
+
+
+async def test_changed_tick_is_in_force_for_both_outcomes(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage, stage.gateway.open_market(stage.market.tokens) as session:
+        assert stage.gateway.tick_at(stage.market.no, Price(500_000)) == 10_000
+        stage.exchange.apply(ChangeTick(market_id=stage.market.market_id, tick=Price(1_000)))
+        with trio.fail_after(5):
+            while not any(isinstance(event, TickSizeChanged) for event in await session.receive()):
+                pass
+        assert stage.gateway.tick_at(stage.market.yes, Price(500_000)) == 1_000
+        assert stage.gateway.tick_at(stage.market.no, Price(500_000)) == 1_000
+
+
+async def trade_a_while(stage: PolymarketStage, rng: random.Random) -> list[Fill]:
+    """Let both sides trade at random, on both outcomes, with odd sizes; return what the account channel told."""
+    told: list[Fill] = []
+
+    async def listen(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with stage.gateway.open_account() as session:
+            task_status.started()
+            while True:
+                told.extend(event for event in await session.receive() if isinstance(event, Fill))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen)
+        for number in range(60):
+            token = rng.choice(stage.market.tokens)
+            side, cents = rng.choice(list(Side)), rng.randrange(30, 70)
+            size = rng.randrange(500, 3_000) * 10_000
+            if rng.random() < 0.5:
+                await stage.other_rests(token, side, Price(cents * 10_000), Size(size))
+            else:
+                order_type = rng.choice([OrderType.GTC, OrderType.FAK])
+                order = order_of(number, token, side, cents, size=size, order_type=order_type)
+                await stage.gateway.submit(stage.gateway.prepare(order, now_ns()))
+            await trio.sleep(0.5)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    return told
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_fill_equals_the_exchanges_own_record_to_the_unit(
+    autojump_clock: trio.testing.MockClock, seed: int
+) -> None:
+    async with polymarket() as stage:
+        us = Account(stage.key.address)
+        before = await stage.gateway.report(Nanos(0), [])
+        told = await trade_a_while(stage, random.Random(seed))
+        report = await stage.gateway.report(Nanos(0), [])
+        trades = stage.exchange.trades(us)
+        recorded = {
+            (trade.trade_id, leg.order_id, leg.token_id, leg.side, leg.size, leg.notional, 0)
+            for trade in trades
+            for leg in trade.legs
+            if leg.account == us
+        } | {
+            (t.trade_id, t.taker_order_id, t.token_id, t.side, t.size, t.notional, t.fee)
+            for t in trades
+            if t.taker_account == us
+        }
+        assert set(Role) == {fill.role for fill in report.fills}
+        assert {facts(fill) for fill in report.fills} == recorded
+        assert {facts(fill) for fill in told} == recorded
+        assert report.cash == before.cash + sum(cash_of(fill) for fill in report.fills)
+
+
+def facts(fill: Fill) -> tuple[object, ...]:
+    return (fill.trade_id, fill.exchange_order_id, fill.token_id, fill.side, fill.size, fill.notional, fill.fee)
+
+
+def cash_of(fill: Fill) -> int:
+    return (fill.notional if fill.side is Side.SELL else -fill.notional) - fill.fee
+
+
+def test_same_seed_gives_the_same_session_to_the_byte() -> None:
+    async def session(seed: int) -> list[Fill]:
+        async with polymarket() as stage:
+            return await trade_a_while(stage, random.Random(seed))
+
+    def run(seed: int) -> list[Fill]:
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        return trio.run(partial(session, seed), clock=clock)
+
+    first = run(1)
+    assert first == run(1)
+    assert first != run(2)
