@@ -1,9 +1,9 @@
 """The command line: parses, builds, calls `app`. Exit codes live here.
 
-    0  done, and nothing to complain about
-    1  it ran, and something is wrong: the judge found violations, or the bot gave up
-    2  it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
-    130, 143  ended by a second Ctrl+C or SIGTERM; the next start recovers
+0  done, and nothing to complain about
+1  it ran, and something is wrong: the judge found violations, or the bot gave up
+2  it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
+130, 143  ended by a second Ctrl+C or SIGTERM; the next start recovers
 """
 
 from __future__ import annotations

@@ -183,14 +183,12 @@ def test_a_refusal_names_line_path_expected_and_found(tmp_path: Path, case: str)
     assert refusal(tmp_path, text) == message
 
 
+DECOY = '[[strategies]]\ntype = "taker"\nname = """\n[[strategies]]\nchase_ticks = 99"""\n'
 SAME_FAULT = {
     "inline table": ('\nstrategies = [{type = "quoter", chase_ticks = 99}]', 2),
     "array over lines": ('\n\nstrategies = [\n  # first\n  {type = "quoter", chase_ticks = 99},\n]\n', 3),
     "after text over lines": ('mode = """\nmax"""\n[[strategies]]\ntype = "quoter"\nchase_ticks = 99\n', 5),
-    "key inside text": (
-        '[[strategies]]\ntype="taker"\nname="""\n[[strategies]]\nchase_ticks = 99"""\n[[strategies]]\ntype="quoter"\nchase_ticks=99',
-        8,
-    ),
+    "key inside text": (DECOY + '[[strategies]]\ntype = "quoter"\nchase_ticks = 99', 8),
     "quoted key": ('[["strategies"]]\n"type" = "quoter"\n"chase_ticks" = 99', 3),
     "windows line ends": ('[[strategies]]\r\ntype = "quoter"\r\nchase_ticks = 99\r\n', 3),
     "second of two": ('[[strategies]]\ntype="quoter"\nchase_ticks=1\n[[strategies]]\ntype="quoter"\nchase_ticks=99', 6),

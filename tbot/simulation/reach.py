@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
-from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.operations import Account, MarketRules
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
 
 GatewayFactory = Callable[[], Gateway]
@@ -73,6 +73,11 @@ def in_memory(ends: Ends, account: Account, latency: LatencySettings) -> Reach:
 def play_account(seed: int) -> PlayAccount:
     """Make the throwaway account of a simulation; the same seed makes the same one, so kept state stays its own."""
     return PlayAccount.from_rng(random.Random(f"{seed}/play account"))
+
+
+def probe_settings(markets: Iterable[MarketRules]) -> PolymarketSettings:
+    """Say what the signing probe must cover before a simulation over sockets: its chain and kind of wallet."""
+    return PolymarketSettings(condition_ids=tuple(str(rules.market_id) for rules in markets), geoblock_url="")
 
 
 @dataclass(kw_only=True)

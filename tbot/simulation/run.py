@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from tbot.core.coordinator import Coordinator
 from tbot.core.market import Market
 from tbot.core.messages import StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.operations import Account
@@ -28,11 +29,11 @@ from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
 from tbot.exchanges.simulated.translate import market_of
 from tbot.simulation.chaos import Chaos, timetable
 from tbot.simulation.exchange_log import ExchangeLog
-from tbot.simulation.reach import Ends, GatewayFactory, Reach, Wire, in_memory, play_account
+from tbot.simulation.reach import Ends, GatewayFactory, Reach, Wire, in_memory, play_account, probe_settings
 from tbot.simulation.report import RunReport, digest_of, fill_counts, order_counts, position_lines
 from tbot.simulation.settings import SimulationSettings
 from tbot.simulation.watch import Bounds, Watch
-from tbot.simulation.world import World, all_records, judge, live
+from tbot.simulation.world import CALM_S, CALM_WITH_FAULTS_S, World, all_records, judge, live
 from tbot.store.journal import Store
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
 from tbot.tasks.child import Note, Policy, unnoted
@@ -70,15 +71,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     note: Note = unnoted
 
 
-Begin = Callable[[World], None]
+Around = Callable[[World], AbstractAsyncContextManager[None]]
 
 
-def run(plan: Plan, begin: Begin | None = None) -> RunReport:
+def run(plan: Plan, around: Around | None = None) -> RunReport:
     """Run a plan to its end.
 
     Args:
         plan: What to run.
-        begin: Called inside the run with the world, before it lives: shows it, installs signals.
+        around: Entered inside the run with the world, while it lives: shows it, installs signals.
 
     Raises:
         StateCorrupt: The state folder cannot be used.
@@ -90,21 +91,22 @@ def run(plan: Plan, begin: Begin | None = None) -> RunReport:
     try:
         if plan.speed == "max":
             with _seeded(plan.seed):
-                report = trio.run(_main, plan, store, log, begin, clock=MockClock(autojump_threshold=0))
+                report = trio.run(_main, plan, store, log, around, clock=MockClock(autojump_threshold=0))
         else:
-            report = trio.run(_main, plan, store, log, begin)
+            report = trio.run(_main, plan, store, log, around)
     finally:
         log.close()
         store.close()
     return msgspec.structs.replace(report, wall_s=round(time.perf_counter() - began, 3))
 
 
-async def _main(plan: Plan, store: Store, log: ExchangeLog, begin: Begin | None) -> RunReport:
+async def _main(plan: Plan, store: Store, log: ExchangeLog, around: Around | None) -> RunReport:
+    if plan.speed == "real":  # the reference runs in a process of its own, which virtual time cannot wait for
+        await check_conformance(probe_settings(plan.settings.markets))
     world, markets = build(plan, store, log)
-    if begin is not None:
-        begin(world)
-    began = trio.current_time()
-    await live(world)
+    async with around(world) if around is not None else nullcontext():
+        began = trio.current_time()
+        await live(world)
     violations = judge(world, markets)
     return report_of(plan, world, markets, violations, trio.current_time() - began)
 
@@ -155,6 +157,8 @@ def build(plan: Plan, store: Store, log: ExchangeLog) -> tuple[World, tuple[Mark
         deposited=settings.cash,
         duration_s=plan.duration_s,
         hasten=trio.Event(),
+        calm_s=CALM_WITH_FAULTS_S if plan.has_chaos else CALM_S,
+        began_ns=began_ns,
     )
     return world, markets
 
@@ -166,8 +170,6 @@ def report_of(
     assert world.snapshot is not None or violations, "a run without a snapshot must have said why"
     snapshot = world.snapshot
     counts = dict(snapshot.counts) if snapshot is not None else {}
-    faults = dict(world.exchange.faults.faults_injected)
-    faults |= world.chaos.counts if world.chaos is not None else {}
     return RunReport(
         seed=plan.seed,
         speed=plan.speed,
@@ -181,7 +183,7 @@ def report_of(
         fees_usd=snapshot.fees / MICRO if snapshot is not None else 0.0,
         positions=position_lines(snapshot, markets) if snapshot is not None else (),
         restarts=dict(sorted(world.policy.restarts.items())),
-        faults_injected=dict(sorted(faults.items())),
+        faults_injected=dict(sorted(world.faults().items())),
         reconnects=world.reconnects.count,
         violations=violations,
     )

@@ -34,8 +34,9 @@ WATCH_S = 1.0
 # After the traders fell silent: a late submit lands after 30 s, an order that never landed is given up after 60 s.
 WIND_DOWN_MAX_S = 150.0
 HASTY_WIND_DOWN_S = 10.0
-# Two rounds of the reconciler after the last change at the exchange.
-CALM_S = 12.0
+# Two rounds of the reconciler after the last change at the exchange; without faults pushed events are enough.
+CALM_WITH_FAULTS_S = 12.0
+CALM_S = 1.0
 STOP_WITHIN_S = 20.0
 
 
@@ -71,6 +72,9 @@ class World:
         store: The bot's journal; outlives the bot.
         deposited: All collateral the account ever got.
         hasten: Ends the run early when set (an operator's stop).
+        calm_s: How long nothing may happen before the run counts as wound down.
+        began_ns: When the run began.
+        on_look: Called once a second.
     """
 
     exchange: LocalExchange
@@ -86,13 +90,19 @@ class World:
     deposited: Notional
     duration_s: float
     hasten: trio.Event
+    calm_s: float
+    began_ns: Nanos
+    on_look: Callable[[], None] = lambda: None
     findings: list[str] = field(default_factory=list, init=False)
     failure: Exception | None = field(default=None, init=False)
     parts: BotParts | None = field(default=None, init=False)
     snapshot: Snapshot | None = field(default=None, init=False)
     reconnects: Reconnects = field(default_factory=Reconnects, init=False)
-    began: float = field(default=0.0, init=False)
-    is_winding_down: bool = field(default=False, init=False)
+    is_feed_connected: bool = field(default=False, init=False)
+
+    def faults(self) -> dict[str, int]:
+        """Count everything that was made to go wrong, by kind."""
+        return self.exchange.faults.faults_injected | (self.chaos.counts if self.chaos is not None else {})
 
 
 async def live(world: World) -> None:
@@ -115,7 +125,6 @@ async def live(world: World) -> None:
         nursery.start_soon(_supervised, exchange, exchange_stop, world)
         open_gateway = await reached.receive()
         world.parts = world.make_parts(open_gateway)
-        world.began = trio.current_time()
         await _trade(world, world.parts)
         exchange_stop.set()
         nursery.cancel_scope.cancel()
@@ -142,7 +151,6 @@ async def _trade(world: World, parts: BotParts) -> None:
 async def _timetable(world: World, stop: trio.Event) -> None:
     with trio.move_on_after(world.duration_s):
         await world.hasten.wait()
-    world.is_winding_down = True
     if world.chaos is not None:
         world.chaos.disarm()
     world.exchange.calm()
@@ -154,7 +162,7 @@ async def _timetable(world: World, stop: trio.Event) -> None:
 async def _until_calm(world: World) -> None:
     """Wait until nothing is in flight between bot and exchange, and the bot had time to hear of everything."""
     calm_since = trio.current_time()
-    while trio.current_time() - calm_since < CALM_S:
+    while trio.current_time() - calm_since < world.calm_s:
         await trio.sleep(0.5)
         if not _is_calm(world):
             calm_since = trio.current_time()
@@ -172,6 +180,7 @@ async def _observe(world: World, parts: BotParts) -> None:
         await trio.sleep(WATCH_S)
         world.watch.look(world.now_ns())
         _note(world, parts)
+        world.on_look()
 
 
 def _note(world: World, parts: BotParts) -> None:
@@ -180,6 +189,7 @@ def _note(world: World, parts: BotParts) -> None:
     health = parts.health.take_nowait().get(HEALTH_KEY)
     if health is not None:
         world.reconnects.see(health.connects)
+        world.is_feed_connected = health.is_connected
 
 
 def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ SEND_S = 5.0
 HEALTH_KEY = "account_feed"
 
 
-class AccountFeedHealth(Message, frozen=True):
+class AccountFeedHealth(Message, frozen=True, kw_only=True):
     """How the account feed is, for people; counts since the task began.
 
     Attributes:

@@ -35,7 +35,7 @@ from tbot.core.messages import (
 )
 from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
-from tbot.errors import ExchangeUnavailable
+from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
 from tbot.strategies.base import Strategy
 from tbot.tasks.account_feed import AccountFeed, AccountFeedHealth
@@ -161,17 +161,22 @@ def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReac
 
 
 async def _load_markets(gateway: Gateway, rng: random.Random) -> None:
-    """Let the gateway learn ticks and fees anew; an exchange that is away for a while is waited for."""
-    backoff, attempt = Backoff(0.5, 10.0), 0
-    while True:
+    """Let the gateway learn ticks and fees anew; an exchange that is away for a while is waited for.
+
+    Raises:
+        ConfigError: This account may not trade from here.
+    """
+    backoff, attempt, reason = Backoff(0.5, 10.0), 0, None
+    while reason is None:
         try:
             await gateway.load_markets()
+            reason = await gateway.can_trade()
         except ExchangeUnavailable as error:
             log.warning("desk.waiting", reason=str(error))
             await trio.sleep(backoff.delay(attempt, rng))
             attempt += 1
-        else:
-            return
+    if reason:
+        raise ConfigError(f"not trading: {reason}")
 
 
 async def _withdraw(parts: BotParts, exposures: Conflator[ExchangeOrderId, OrderExposure]) -> None:

@@ -3,10 +3,12 @@
 A book is trusted from its first snapshot of a connection until something speaks against it. Two kinds of doubt:
 
 - a *fault* is latched: updates may have been lost, and only a snapshot as new as the fault ends it;
-- a *condition* is looked at anew each time: a crossed book, no proof of truth for too long.
+- a *condition* is looked at anew each time: a crossed book, no proof of truth for too long. Others may be
+  only a frame on its way, and become a fault when they last: the two books of a market disagree, the best
+  prices told beside a change are not ours.
 
 A quiet market and a frozen feed look the same from here, so silence alone is no doubt: a token without data for a
-while is compared with the book read by request (the canary). Equal: just quiet. Newer and different, twice: frozen.
+while is compared with the book read by request (the canary). Equal: just quiet. Different and not older, twice: frozen.
 
 Durations are Trio seconds (`now_s`), which nobody sets back; stamps are wall time (`now_ns`).
 """
@@ -33,7 +35,7 @@ from tbot.core.messages import (
     TopOfBook,
     TradePrint,
 )
-from tbot.core.units import Nanos, Price, Size, complement
+from tbot.core.units import ONE_DOLLAR, Nanos, Price, Size, complement
 from tbot.errors import BadFrame
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -43,6 +45,7 @@ DEPTH_LEVELS = 5
 # One look that differs may be a frame still on its way; a second one after `confirm_s` is not.
 MISSES_MAX = 2
 
+NOT_TOLD: tuple[Price | None, Price | None] = (None, None)
 DISCONNECTED = "disconnected"
 NO_SNAPSHOT = "no snapshot yet"
 
@@ -92,6 +95,8 @@ class TokenBook:
         fault_ms: Newest exchange time by then; only a snapshot as new can end it.
         doubted_s: Since when there is a fault or a crossed book; None = neither.
         data_s: When the last data of this token came.
+        told: Best bid and ask told beside the newest change; None = not told.
+        disputed_s: Since when those are not ours; None = they are.
         verified_s: When the book was last known to be true: data, or an equal look.
         asked_s: When it was last asked for by request.
         misses: Looks in a row that differed.
@@ -100,6 +105,7 @@ class TokenBook:
     __slots__ = (
         "asked_s",
         "data_s",
+        "disputed_s",
         "doubted_s",
         "fault",
         "fault_ms",
@@ -110,6 +116,7 @@ class TokenBook:
         "misses",
         "shown",
         "token_id",
+        "told",
         "verified_s",
     )
 
@@ -123,6 +130,8 @@ class TokenBook:
         self.doubted_s: float | None = now_s
         self.data_s = self.verified_s = self.fault_s = now_s
         self.asked_s = float("-inf")
+        self.told: tuple[Price | None, Price | None] = NOT_TOLD
+        self.disputed_s: float | None = None
         self.misses = 0
         self.is_shown_stale = True
 
@@ -145,6 +154,7 @@ class TokenBook:
         """Begin a connection: an empty live book, the old one shown until the first snapshot."""
         self.live = Book(self.shown.tick)
         self.fault, self.fault_ms = NO_SNAPSHOT, -1
+        self.told = NOT_TOLD
         self.doubted_s = self.data_s = self.verified_s = self.fault_s = now_s
         self.misses = 0
 
@@ -159,9 +169,27 @@ class TokenBook:
         """
         if not self.live.apply_snapshot(snapshot):
             return False
+        if snapshot.exchange_ms >= self.live.exchange_ms:
+            self.told = NOT_TOLD
         if snapshot.exchange_ms >= self.fault_ms:
             self.fault, self.shown = "", self.live
         return True
+
+    def change(self, delta: BookDelta) -> None:
+        """Apply a level change, and keep the best prices told with the newest one.
+
+        Raises:
+            BadFrame: It is impossible; nothing changed.
+        """
+        if delta.exchange_ms >= self.live.exchange_ms:
+            self.told = (_told(delta.best_bid), _told(delta.best_ask))
+        self.live.apply_delta(delta)
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether the best prices told with the newest change are not ours: another change was lost, or is late."""
+        bid, ask = self.told
+        return (bid is not None and bid != self.live.best_bid) or (ask is not None and ask != self.live.best_ask)
 
     def differs_from(self, snapshot: BookSnapshot) -> bool:
         """Compare every level with a book read by request."""
@@ -337,7 +365,7 @@ class FeedBooks:
             case BookSnapshot():
                 book.adopt(event)
             case BookDelta():
-                book.live.apply_delta(event)
+                book.change(event)
             case TradePrint():
                 self._count_trade(book, event)
             case TickSizeChanged():
@@ -357,6 +385,7 @@ class FeedBooks:
 
     def _examine_token(self, book: TokenBook, now_s: float) -> None:
         self._examine_mirror(book.market, now_s)
+        self._examine_best(book, now_s)
         if not book.is_doubtful:
             book.doubted_s = None
         elif book.doubted_s is None:
@@ -371,6 +400,14 @@ class FeedBooks:
         elif now_s - self._mirror_s.setdefault(key, now_s) >= self._settings.heal_s and not (yes.fault and no.fault):
             self.distrust(market.tokens, "YES and NO disagree", now_s)
 
+    def _examine_best(self, book: TokenBook, now_s: float) -> None:
+        if book.fault or not book.is_disputed:
+            book.disputed_s = None
+        elif book.disputed_s is None:
+            book.disputed_s = now_s
+        elif now_s - book.disputed_s >= self._settings.heal_s:
+            self.distrust((book.token_id,), "best prices are not those told", now_s)
+
     def _is_look_due(self, book: TokenBook, now_s: float) -> bool:
         s = self._settings
         pause_s = s.confirm_s if book.misses else s.canary_s
@@ -380,7 +417,7 @@ class FeedBooks:
         if not book.differs_from(snapshot):
             book.misses, book.verified_s = 0, now_s
             return False
-        if snapshot.exchange_ms <= book.live.exchange_ms:
+        if snapshot.exchange_ms < book.live.exchange_ms:
             return False  # a cached answer, older than what the socket told us
         book.misses += 1
         if book.misses < MISSES_MAX:
@@ -417,6 +454,11 @@ class FeedBooks:
             exchange_ms=yes.exchange_ms,
             at_ns=now_ns,
         )
+
+
+# An empty side is told as 0 or 1 dollar by some frames, and not at all by others.
+def _told(price: Price | None) -> Price | None:
+    return price if price is not None and 0 < price < ONE_DOLLAR else None
 
 
 def _best(book: Book, side: Side) -> tuple[Level, ...]:

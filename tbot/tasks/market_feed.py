@@ -37,7 +37,7 @@ HEALTH_EVERY_S = 1.0
 HEALTH_KEY = "market_feed"
 
 
-class FeedHealth(Message, frozen=True):
+class FeedHealth(Message, frozen=True, kw_only=True):
     """How the market feed is, for people; counts since the task began.
 
     Attributes:

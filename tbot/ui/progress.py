@@ -39,7 +39,7 @@ class Progress:
         self._monotonic = monotonic
         self._is_terminal = can_repaint(stream, environ)
         self._every_s = PAINT_EVERY_S if self._is_terminal else LINE_EVERY_S
-        self._console = Console(file=stream, _environ=environ)
+        self._console = Console(_environ=environ)  # for its width only
         self._due: float | None = None
         self._is_open = True
 

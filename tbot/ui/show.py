@@ -47,7 +47,7 @@ async def show(
         environ: Read for NO_COLOR, TERM, COLUMNS and their like.
         write: How text reaches the stream; None = in a thread.
     """
-    painter = Painter(stream, environ) if can_repaint(stream, environ) else None
+    painter = Painter(environ) if can_repaint(stream, environ) else None
     make_text = painter.paint if painter is not None else _plain_line
     teller = _Teller(get_status, make_text, write or thread_writer(stream), stream)
     ctx.started()
@@ -84,6 +84,7 @@ class _Teller:
         await trio.sleep_forever()
 
     async def tell(self) -> None:
+        await trio.lowlevel.checkpoint()
         if not self._is_open:
             return
         text = encodable(self._make_text(self._get_status()), self._stream)

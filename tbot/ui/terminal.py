@@ -7,6 +7,7 @@ it line by line and ends below it. So nothing flickers, and there is nothing to 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Final, TextIO
 
@@ -29,12 +30,17 @@ def can_repaint(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class Painter:
-    """Turns moments into text that overwrites the last one on the same terminal."""
+    """Turns moments into text that overwrites the last one on the same terminal; it never touches the terminal."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
-        """Find out what the terminal can do; nothing is written."""
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Find out what the process's terminal can do.
+
+        Args:
+            environ: Read for NO_COLOR, TERM, COLUMNS and their like.
+        """
+        # Even while it captures, Rich flushes its file; on a terminal that does not read, that would block the loop.
         self._console = Console(
-            file=stream, force_terminal=True, markup=False, emoji=False, highlight=False, _environ=environ
+            file=io.StringIO(), force_terminal=True, markup=False, emoji=False, highlight=False, _environ=environ
         )
         self._painted = 0
         self._size = self._console.size

@@ -31,6 +31,7 @@ from tbot.core.messages import (
     OrderState,
     OrderType,
     OrderUpdate,
+    OutcomeUnknown,
     RejectCode,
     Rejected,
     Role,
@@ -166,7 +167,11 @@ class TinyGateway:
         """Match it against the list."""
         await trio.sleep(LATENCY_S)
         wanted = msgspec.json.decode(order.body, type=SubmitOrder)
-        code = self._objection(order.exchange_order_id, wanted)
+        if order.exchange_order_id in self.orders:
+            return OutcomeUnknown(
+                exchange_order_id=order.exchange_order_id, was_cancel=False, reason="sent before", at_ns=now_ns()
+            )
+        code = self._objection(wanted)
         if code is not None:
             return Rejected(client_order_id=order.client_order_id, code=code, reason=code, at_ns=now_ns())
         taken = self.place(
@@ -262,9 +267,7 @@ class TinyGateway:
         found = [o for o in self.orders.values() if o.state is OrderState.LIVE and o.side is side.opposite]
         return sorted((o for o in found if sign * o.price <= sign * price), key=lambda o: sign * o.price)
 
-    def _objection(self, order_id: ExchangeOrderId, order: SubmitOrder) -> RejectCode | None:
-        if order_id in self.orders:
-            return RejectCode.DUPLICATE
+    def _objection(self, order: SubmitOrder) -> RejectCode | None:
         crosses = bool(self._makers(order.side, order.price))
         if order.is_post_only and crosses:
             return RejectCode.POST_ONLY_WOULD_CROSS

@@ -221,6 +221,15 @@ def test_forget_drops_old_final_trades_and_keeps_totals() -> None:
     assert (ledger.position(YES), ledger.cash, ledger.filled_of(ORDER), ledger.fills_count) == before
 
 
+def test_oldest_unsettled_trade_is_known_until_all_are_final() -> None:
+    ledger = ledger_of(fill("t1", received_ns=10), fill("t2", received_ns=20))
+    assert ledger.unsettled_since_ns() == 10
+    ledger.settle(TradeId("t1"), Settlement.CONFIRMED)
+    assert ledger.unsettled_since_ns() == 20
+    ledger.settle(TradeId("t2"), Settlement.FAILED)
+    assert ledger.unsettled_since_ns() is None
+
+
 def test_forgotten_order_no_longer_has_a_total() -> None:
     ledger = ledger_of(fill("t1"))
     ledger.forget_order(ORDER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -205,6 +204,8 @@ def order_faults(engine: Engine) -> list[str]:
             continue
         if order.size and order.size_matched > order.size:
             faults.append(f"{order.order_id}: filled beyond its size")
+        if order.state is OrderState.LIVE and order.size - order.size_matched < DUST:
+            faults.append(f"{order.order_id}: rests with dust")
         spent = sum(t.notional for t in engine.trades if t.taker_order_id == order.order_id)
         if order.budget and spent > order.budget:
             faults.append(f"{order.order_id}: spent beyond its budget")
@@ -405,21 +406,9 @@ def test_the_judges_see_a_wrong_level() -> None:
     assert book_faults(engine) != []
 
 
-@pytest.mark.parametrize("course", tuple(Course))
-def test_dust_is_never_left_on_the_book(course: Course) -> None:
-    rain, (ann, bob, _) = MARKETS[0], ACCOUNTS
-    engine = run([(START, operation) for operation in OPENING])
-    sell = PlaceOrder(
-        account=ann, order_id=ExchangeOrderId("s"), token_id=rain.yes, side=Side.SELL, price=Price(480_000),
-        size=Size(10 * MICRO),
-    )  # fmt: skip
-    # $4.80 at 0.48 is 10 shares; a cent less leaves 0.0208 share, which rests; next a cent buys all but dust.
-    buy = PlaceOrder(
-        account=bob, order_id=ExchangeOrderId("b"), token_id=rain.yes, side=Side.BUY, price=Price(480_000),
-        budget=Notional(4_790_000), order_type=OrderType.FAK, course=course,
-    )  # fmt: skip
-    engine.apply(sell, START)
-    engine.apply(buy, START)
-    resting = engine.open_orders(ann)
-    assert [o.size - o.size_matched for o in resting] == [20_834]
-    assert resting[0].size - resting[0].size_matched >= DUST
+def test_the_judges_see_dust_that_rests() -> None:
+    _, engine = traded()
+    maker = engine._orders.get(ExchangeOrderId("o1"))
+    assert maker is not None
+    maker.size_matched = maker.place.size - DUST + 1
+    assert order_faults(engine) != []

@@ -74,6 +74,7 @@ class FakeExchange:
         self.bids = {cents(40): shares(100)}
         self.asks = {cents(60): shares(100)}
         self.ms = 1_000
+        self.pushed_at = 0.0  # Trio time of the last data told
         self.connects: list[float] = []
         self.refusals: list[Exception | None] = []  # of the next attempts to connect; None = let it through
         self.books_error: Exception | None = None
@@ -118,6 +119,7 @@ class FakeExchange:
         )
 
     def push(self, *events: MarketEvent) -> None:
+        self.pushed_at = trio.current_time()
         self.session.push.send_nowait(events)
 
     def fail(self, error: Exception) -> None:

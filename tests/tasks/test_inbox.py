@@ -109,8 +109,8 @@ async def test_waiting_sender_breaks_when_the_reader_is_gone() -> None:
 
 async def test_closed_inbox_breaks_senders_and_drops_states() -> None:
     inbox = Inbox()
-    with inbox:
-        inbox.put_state("a", state(1))
+    inbox.put_state("a", state(1))
+    inbox.close()
     with pytest.raises(trio.BrokenResourceError):
         await inbox.send("facts", fact(1))
     with pytest.raises(trio.BrokenResourceError):
@@ -121,7 +121,17 @@ async def test_closed_inbox_breaks_senders_and_drops_states() -> None:
         inbox.take_nowait()
 
 
-async def test_full_lane_refuses_without_waiting() -> None:
+async def test_late_word_to_a_reader_that_finished_is_dropped_and_breaks_nobody() -> None:
+    inbox = Inbox({"facts": 1})
+    async with trio.open_nursery() as nursery:
+        with inbox:
+            await inbox.send("facts", fact(1))
+            nursery.start_soon(inbox.send, "facts", fact(2))
+            await wait_all_tasks_blocked()
+    await inbox.send("facts", fact(3))
+
+
+def test_full_lane_refuses_without_waiting() -> None:
     inbox = Inbox({"operator": 1})
     inbox.send_nowait("operator", command(1))
     with pytest.raises(trio.WouldBlock):

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -249,7 +250,7 @@ async def test_connection_that_stalls_while_opening_is_given_up(autojump_clock: 
     async def stalling(token_ids: object) -> AsyncIterator[None]:
         nonlocal attempts
         attempts += 1
-        await trio.sleep(1e9)
+        await trio.sleep(3600)
         yield
 
     rig.exchange.open_market = stalling  # type: ignore[assignment,method-assign]
@@ -439,6 +440,30 @@ async def test_lasting_disagreement_of_yes_and_no_is_stale(autojump_clock: MockC
         await rig.until(lambda: not rig.is_stale(), within_s=4)
 
 
+async def test_best_prices_that_are_not_those_told_reveal_a_lost_change(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.change(Side.BUY, cents(45), shares(1), is_pushed=False)
+        rig.exchange.change(Side.BUY, cents(41), shares(1), is_pushed=False)
+        for delta in rig.exchange.deltas(Side.BUY, cents(41), shares(1)):
+            bid, ask = (cents(45), None) if delta.token_id == YES else (None, cents(55))
+            rig.exchange.push(msgspec.structs.replace(delta, best_bid=bid, best_ask=ask))
+        assert await rig.until(rig.is_stale, within_s=2) == pytest.approx(0.5, abs=0.3)
+        await rig.until(lambda: not rig.is_stale(), within_s=2)
+        assert rig.top().best_bid == cents(45)
+        assert len(rig.exchange.connects) == 1
+
+
+async def test_empty_side_told_as_zero_or_one_dollar_is_no_dispute(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.change(Side.BUY, cents(40), Size(0), is_pushed=False)
+        for delta in rig.exchange.deltas(Side.BUY, cents(40), Size(0)):
+            bid, ask = (Price(0), cents(60)) if delta.token_id == YES else (cents(40), Price(1_000_000))
+            rig.exchange.push(msgspec.structs.replace(delta, best_bid=bid, best_ask=ask))
+        await trio.sleep(2)
+        assert not rig.is_stale()
+        assert rig.top().best_bid is None
+
+
 async def test_changed_tick_waits_for_a_snapshot_of_the_new_grid(autojump_clock: MockClock) -> None:
     async with desk() as rig:
         rig.exchange.books_error = Disconnected("no answers")
@@ -486,9 +511,9 @@ STEPS = gen.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=gen.lists(STEPS, max_size=12), cut_at=gen.integers(0, 20))
-def test_book_that_is_trusted_is_never_wrong_for_longer_than_five_seconds(steps: list[Step], cut_at: int) -> None:
+def test_trusted_book_is_never_wrong_for_more_than_five_silent_seconds(steps: list[Step], cut_at: int) -> None:
     async def main() -> None:
         async with desk() as rig, trio.open_nursery() as nursery:
             nursery.start_soon(_judge, rig)
@@ -514,11 +539,13 @@ async def test_the_judge_of_wrong_books_can_fail(autojump_clock: MockClock) -> N
 
 
 async def _judge(rig: Desk) -> None:
-    wrong_s = 0.0
+    """Fail when a trusted book was wrong for over five seconds of silence; data puts the clocks of silence back."""
+    right_at = trio.current_time()
     while True:
-        is_wrong = not rig.view.is_stale and _levels(rig.view) != _truth(rig.exchange)
-        wrong_s = wrong_s + 0.1 if is_wrong else 0.0
-        assert wrong_s <= 5.0, "trusted and wrong"
+        now = trio.current_time()
+        if rig.view.is_stale or _levels(rig.view) == _truth(rig.exchange):
+            right_at = now
+        assert now - max(right_at, rig.exchange.pushed_at) <= 5.0, "trusted and wrong"
         await trio.sleep(0.1)
 
 
@@ -533,14 +560,4 @@ def _truth(exchange: FakeExchange) -> tuple[tuple[Level, ...], tuple[Level, ...]
 
 
 def _with_ms(deltas: tuple[BookDelta, ...], exchange_ms: int) -> tuple[BookDelta, ...]:
-    return tuple(
-        BookDelta(
-            token_id=d.token_id,
-            side=d.side,
-            price=d.price,
-            size=d.size,
-            exchange_ms=exchange_ms,
-            received_ns=d.received_ns,
-        )
-        for d in deltas
-    )
+    return tuple(msgspec.structs.replace(delta, exchange_ms=exchange_ms) for delta in deltas)

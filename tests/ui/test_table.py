@@ -107,7 +107,7 @@ def test_it_fits_a_hundred_by_thirty(status: Status) -> None:
     assert max(widths(lines)) <= 99
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(20, 140), st.integers(20, 60), words, words)
 def test_it_fits_any_terminal_and_prints_only_printable_text(width: int, height: int, slug: str, note: str) -> None:
     lines = plainly(crowded(slug, note), width=width, height=height)
@@ -170,6 +170,12 @@ def styles_in(text: str) -> list[str]:
 def test_a_halt_says_why() -> None:
     halted = status_of(snapshot(mode="HALTED", halt_reason="loss limit"), {}, [], run=RUN, now_ns=NOW_NS)
     assert "HALTED: loss limit" in plainly(halted)
+
+
+def test_before_the_first_data_every_cell_says_so() -> None:
+    lines = plainly(status_of(None, {}, [market(slug="rain")], run=RUN, now_ns=NOW_NS))
+    assert "STARTING" in lines[0]
+    assert lines[3].split() == ["rain", "-", "-", "-", "-", "-", "-", "no", "data"]
 
 
 def test_old_figures_are_told_as_old() -> None:

@@ -19,7 +19,7 @@ from tbot.core.units import Nanos, Price, Size
 # Coordinator -> dispatcher, reconciler.
 
 
-class SubmitOrder(Message, frozen=True):
+class SubmitOrder(Message, frozen=True, kw_only=True):
     """Send one order. Only `core.risk` makes orders that get here.
 
     Attributes:
@@ -41,7 +41,7 @@ class SubmitOrder(Message, frozen=True):
     reason: str = ""
 
 
-class CancelOrder(Message, frozen=True):
+class CancelOrder(Message, frozen=True, kw_only=True):
     """Cancel one order by the exchange's id."""
 
     client_order_id: ClientOrderId
@@ -50,7 +50,7 @@ class CancelOrder(Message, frozen=True):
     reason: str = ""
 
 
-class RequestReport(Message, frozen=True):
+class RequestReport(Message, frozen=True, kw_only=True):
     """State, newest wins: the coordinator wants a report now, with the fate of these orders.
 
     Attributes:

@@ -27,7 +27,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size: Size
 
 
-class BookSnapshot(Message, frozen=True):
+class BookSnapshot(Message, frozen=True, kw_only=True):
     """The whole book of one token.
 
     Attributes:
@@ -51,7 +51,7 @@ class BookSnapshot(Message, frozen=True):
     last_trade_text: str | None = None
 
 
-class BookDelta(Message, frozen=True):
+class BookDelta(Message, frozen=True, kw_only=True):
     """The new total size at one price of one token's book; size 0 removes the level.
 
     Attributes:
@@ -71,7 +71,7 @@ class BookDelta(Message, frozen=True):
     book_hash: str = ""
 
 
-class TradePrint(Message, frozen=True):
+class TradePrint(Message, frozen=True, kw_only=True):
     """A public trade. It is printed before settlement and may still fail.
 
     Attributes:
@@ -87,7 +87,7 @@ class TradePrint(Message, frozen=True):
     received_ns: Nanos
 
 
-class TickSizeChanged(Message, frozen=True):
+class TickSizeChanged(Message, frozen=True, kw_only=True):
     """The price grid of a token changed: a new book epoch; the old book is dropped until a snapshot comes."""
 
     token_id: TokenId
@@ -96,7 +96,7 @@ class TickSizeChanged(Message, frozen=True):
     received_ns: Nanos
 
 
-class Gap(Message, frozen=True):
+class Gap(Message, frozen=True, kw_only=True):
     """Updates may have been lost: the named books are stale until a fresh snapshot.
 
     Attributes:
@@ -124,7 +124,7 @@ class OrderState(StrEnum):
     INVALID = "INVALID"
 
 
-class OrderUpdate(Message, frozen=True):
+class OrderUpdate(Message, frozen=True, kw_only=True):
     """The exchange's word on one of our orders, pushed or read.
 
     Attributes:
@@ -140,7 +140,7 @@ class OrderUpdate(Message, frozen=True):
     reason: str = ""
 
 
-class Fill(Message, frozen=True):
+class Fill(Message, frozen=True, kw_only=True):
     """Our share of one trade. The key is (trade_id, exchange_order_id); repeated facts book once.
 
     Attributes:
@@ -164,7 +164,7 @@ class Fill(Message, frozen=True):
     received_ns: Nanos
 
 
-class TradeStatus(Message, frozen=True):
+class TradeStatus(Message, frozen=True, kw_only=True):
     """A settlement step of a trade already told, for exchanges that do not repeat the trade."""
 
     trade_id: TradeId
@@ -172,7 +172,7 @@ class TradeStatus(Message, frozen=True):
     received_ns: Nanos
 
 
-class AccountGap(Message, frozen=True):
+class AccountGap(Message, frozen=True, kw_only=True):
     """Account events may have been lost: ask for a report."""
 
     reason: str

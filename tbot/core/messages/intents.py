@@ -33,7 +33,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_worst: Price
 
 
-class Quotes(Message, frozen=True):
+class Quotes(Message, frozen=True, kw_only=True):
     """The whole set of orders a strategy wants on one token now; an empty set withdraws.
 
     Attributes:
@@ -49,14 +49,14 @@ class Quotes(Message, frozen=True):
     at_ns: Nanos
 
 
-class Withdraw(Message, frozen=True):
+class Withdraw(Message, frozen=True, kw_only=True):
     """The strategy (or its supervisor, after a crash) wants no order anywhere."""
 
     strategy: StrategyName
     at_ns: Nanos
 
 
-class Take(Message, frozen=True):
+class Take(Message, frozen=True, kw_only=True):
     """A marketable order wanted now: the only edge-triggered wish. Expires unsent after its deadline.
 
     Attributes:
@@ -78,33 +78,33 @@ class Take(Message, frozen=True):
 # Operator -> coordinator.
 
 
-class Halt(Message, frozen=True):
+class Halt(Message, frozen=True, kw_only=True):
     """Cancel everything and submit nothing until `Resume`. Survives restarts."""
 
     reason: str
     at_ns: Nanos
 
 
-class Resume(Message, frozen=True):
+class Resume(Message, frozen=True, kw_only=True):
     """End a halt. The loss limit counts from here on."""
 
     at_ns: Nanos
 
 
-class CancelAll(Message, frozen=True):
+class CancelAll(Message, frozen=True, kw_only=True):
     """Cancel every order once; strategies may quote again."""
 
     at_ns: Nanos
 
 
-class Flatten(Message, frozen=True):
+class Flatten(Message, frozen=True, kw_only=True):
     """Halt, then sell every sellable share with FAK orders no lower than `slippage_ticks` under the best bid."""
 
     slippage_ticks: int
     at_ns: Nanos
 
 
-class Stop(Message, frozen=True):
+class Stop(Message, frozen=True, kw_only=True):
     """Orderly shutdown: cancel everything, submit nothing, finish when no order can rest any more."""
 
     at_ns: Nanos

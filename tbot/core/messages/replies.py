@@ -21,7 +21,7 @@ from tbot.core.units import Nanos, Notional, Price, Size
 # Dispatcher -> coordinator.
 
 
-class Prepared(Message, frozen=True):
+class Prepared(Message, frozen=True, kw_only=True):
     """A submit is signed and durable, and about to be sent; from now on the order may exist.
 
     Attributes:
@@ -34,7 +34,7 @@ class Prepared(Message, frozen=True):
     at_ns: Nanos
 
 
-class Accepted(Message, frozen=True):
+class Accepted(Message, frozen=True, kw_only=True):
     """The exchange took the order.
 
     Attributes:
@@ -47,7 +47,7 @@ class Accepted(Message, frozen=True):
     at_ns: Nanos
 
 
-class Rejected(Message, frozen=True):
+class Rejected(Message, frozen=True, kw_only=True):
     """The order is surely not on the book and never will be."""
 
     client_order_id: ClientOrderId
@@ -56,14 +56,14 @@ class Rejected(Message, frozen=True):
     at_ns: Nanos
 
 
-class Canceled(Message, frozen=True):
+class Canceled(Message, frozen=True, kw_only=True):
     """The exchange confirms that the remainder was cancelled. Fills made before may still be on their way."""
 
     exchange_order_id: ExchangeOrderId
     at_ns: Nanos
 
 
-class CancelRefused(Message, frozen=True):
+class CancelRefused(Message, frozen=True, kw_only=True):
     """The order could not be cancelled: already matched, already cancelled, delayed or not found. Ask for it."""
 
     exchange_order_id: ExchangeOrderId
@@ -71,7 +71,7 @@ class CancelRefused(Message, frozen=True):
     at_ns: Nanos
 
 
-class OutcomeUnknown(Message, frozen=True):
+class OutcomeUnknown(Message, frozen=True, kw_only=True):
     """A submit or cancel left, and no usable answer came back.
 
     Attributes:
@@ -85,7 +85,7 @@ class OutcomeUnknown(Message, frozen=True):
     at_ns: Nanos
 
 
-class Throttled(Message, frozen=True):
+class Throttled(Message, frozen=True, kw_only=True):
     """A cancel could not be sent now (rate limit, exchange restarting); the order still stands as before.
 
     Attributes:
@@ -129,7 +129,7 @@ class OrderLookup(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size_matched: Size
 
 
-class ExchangeReport(Message, frozen=True):
+class ExchangeReport(Message, frozen=True, kw_only=True):
     """What the exchange says is true, asked in one sweep.
 
     Attributes:

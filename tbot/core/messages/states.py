@@ -20,7 +20,7 @@ from tbot.core.units import Nanos, Notional, Price, Size
 # Market feed -> strategy, coordinator.
 
 
-class MarketView(Message, frozen=True):
+class MarketView(Message, frozen=True, kw_only=True):
     """What a strategy may know of one market, in YES space (the NO book is its mirror).
 
     Attributes:
@@ -46,7 +46,7 @@ class MarketView(Message, frozen=True):
     at_ns: Nanos
 
 
-class TopOfBook(Message, frozen=True):
+class TopOfBook(Message, frozen=True, kw_only=True):
     """What the coordinator must know of one token's market: limits, marks and health.
 
     Attributes:
@@ -81,7 +81,7 @@ class RestingOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_ns: Nanos
 
 
-class AccountView(Message, frozen=True):
+class AccountView(Message, frozen=True, kw_only=True):
     """What a strategy may know of its own account in one token.
 
     Attributes:
@@ -103,7 +103,7 @@ class AccountView(Message, frozen=True):
     at_ns: Nanos
 
 
-class OrderExposure(Message, frozen=True):
+class OrderExposure(Message, frozen=True, kw_only=True):
     """State, one an order: it may rest on the exchange from now on; taken away when it surely does not.
 
     The desk's shell cancels what is left of these when the desk goes down.
@@ -123,7 +123,7 @@ class PositionRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mark: Price
 
 
-class Snapshot(Message, frozen=True):
+class Snapshot(Message, frozen=True, kw_only=True):
     """The coordinator's whole state for people and judges; made when asked or once a second.
 
     Attributes:

@@ -309,7 +309,7 @@ class InProcessGateway:
         if fault is SubmitFault.HTTP_5XX_AFTER_ACCEPT:
             return self._unknown(order.exchange_order_id, "HTTP 502", was_cancel=False)
         assert isinstance(reply, Placed | Refused)
-        return submit_reply(reply, order.client_order_id, self._now_ns())
+        return submit_reply(reply, order, self._now_ns())
 
     async def _cancel(self, order_ids: tuple[ExchangeOrderId, ...], fault: CancelFault) -> tuple[CancelReply, ...]:
         if fault is CancelFault.LOST_BEFORE:

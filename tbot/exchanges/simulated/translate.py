@@ -13,7 +13,6 @@ from tbot.core.messages import (
     Canceled,
     CancelRefused,
     CancelReply,
-    ClientOrderId,
     ExchangeOrderId,
     Fill,
     MarketEvent,
@@ -21,6 +20,7 @@ from tbot.core.messages import (
     OrderLookup,
     OrderState,
     OrderUpdate,
+    OutcomeUnknown,
     RejectCode,
     Rejected,
     Role,
@@ -29,6 +29,7 @@ from tbot.core.messages import (
     TradePrint,
 )
 from tbot.core.units import Nanos, Notional, Size
+from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import (
     BookShown,
@@ -50,12 +51,13 @@ REJECT_CODES: tuple[tuple[str, RejectCode], ...] = (
     ("minimum tick size", RejectCode.OFF_GRID),
     ("lower than the minimum", RejectCode.TOO_SMALL),
     ("min size", RejectCode.TOO_SMALL),
-    ("Duplicated", RejectCode.DUPLICATE),
     ("FAK order", RejectCode.NOT_FILLED),
     ("FOK orders", RejectCode.NOT_FILLED),
     ("not yet ready", RejectCode.MARKET_NOT_READY),
 )
 """Part of an error text -> what the bot calls it; the first row that fits counts."""
+
+DUPLICATED = "Duplicated"
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,9 +198,17 @@ def lookup_of(order_id: ExchangeOrderId, order: OrderView | None) -> OrderLookup
     return OrderLookup(exchange_order_id=order_id, state=order.state, size_matched=order.size_matched)
 
 
-def submit_reply(reply: Placed | Refused, client_order_id: ClientOrderId, at_ns: Nanos) -> SubmitReply:
-    """Translate the answer to a submit."""
+def submit_reply(reply: Placed | Refused, order: PreparedOrder, at_ns: Nanos) -> SubmitReply:
+    """Translate the answer to a submit.
+
+    "Duplicated" is no refusal: it proves that the same order arrived before, and it may rest.
+    """
+    client_order_id = order.client_order_id
     if isinstance(reply, Refused):
+        if DUPLICATED in reply.text:
+            return OutcomeUnknown(
+                exchange_order_id=order.exchange_order_id, was_cancel=False, reason=reply.text, at_ns=at_ns
+            )
         code = next((code for part, code in REJECT_CODES if part in reply.text), RejectCode.OTHER)
         return Rejected(client_order_id=client_order_id, code=code, reason=reply.text, at_ns=at_ns)
     state = OrderState.MATCHED if reply.trade_ids else OrderState.LIVE

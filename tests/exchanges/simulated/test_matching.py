@@ -406,6 +406,14 @@ def test_mass_cancels_keep_to_their_market_and_token(bench: Bench) -> None:
     assert [r.canceled for r in (one, market, rest) if isinstance(r, CancelResult)] == [(ids[1],), (ids[0],), (ids[2],)]
 
 
+def test_an_account_sees_all_its_orders_in_every_state(bench: Bench) -> None:
+    ids = [bench.rest(BOB, BUY, YES, price, 10) for price in ("0.40", "0.41", "0.42")]
+    bench.do(CancelOrders(account=BOB, order_ids=(ids[0],)))
+    bench.place(ANN, SELL, YES, "0.42", 10)
+    states = [(o.order_id, o.state) for o in bench.engine.orders_of(BOB)]
+    assert states == list(zip(ids, (OrderState.CANCELED, OrderState.LIVE, OrderState.MATCHED), strict=True))
+
+
 def test_every_change_is_told_for_both_outcomes(bench: Bench) -> None:
     bench.events.clear()
     bench.rest(BOB, BUY, YES, "0.40", 10)
