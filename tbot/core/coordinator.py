@@ -326,9 +326,9 @@ class Coordinator:
         order = self.orders.of_exchange(message.exchange_order_id)
         if order is None:
             return
-        # A submit without an answer is no doubt any more once the order was seen on the exchange.
-        is_open = message.was_cancel or order.status is OrderStatus.PREPARED
-        if is_open and self._step(order, OrderEvent.DOUBT, message.at_ns):
+        # Only a question still open turns into a doubt; an order seen since, or given up, is beyond this answer.
+        asked = (OrderStatus.LIVE, OrderStatus.CANCELING) if message.was_cancel else (OrderStatus.PREPARED,)
+        if order.status in asked and self._step(order, OrderEvent.DOUBT, message.at_ns):
             self.account.count("unknown")
 
     def _throttled(self, message: Throttled, _: Nanos) -> None:

@@ -172,6 +172,11 @@ class Order(msgspec.Struct, kw_only=True):
         return self.status not in SETTLED or self.still_listed >= LISTED_TWICE
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is expected of it: terminal, every claim booked, and not listed."""
+        return self.status in TERMINAL and not self.size_open and not self.still_listed
+
+    @property
     def can_cancel(self) -> bool:
         """Whether a cancel makes sense now: it may rest, and no cancel is on its way."""
         waits = self.status in (OrderStatus.LIVE, OrderStatus.UNKNOWN)
@@ -353,12 +358,13 @@ class Orders:
     def rest(self) -> None:
         """Stop looking at orders that are over; facts about them still find them."""
         for order in self.working():
-            if order.status in TERMINAL and not order.is_active and not order.size_open:
+            if order.is_over:
                 del self._working[order.client_order_id]
 
     def forget(self, before_ns: Nanos) -> tuple[Order, ...]:
         """Drop settled orders without news since a moment, and return them; their late fills become notes."""
-        gone = tuple(o for o in self._by_client.values() if o.fact_ns < before_ns and _is_over(o))
+        lost = OrderStatus.LOST
+        gone = tuple(o for o in self if o.fact_ns < before_ns and (o.is_over or (o.status is lost and not o.size_open)))
         for order in gone:
             del self._by_client[order.client_order_id]
             self._working.pop(order.client_order_id, None)
@@ -370,7 +376,3 @@ class Orders:
 def shares(size: int) -> str:
     """Print micro-shares shortly, for reasons and notes."""
     return f"{size / MICRO:g}"
-
-
-def _is_over(order: Order) -> bool:
-    return order.status in SETTLED and not order.is_active and not order.size_open

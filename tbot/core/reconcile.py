@@ -80,6 +80,8 @@ def _correct(
         return
     if order_id in listed:
         yield _seen_open(order, listed[order_id], report.requested_ns)
+    elif order.is_over:
+        return
     elif order.status in TERMINAL:
         # The report's fills are booked, so nothing of this order is still to come.
         claimed = lookups[order_id].size_matched if order_id in lookups else 0

@@ -14,9 +14,12 @@ from tbot.core.account import CoordinatorState
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, Fill, Settlement, Side, Snapshot, TradeId
 from tbot.core.orders import Order
-from tbot.core.units import Notional, Size
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Size
 from tbot.exchanges.simulated.events import Balances, OrderView, Trade
 from tbot.exchanges.simulated.operations import Account
+
+# The bot keeps single fills for an hour; older ones are judged by the totals, which they must have left right.
+REMEMBERED_NS = 3_500 * NANOS_PER_S
 
 FindingKey = tuple[TradeId, ExchangeOrderId]
 
@@ -63,13 +66,14 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notional: Notional
     fee: Notional
     settlement: Settlement
+    matched_ns: Nanos
 
 
 def audit(evidence: Evidence, testimony: Testimony) -> tuple[str, ...]:
     """Compare the two sides; an empty answer means that every cent is accounted for."""
     expected = dict(_expected_fills(evidence))
     return (
-        *_compare_fills(expected, testimony.live),
+        *_compare_fills(expected, testimony.live, Nanos(testimony.snapshot.at_ns - REMEMBERED_NS)),
         *_compare_totals(expected, evidence, testimony.snapshot),
         *_compare_orders(evidence.orders, testimony),
         *_compare_exchange(expected, evidence),
@@ -89,6 +93,7 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                     notional=trade.notional,
                     fee=trade.fee,
                     settlement=trade.settlement,
+                    matched_ns=trade.matched_ns,
                 ),
             )
         for leg in trade.legs:
@@ -102,6 +107,7 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                         notional=leg.notional,
                         fee=Notional(0),
                         settlement=trade.settlement,
+                        matched_ns=trade.matched_ns,
                     ),
                 )
 
@@ -116,12 +122,14 @@ def _booked(state: CoordinatorState) -> dict[FindingKey, tuple[Fill, Settlement]
     return {(t.trade_id, f.exchange_order_id): (f, t.settlement) for t in state.ledger.trades for f in t.fills}
 
 
-def _compare_fills(expected: dict[FindingKey, Expected], state: CoordinatorState) -> Iterator[str]:
+def _compare_fills(
+    expected: dict[FindingKey, Expected], state: CoordinatorState, remembered_since_ns: Nanos
+) -> Iterator[str]:
     booked = _booked(state)
     for key, want in expected.items():
         found = booked.get(key)
         if found is None:
-            if _stands(want.settlement):
+            if _stands(want.settlement) and want.matched_ns >= remembered_since_ns:
                 yield f"fill {_name(key)}: the exchange has it, the bot's ledger does not"
             continue
         fill, settlement = found
@@ -212,4 +220,4 @@ def _essence(order: Order) -> tuple[object, ...]:
 
 
 def _name(key: FindingKey) -> str:
-    return f"{key[0][:13]}/{str(key[1])[:10]}"
+    return f"{key[0][-12:]}/{str(key[1])[:10]}"

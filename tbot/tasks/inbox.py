@@ -103,8 +103,10 @@ class Inbox:
     async def send(self, lane: str, message: Message) -> None:
         """Put a fact into a lane, after those already there; wait while the lane is full.
 
+        To a reader that finished in order it is dropped.
+
         Raises:
-            trio.BrokenResourceError: The reader is gone.
+            trio.BrokenResourceError: The reader crashed, or the inbox was closed.
         """
         sender, _ = self._lanes[lane]
         try:

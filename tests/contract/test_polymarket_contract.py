@@ -14,8 +14,6 @@ import trio.testing
 import tests.contract.test_gateway_contract as suite
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
 
-KEPT_OTHERWISE = "test_the_same_bytes_make_at_most_one_order"
-
 
 @pytest.fixture
 async def stage(autojump_clock: trio.testing.MockClock) -> AsyncIterator[PolymarketStage]:
@@ -24,5 +22,5 @@ async def stage(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Polymar
 
 
 globals().update(
-    {name: test for name, test in vars(suite).items() if name.startswith("test_") and name != KEPT_OTHERWISE}
+    {name: test for name, test in vars(suite).items() if name.startswith("test_")}
 )

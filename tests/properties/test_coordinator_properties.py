@@ -7,14 +7,19 @@ cause, and when the dust settles both sides agree to the last micro-dollar.
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tbot.core.account import EMPTY_STATE, Mode
+from tbot.core.account import EMPTY_STATE, CoordinatorState, Mode
 from tbot.core.coordinator import Coordinator
 from tbot.core.messages import (
     AccountEvent,
@@ -62,13 +67,20 @@ TIGHT = msgspec.structs.replace(
 QUOTES_MAX = 3
 ANY = st.integers(0, 10_000)
 
-some_quote = st.builds(
-    lambda side, cents, size, level: Quote(
-        side=side, level=level, price=Price(cents * 10_000), size=shares(size),
-        price_worst=Price(990_000 if side is Side.BUY else 10_000),
-    ),
-    st.sampled_from(Side), st.integers(40, 60), st.sampled_from((5, 10, 20)), st.integers(0, QUOTES_MAX - 1),
-)  # fmt: skip
+LANDINGS = ("answered", "answered", "answered", "silent", "refused", "lost", "doubt")
+OPERATOR = ("halt", "flatten", "cancel", "withdraw", "resume", "resume", "resume", "resume")
+CANCELS = ("answered", "answered", "answered", "silent", "lost", "throttled")
+
+
+def quote_of(side: Side, cents: int, size: int, level: int) -> Quote:
+    worst = Price(990_000 if side is Side.BUY else 10_000)
+    return Quote(side=side, level=level, price=Price(cents * 10_000), size=shares(size), price_worst=worst)
+
+
+quotes_drawn = st.lists(
+    st.builds(quote_of, st.sampled_from(Side), st.integers(40, 60), st.sampled_from((5, 10, 20)), st.integers(0, 2)),
+    max_size=QUOTES_MAX,
+)
 
 
 class Trading(RuleBasedStateMachine):
@@ -94,9 +106,24 @@ class Trading(RuleBasedStateMachine):
         self.ask_report()
         self.give_report()
 
+    def can(self, name: str) -> bool:
+        """Tell whether a thing can happen now."""
+        needs: dict[str, object] = {
+            "sign": self.to_sign,
+            "land": self.exchange.under_way(),
+            "cancel": self.to_cancel,
+            "reply": self.exchange.replies,
+            "match": self.exchange.open(),
+            "settle": [t for t in self.exchange.trades if SETTLEMENT_STEPS[t.settlement]],
+            "push": self.exchange.pushes,
+            "ask_report": self.question is None,
+            "give_report": self.question is not None,
+        }
+        return bool(needs.get(name, True))
+
     # Strategies, feed, operator.
 
-    @rule(token=ANY, quotes=st.lists(some_quote, max_size=QUOTES_MAX), chase=st.integers(0, 3), valid=ANY)
+    @rule(token=ANY, quotes=quotes_drawn, chase=st.integers(0, 3), valid=ANY)
     def quote(self, token: int, quotes: list[Quote], chase: int, valid: int) -> None:
         self.desk.quote(*quotes, token=pick(TOKENS, token), chase=chase, valid_s=10 + valid % 60)
         self.turn()
@@ -111,7 +138,7 @@ class Trading(RuleBasedStateMachine):
         self.desk.top(pick(TOKENS, token), bid / 100, max(ask, bid + 1) / 100, is_stale=is_stale)
         self.turn()
 
-    @rule(kind=st.sampled_from(("halt", "resume", "resume", "cancel", "flatten", "withdraw")))
+    @rule(kind=st.sampled_from(OPERATOR))
     def command(self, kind: str) -> None:
         now = self.desk.now
         fact: Any = {
@@ -134,7 +161,7 @@ class Trading(RuleBasedStateMachine):
 
     # The dispatcher.
 
-    @precondition(lambda self: self.to_sign)
+    @precondition(lambda self: self.can("sign"))
     @rule(which=ANY, is_late=st.booleans())
     def sign(self, which: int, *, is_late: bool) -> None:
         command = self.to_sign.pop(which % len(self.to_sign))
@@ -145,8 +172,8 @@ class Trading(RuleBasedStateMachine):
             self.exchange.send(command, self.desk.now)
         self.turn()
 
-    @precondition(lambda self: self.exchange.under_way())
-    @rule(which=ANY, outcome=st.sampled_from(("answered", "answered", "silent", "refused", "lost", "doubt")))
+    @precondition(lambda self: self.can("land"))
+    @rule(which=ANY, outcome=st.sampled_from(LANDINGS))
     def land(self, which: int, outcome: str) -> None:
         order, now = pick(self.exchange.under_way(), which), self.desk.now
         self.check_cover(order)
@@ -157,26 +184,26 @@ class Trading(RuleBasedStateMachine):
         else:
             self.exchange.lose(order, now, is_refused=outcome == "refused")
 
-    @precondition(lambda self: self.to_cancel)
-    @rule(which=ANY, outcome=st.sampled_from(("answered", "answered", "silent", "lost", "throttled")))
+    @precondition(lambda self: self.can("cancel"))
+    @rule(which=ANY, outcome=st.sampled_from(CANCELS))
     def cancel(self, which: int, outcome: str) -> None:
         self.exchange.cancel(self.to_cancel.pop(which % len(self.to_cancel)), self.desk.now, outcome=outcome)
 
-    @precondition(lambda self: self.exchange.replies)
+    @precondition(lambda self: self.can("reply"))
     @rule()
     def reply(self) -> None:
         self.hear(self.exchange.replies.pop(0))
 
     # The exchange.
 
-    @precondition(lambda self: self.exchange.open())
+    @precondition(lambda self: self.can("match"))
     @rule(which=ANY, percent=st.sampled_from((10, 50, 100)))
     def match(self, which: int, percent: int) -> None:
         order = pick(self.exchange.open(), which)
         size = order.remaining * percent // 100 // 10_000 * 10_000
         self.exchange.match(order, size or order.remaining, self.desk.now)
 
-    @precondition(lambda self: any(SETTLEMENT_STEPS[t.settlement] for t in self.exchange.trades))
+    @precondition(lambda self: self.can("settle"))
     @rule(which=ANY, step=ANY, is_repeat=st.booleans())
     def settle(self, which: int, step: int, *, is_repeat: bool) -> None:
         trade = pick([t for t in self.exchange.trades if SETTLEMENT_STEPS[t.settlement]], which)
@@ -185,7 +212,7 @@ class Trading(RuleBasedStateMachine):
         self.failed_sells |= settlement is Settlement.FAILED and trade.fill.side is Side.SELL
         self.exchange.settle(trade, settlement, self.desk.now, is_repeat=is_repeat)
 
-    @precondition(lambda self: self.exchange.pushes)
+    @precondition(lambda self: self.can("push"))
     @rule(which=ANY, times=st.sampled_from((0, 1, 1, 1, 2)))
     def push(self, which: int, times: int) -> None:
         event = self.exchange.pushes.pop(which % len(self.exchange.pushes))
@@ -199,7 +226,7 @@ class Trading(RuleBasedStateMachine):
 
     # Reports.
 
-    @precondition(lambda self: self.question is None)
+    @precondition(lambda self: self.can("ask_report"))
     @rule()
     def ask_report(self) -> None:
         asked = self.asked
@@ -207,7 +234,7 @@ class Trading(RuleBasedStateMachine):
         lookups = asked.order_ids if asked is not None else ()
         self.question = (self.desk.now, self.exchange.listing(), lookups, since_ns)
 
-    @precondition(lambda self: self.question is not None)
+    @precondition(lambda self: self.can("give_report"))
     @rule()
     def give_report(self) -> None:
         assert self.question is not None
@@ -287,7 +314,7 @@ class Trading(RuleBasedStateMachine):
         for message, at_ns in self.desk.journal[self.journal_read :]:
             self.shadow.replay(message, at_ns)
         self.journal_read = len(self.desk.journal)
-        assert self.shadow.state() == self.desk.core.state()
+        assert parts_apart(self.shadow.state(), self.desk.core.state()) == []
 
     def nothing_halts_without_cause(self) -> None:
         assert self.desk.core.account.halt_reason in ("", "by hand", "flatten")
@@ -381,6 +408,56 @@ class Trading(RuleBasedStateMachine):
         assert account.mode in (Mode.TRADING, Mode.HALTED)
 
 
+# How often each thing happens on a long walk, and how its arguments are drawn.
+WALK: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
+    "quote": (18, lambda r: {"token": r.randrange(3), "quotes": some_quotes(r), "chase": r.randrange(4), "valid": 50}),
+    "take": (6, lambda r: {"token": r.randrange(3), "side": r.choice(list(Side)), "cents": r.randint(45, 55)}),
+    "top": (4, lambda r: {"token": r.randrange(3), "bid": r.randint(40, 52), "ask": 53, "is_stale": r.random() < 0.1}),
+    "command": (1, lambda r: {"kind": r.choice(OPERATOR)}),
+    "wait": (15, lambda r: {"ms": r.choice((1, 100, 1_000, 2_500))}),
+    "sign": (40, lambda r: {"which": r.randrange(99), "is_late": r.random() < 0.1}),
+    "land": (40, lambda r: {"which": r.randrange(99), "outcome": r.choice(LANDINGS)}),
+    "cancel": (25, lambda r: {"which": r.randrange(99), "outcome": r.choice(CANCELS)}),
+    "reply": (60, lambda _: {}),
+    "match": (15, lambda r: {"which": r.randrange(99), "percent": r.choice((10, 50, 100))}),
+    "settle": (15, lambda r: {"which": r.randrange(99), "step": r.randrange(99), "is_repeat": r.random() < 0.5}),
+    "push": (60, lambda r: {"which": r.randrange(3), "times": r.choice((0, 1, 1, 1, 1, 2))}),
+    "gap": (1, lambda _: {}),
+    "ask_report": (20, lambda _: {}),
+    "give_report": (20, lambda _: {}),
+    "crash": (1, lambda r: {"is_prepared_known": r.random() < 0.5}),
+    "checkpoint": (1, lambda _: {}),
+}
+
+
+def walk(seed: int, steps: int) -> Trading:
+    """Let a long random day happen; the machine above shrinks what it finds, this goes deeper."""
+    rng = random.Random(seed)
+    day = Trading()
+    names, weights = list(WALK), [weight for weight, _ in WALK.values()]
+    for name in rng.choices(names, weights, k=steps):
+        if day.can(name):
+            getattr(day, name)(**WALK[name][1](rng))
+            day.all_is_well()
+    day.teardown()
+    return day
+
+
+def some_quotes(rng: random.Random) -> list[Quote]:
+    """Draw up to three quotes about the middle."""
+    return [
+        quote_of(rng.choice(list(Side)), rng.randint(42, 58), rng.choice((5, 10, 20)), level)
+        for level in range(rng.randrange(QUOTES_MAX + 1))
+    ]
+
+
+def parts_apart(one: CoordinatorState, two: CoordinatorState) -> list[object]:
+    """List what differs, orders one by one, so that a failure can be read."""
+    fields = [f for f in one.__struct_fields__ if f != "orders" and getattr(one, f) != getattr(two, f)]
+    pairs = zip_longest(one.orders, two.orders)
+    return [*((f, getattr(one, f), getattr(two, f)) for f in fields), *(pair for pair in pairs if pair[0] != pair[1])]
+
+
 def pick(items: Any, which: int) -> Any:
     """Choose one of a sequence by any number."""
     return items[which % len(items)]
@@ -388,6 +465,22 @@ def pick(items: Any, which: int) -> Any:
 
 def _can_fail(trade: Any) -> bool:
     return trade.settlement in (Settlement.MATCHED, Settlement.RETRYING)
+
+
+SEEN_IN_DAYS = ("accepted", "canceled", "corrected", "filled", "fills_buy", "fills_maker", "fills_sell", "fills_taker")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_days_against_an_unreliable_exchange(seed: int) -> None:
+    walk(seed, 1_200)
+
+
+def test_long_days_see_everything() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(20):
+        counts.update(walk(seed, 1_200).desk.counts)
+    print(counts)
+    assert all(counts[name] >= 20 for name in (*SEEN_IN_DAYS, "rejected", "reversed", "unknown")), counts
 
 
 def test_trading_against_an_unreliable_exchange() -> None:

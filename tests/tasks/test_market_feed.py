@@ -189,6 +189,25 @@ async def test_levels_of_the_old_connection_do_not_survive_into_the_new_one(auto
         assert [level.price for level in rig.view.bids] == [cents(40)]
 
 
+async def test_restarted_feed_forgets_every_view_of_the_crashed_one(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        assert not rig.is_stale()
+        rig.stop.set()
+        await trio.sleep(0.1)
+        again = Desk(FeedSettings())
+        again.feed.views = rig.views  # the hub outlives the desk, its states must not
+        again.exchange.refusals = [Disconnected("down")] * 100
+        async with trio.open_nursery() as nursery:
+            with rig.views.subscribe("strategy", rig.box):
+                rig.box.take_nowait()
+                nursery.start_soon(again.feed.run, TaskContext("market_feed", again.stop))
+                await trio.sleep(0.01)
+                (view,) = rig.box.take_nowait().values()
+                assert view.is_stale
+                assert view.bids == ()
+                again.stop.set()
+
+
 async def test_books_read_by_request_keep_marks_fresh_but_stale_while_disconnected(autojump_clock: MockClock) -> None:
     async with desk() as rig:
         rig.exchange.refusals = [Disconnected("down")] * 1000
@@ -219,10 +238,10 @@ async def test_pauses_between_attempts_are_bounded_and_jittered(autojump_clock: 
     async with desk() as rig:
         rig.exchange.refusals = [Disconnected("down")] * 10_000
         rig.exchange.fail(Disconnected("cut"))
-        await trio.sleep(600)
+        await trio.sleep(240)
         pauses = [b - a for a, b in zip(rig.exchange.connects[1:], rig.exchange.connects[2:], strict=False)]
         assert max(pauses) <= 30.1
-        assert len(set(pauses)) > 10
+        assert len(set(pauses)) > 5
         assert rig.told().losses == len(rig.exchange.connects)
 
 
@@ -366,6 +385,36 @@ async def test_snapshot_older_than_the_gap_does_not_heal(autojump_clock: MockClo
         rig.exchange.push(old)
         await trio.sleep(0.1)
         assert rig.is_stale()
+
+
+async def test_answer_asked_for_on_a_lost_connection_is_not_used(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.push(Gap(token_ids=(), reason="overflow", received_ns=now_ns()))
+        await rig.until(lambda: rig.exchange.book_reads == 1, within_s=2)
+        rig.exchange.refusals = [Disconnected("down")] * 2
+        rig.exchange.fail(Disconnected("cut"))
+        await trio.sleep(0.11)  # the answer has come
+        assert rig.is_stale()
+        await rig.until(lambda: not rig.is_stale(), within_s=5)
+        assert len(rig.exchange.connects) == 4
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_impossible_book_read_by_request_changes_nothing(
+    autojump_clock: MockClock, *, is_connected: bool
+) -> None:
+    async with desk() as rig:
+        rig.exchange.ms += 1
+        rig.exchange.bids[Price(413_001)] = shares(1)
+        if is_connected:
+            rig.exchange.push(Gap(token_ids=(), reason="overflow", received_ns=now_ns()))
+        else:
+            rig.exchange.refusals = [Disconnected("down")] * 1000
+            rig.exchange.fail(Disconnected("cut"))
+        await trio.sleep(5)
+        assert rig.exchange.book_reads > 1
+        assert rig.is_stale()
+        assert rig.top().best_bid == cents(40)
 
 
 async def test_bad_frame_is_stale_and_heals_by_request(autojump_clock: MockClock) -> None:

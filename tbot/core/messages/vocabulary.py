@@ -42,7 +42,7 @@ class Role(StrEnum):
 
 
 class Settlement(StrEnum):
-    """On-chain life of a trade, apart from the life of its orders (see `core.orders.SETTLEMENT_STEPS`)."""
+    """On-chain life of a trade, apart from the life of its orders (see `core.positions.SETTLEMENT_STEPS`)."""
 
     MATCHED = "MATCHED"
     MINED = "MINED"

@@ -98,7 +98,7 @@ class Broadcast:
 
     def dark_since_ns(self, now_ns: Nanos) -> Nanos | None:
         """Since when no market stream carries data, as far as it was asked; None = one does now."""
-        if any(stream.frozen_until_ns <= now_ns for stream in self._markets.values()):
+        if any(stream.is_open and stream.frozen_until_ns <= now_ns for stream in self._markets.values()):
             self._dark_since_ns = None
         elif self._dark_since_ns is None:
             self._dark_since_ns = now_ns
