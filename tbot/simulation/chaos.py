@@ -1,11 +1,13 @@
 """Crashes and wedges on a timetable that keeps every restart limit by construction.
 
-Every kind of task is struck in turn: crash, crash, wedge. Strikes are spaced so that no unit sees more than
-`STRIKES_PER_WINDOW` in one restart window, one less than its supervisor forgives.
+Every kind of task is to crash twice and to hang once, in an order drawn anew for each seed, so that short runs of many
+seeds meet what one long run meets. Strikes are spaced so that no unit sees more than `STRIKES_PER_WINDOW` in one
+restart window, one less than its supervisor forgives.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -15,8 +17,14 @@ import trio
 
 STRIKES_PER_WINDOW = 4
 WINDOW_S = 600.0
+# Share of the distance between two strikes that chance may move each of them, always to later.
+JITTER = 0.2
+# Least distance: five strikes then span a window, however they are moved.
+GAP_S = WINDOW_S / (STRIKES_PER_WINDOW - JITTER)
 # Nothing is struck while the tree is still being built.
 CALM_S = 10.0
+# What a hung task let happen may still be on its way to the exchange for so long.
+AFTER_HANG_S = 2.0
 
 
 class InjectedCrash(Exception):  # it is planted, not an error of anybody
@@ -46,7 +54,7 @@ def timetable(units: Sequence[Sequence[str]], *, duration_s: float, rng: random.
         rng: Draws the jitter.
 
     Returns:
-        Strikes in order of time: each unit's tasks in turn, first all crashes, then again, then a wedge each.
+        Strikes in order of time. An hour is long enough for two crashes and a wedge of each of the desk's tasks.
     """
     strikes = [s for tasks in units for s in _unit_timetable(tasks, duration_s, rng)]
     return tuple(sorted(strikes, key=lambda s: (s.at_s, s.task)))
@@ -54,12 +62,11 @@ def timetable(units: Sequence[Sequence[str]], *, duration_s: float, rng: random.
 
 def _unit_timetable(tasks: Sequence[str], duration_s: float, rng: random.Random) -> list[Strike]:
     wanted = [(task, is_wedge) for is_wedge in (False, False, True) for task in tasks]
-    # A gap of window / strikes, jittered by less than half of what is left of it, can never put five into a window.
-    gap_s = WINDOW_S / STRIKES_PER_WINDOW
+    rng.shuffle(wanted)
     room_s = max(duration_s - 2 * CALM_S, 0.0)
-    count = min(len(wanted), int(room_s // gap_s) + STRIKES_PER_WINDOW if room_s > gap_s else STRIKES_PER_WINDOW)
-    step_s = room_s / count if count else 0.0
-    spaced = [CALM_S + i * step_s + rng.uniform(0.0, step_s * 0.2) for i in range(count)]
+    count = min(len(wanted), max(int(room_s // GAP_S), STRIKES_PER_WINDOW))
+    step_s = room_s / count
+    spaced = [CALM_S + (i + rng.uniform(0.0, JITTER)) * step_s for i in range(count)]
     return [Strike(at_s=at, task=task, is_wedge=wedge) for at, (task, wedge) in zip(spaced, wanted, strict=False)]
 
 
@@ -74,6 +81,11 @@ class Chaos:
             self._waiting.setdefault(strike.task, deque()).append(strike)
         self._began_at: float | None = None
         self._is_armed = True
+        self._hung_until_s: dict[str, float] = {}
+
+    def is_hung(self, task: str) -> bool:
+        """Tell whether a task hangs by our doing, or did a moment ago: nobody may blame it for what it does not do."""
+        return trio.current_time() <= self._hung_until_s.get(task, -math.inf)
 
     def disarm(self) -> None:
         """Strike no more: the run is being wound up."""
@@ -94,5 +106,12 @@ class Chaos:
         kind = f"{'wedge' if strike.is_wedge else 'crash'}.{task}"
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if strike.is_wedge:
-            await trio.sleep_forever()
+            await self._hang(task)
         raise InjectedCrash(f"planned crash of {task}")
+
+    async def _hang(self, task: str) -> None:
+        self._hung_until_s[task] = math.inf
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._hung_until_s[task] = trio.current_time() + AFTER_HANG_S

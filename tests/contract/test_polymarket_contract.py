@@ -21,6 +21,4 @@ async def stage(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Polymar
         yield staged
 
 
-globals().update(
-    {name: test for name, test in vars(suite).items() if name.startswith("test_")}
-)
+globals().update({name: test for name, test in vars(suite).items() if name.startswith("test_")})

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h11
 import pytest
@@ -103,7 +103,7 @@ class RestClient:
                 data = await self.stream.receive_some()
                 if not data:
                     raise EOFError
-                self._h11.receive_data(data)
+                self._h11.receive_data(bytes(data))
             elif isinstance(event, h11.Response):
                 head = event
             elif isinstance(event, h11.Data):
@@ -181,7 +181,7 @@ class Trader:
         message.pop("expiration")
         signable = encode_typed_data(domain, {"Order": ORDER_FIELDS}, message)
         signed = EthAccount.sign_message(signable, self.account.private_key)
-        return "0x" + signed.signature.hex().removeprefix("0x")
+        return "0x" + str(signed.signature.hex()).removeprefix("0x")
 
     async def place(self, side: str, price: str, size: str, **changes: Any) -> Answer:
         return await self.ask("POST", "/order", self.order(side, price, size, **changes))
@@ -229,7 +229,8 @@ class World:
     async def websocket(self, path: str) -> WebSocketConnection:
         ours, theirs = memory_stream_pair()
         self.nursery.start_soon(self.server.serve_websocket, theirs)
-        return await wrap_client_stream(self.nursery, ours, "exchange", path, message_queue_size=1000)
+        # Typed for sockets, made for any stream.
+        return await wrap_client_stream(self.nursery, cast("Any", ours), "exchange", path, message_queue_size=1000)
 
     async def market_socket(self, *tokens: str, **extra: Any) -> WebSocketConnection:
         socket = await self.websocket("/ws/market")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -263,6 +263,7 @@ async def closed_with(socket: Any) -> int:
             while True:
                 await socket.get_message()
         except ConnectionClosed as end:
+            assert end.reason is not None
             return int(end.reason.code)
 
 
@@ -306,7 +307,7 @@ async def test_unknown_path_is_rejected(world: Any, autojump_clock: Any) -> None
         async with trio.open_nursery() as nursery:
             ours, theirs = trio.testing.memory_stream_pair()
             nursery.start_soon(world.server.serve_websocket, theirs)
-            await wrap_client_stream(nursery, ours, "exchange", "/ws/other")
+            await wrap_client_stream(nursery, cast("Any", ours), "exchange", "/ws/other")
 
 
 async def test_cut_connections_end_without_a_closing_frame(world: Any, autojump_clock: Any) -> None:
@@ -340,7 +341,7 @@ async def test_reader_that_does_not_read_is_cut(world: Any, autojump_clock: Any)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        socket = await wrap_client_stream(nursery, ours, "exchange", "/ws/market", message_queue_size=1)
+        socket = await wrap_client_stream(nursery, cast("Any", ours), "exchange", "/ws/market", message_queue_size=1)
         await socket.send_message(json.dumps({"type": "market", "assets_ids": [world.rain.yes]}))
         for cents in range(10, 20):
             await world.alice.placed("BUY", f"0.{cents}", "10")

@@ -124,7 +124,7 @@ async def test_market_buy_spends_its_budget_at_the_better_price(world: Any, auto
     assert (answer.json["makingAmount"], answer.json["takingAmount"]) == ("10", "20")
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "off grid": ({"price": "0.563"}, "breaks minimum tick size rule: 0.01"),
     "too small": ({"size": "4"}, "Size (4) lower than the minimum: 5"),
     "beyond balance": ({"size": "20000"}, "not enough balance / allowance"),
@@ -156,7 +156,7 @@ REFUSALS = {
 @pytest.mark.parametrize("case", REFUSALS, ids=str)
 async def test_order_is_refused_with_the_exact_text(world: Any, autojump_clock: Any, case: str) -> None:
     changes, text = REFUSALS[case]
-    wish = {"price": "0.56", "size": "21.04"} | changes
+    wish: dict[str, Any] = {"price": "0.56", "size": "21.04", **changes}
     answer = await world.alice.place("BUY", wish.pop("price"), wish.pop("size"), **wish)
     assert answer.status == 400
     assert text in answer.error
