@@ -6,7 +6,7 @@ it would share the bot's mistakes. The bot's side is what its journal proves, re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from tbot.core.orders import Order
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Size
 from tbot.exchanges.simulated.events import Balances, OrderView, Trade
 from tbot.exchanges.simulated.operations import Account
+from tbot.simulation.conduct import check_conduct, compare_decisions
 
 # The bot keeps single fills for an hour; older ones are judged by the totals, which they must have left right.
 REMEMBERED_NS = 3_500 * NANOS_PER_S
@@ -45,16 +46,20 @@ class Testimony(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot says of itself.
 
     Attributes:
-        snapshot: What it tells people at the end.
-        live: Its state in memory at the end.
+        snapshot: What its durable state amounts to.
+        told: What it told people last; None = it was not asked, or ended without a last word.
+        live: Its durable state at the end.
         replayed: The state its journal gives, from the first record on.
-        prepared: Exchange ids of every order it made durable before sending.
+        prepared: Every order it made durable before sending.
+        history: Its journal: facts, commands and their causes.
     """
 
     snapshot: Snapshot
+    told: Snapshot | None
     live: CoordinatorState
     replayed: CoordinatorState
-    prepared: frozenset[ExchangeOrderId]
+    prepared: Mapping[ExchangeOrderId, Prepared]
+    history: tuple[Message, ...]
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -72,11 +77,16 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def audit(evidence: Evidence, testimony: Testimony) -> tuple[str, ...]:
     """Compare the two sides; an empty answer means that every cent is accounted for."""
     expected = dict(_expected_fills(evidence))
+    decisions = {m.client_order_id: m for m in testimony.history if isinstance(m, SubmitOrder)}
     return (
-        *_compare_fills(expected, testimony.live, Nanos(testimony.snapshot.at_ns - REMEMBERED_NS)),
+        *_compare_fills(expected, testimony),
         *_compare_totals(expected, evidence, testimony.snapshot),
+        *_compare_told(expected, evidence, testimony),
         *_compare_orders(evidence.orders, testimony),
+        *compare_decisions(evidence.orders, testimony.prepared, decisions),
+        *check_conduct(testimony.history),
         *_compare_exchange(expected, evidence),
+        *_traded_with_ourselves(evidence),
         *_compare_replay(testimony),
     )
 
@@ -92,6 +102,7 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                     size=trade.size,
                     notional=trade.notional,
                     fee=trade.fee,
+                    role=Role.TAKER,
                     settlement=trade.settlement,
                     matched_ns=trade.matched_ns,
                 ),
@@ -106,6 +117,7 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                         size=leg.size,
                         notional=leg.notional,
                         fee=Notional(0),
+                        role=Role.MAKER,
                         settlement=trade.settlement,
                         matched_ns=trade.matched_ns,
                     ),
@@ -116,33 +128,35 @@ def _stands(settlement: Settlement) -> bool:
     return settlement is not Settlement.FAILED
 
 
-def _booked(state: CoordinatorState) -> dict[FindingKey, tuple[Fill, Settlement]]:
-    if state.ledger is None:
+def _booked(testimony: Testimony) -> dict[FindingKey, tuple[Fill, Settlement]]:
+    """Give every fill the bot has in its books, those included that the ledger has folded away and forgotten."""
+    ledger = testimony.live.ledger
+    if ledger is None:
         return {}
-    return {(t.trade_id, f.exchange_order_id): (f, t.settlement) for t in state.ledger.trades for f in t.fills}
+    kept = {(t.trade_id, f.exchange_order_id): (f, t.settlement) for t in ledger.trades for f in t.fills}
+    oldest_ns = min((fill.received_ns for fill, _ in kept.values()), default=None)
+    return _forgotten(testimony, oldest_ns) | kept
 
 
-def _compare_fills(
-    expected: dict[FindingKey, Expected], state: CoordinatorState, remembered_since_ns: Nanos
-) -> Iterator[str]:
-    booked = _booked(state)
-    for key, want in expected.items():
-        found = booked.get(key)
-        if found is None:
-            if _stands(want.settlement) and want.matched_ns >= remembered_since_ns:
-                yield f"fill {_name(key)}: the exchange has it, the bot's ledger does not"
-            continue
-        fill, settlement = found
-        yield from _compare_fill(key, want, fill)
-        if _stands(want.settlement) != _stands(settlement):
-            yield f"fill {_name(key)}: the exchange says {want.settlement.value}, the bot says {settlement.value}"
-    for key in booked:
-        if key not in expected:
-            yield f"fill {_name(key)}: the bot has booked it, the exchange does not know it"
+def _forgotten(testimony: Testimony, before_ns: int | None) -> dict[FindingKey, tuple[Fill, Settlement]]:
+    """Read from the journal what was told before the oldest trade that the ledger still has.
+
+    The ledger forgets trades an hour after they became final, and only from its beginning.
+    """
+    fills: dict[FindingKey, Fill] = {}
+    settled: dict[TradeId, Settlement] = {}
+    for message in testimony.history:
+        told = message.fills if isinstance(message, ExchangeReport) else (message,)
+        for item in told:
+            if isinstance(item, Fill) and (before_ns is None or item.received_ns < before_ns):
+                fills.setdefault((item.trade_id, item.exchange_order_id), item)
+            if isinstance(item, Fill | TradeStatus) and item.settlement in (Settlement.CONFIRMED, Settlement.FAILED):
+                settled[item.trade_id] = item.settlement
+    return {key: (fill, settled[key[0]]) for key, fill in fills.items() if key[0] in settled}
 
 
 def _compare_fill(key: FindingKey, want: Expected, fill: Fill) -> Iterator[str]:
-    for field in ("token_id", "side", "size", "notional", "fee"):
+    for field in ("token_id", "side", "size", "notional", "fee", "role"):
         theirs, ours = getattr(want, field), getattr(fill, field)
         if theirs != ours:
             yield f"fill {_name(key)}: {field} is {theirs} at the exchange and {ours} in the bot's ledger"
@@ -161,6 +175,26 @@ def _compare_totals(expected: dict[FindingKey, Expected], evidence: Evidence, sn
     for token in dict.fromkeys([*held, *ours]):
         if held.get(token, 0) != ours.get(token, 0):
             yield f"tokens {token[:12]}: {held.get(token, 0)} at the exchange, {ours.get(token, 0)} in the ledger"
+    counts = dict(snapshot.counts)
+    counted = counts.get("fills_buy", 0) + counts.get("fills_sell", 0) - counts.get("reversed", 0)
+    if counted != len(fills):
+        yield f"fills: {len(fills)} stand at the exchange, the bot counts {counted}"
+
+
+def _compare_told(expected: dict[FindingKey, Expected], evidence: Evidence, testimony: Testimony) -> Iterator[str]:
+    """Check what people were told at the end, the profit at the bot's own marks included."""
+    if testimony.told is None:
+        return
+    yield from (f"told: {finding}" for finding in _compare_totals(expected, evidence, testimony.told))
+    held = _tokens(fill for fill in expected.values() if _stands(fill.settlement))
+    rows = {row.token_id: row for row in testimony.told.positions}
+    # A token without a mark is valued at its cost.
+    worth = sum(
+        (size * rows[t].mark // MICRO if rows[t].mark else rows[t].cost) for t, size in held.items() if t in rows
+    )
+    profit = testimony.told.cash + worth - evidence.deposited
+    if profit != testimony.told.pnl:
+        yield f"told: a profit of {testimony.told.pnl}, by the exchange's trade log it is {profit} (micro-dollars)"
 
 
 def _cash_flow(fill: Expected) -> int:
@@ -178,14 +212,11 @@ def _compare_orders(orders: Sequence[OrderView], testimony: Testimony) -> Iterat
     theirs = {o.order_id: True for o in orders if o.state in ("LIVE", "DELAYED")}
     ours = {o.exchange_order_id: True for o in testimony.live.orders if o.is_active and o.exchange_order_id}
     for order_id in theirs:
-        if order_id not in ours:
-            yield f"order {order_id[:12]}: rests at the exchange, the bot believes it gone"
+        belief = "still" if order_id in ours else "and the bot believes it gone:"
+        yield f"order {order_id[:12]}: rests at the exchange {belief} though the bot has stopped"
     for order_id in ours:
         if order_id not in theirs:
             yield f"order {str(order_id)[:12]}: the bot believes it may rest, the exchange says it does not"
-    for order in orders:
-        if order.order_id not in testimony.prepared:
-            yield f"order {order.order_id[:12]}: reached the exchange without having been made durable before"
 
 
 def _compare_exchange(expected: dict[FindingKey, Expected], evidence: Evidence) -> Iterator[str]:
@@ -201,6 +232,12 @@ def _compare_exchange(expected: dict[FindingKey, Expected], evidence: Evidence) 
         total = size + pending.get(token, Size(0))
         if total != held.get(token, 0):
             yield f"exchange tokens {token[:12]}: {total} in its ledger, {held.get(token, 0)} by its log"
+
+
+def _traded_with_ourselves(evidence: Evidence) -> Iterator[str]:
+    for trade in evidence.trades:
+        if trade.taker_account == evidence.account and any(leg.account == evidence.account for leg in trade.legs):
+            yield f"trade {trade.trade_id[:13]}: the bot traded with itself"
 
 
 def _compare_replay(testimony: Testimony) -> Iterator[str]:

@@ -90,10 +90,10 @@ class Wire:
     server: LocalServer
 
     @classmethod
-    def of(cls, ends: Ends, play: PlayAccount, seed: int) -> Wire:
+    def of(cls, ends: Ends, play: PlayAccount, seed: int, settings: ServerSettings) -> Wire:
         """Set up server and keys; nothing listens yet."""
         secret = f"play server {seed}".encode()
-        server = LocalServer(ends.exchange, ServerSettings(), secret=secret, now_ns=ends.now_ns)
+        server = LocalServer(ends.exchange, settings, secret=secret, now_ns=ends.now_ns)
         return cls(ends=ends, play=play, secret=secret, server=server)
 
     def credentials(self) -> ApiCredentials:

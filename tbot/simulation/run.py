@@ -33,6 +33,7 @@ from tbot.simulation.reach import Ends, GatewayFactory, Reach, Wire, in_memory, 
 from tbot.simulation.report import RunReport, digest_of, fill_counts, order_counts, position_lines
 from tbot.simulation.settings import SimulationSettings
 from tbot.simulation.watch import Bounds, Watch
+from tbot.simulation.witness import WitnessedStore
 from tbot.simulation.world import CALM_S, CALM_WITH_FAULTS_S, World, all_records, judge, live
 from tbot.store.journal import Store
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
@@ -85,7 +86,7 @@ def run(plan: Plan, around: Around | None = None) -> RunReport:
         StateCorrupt: The state folder cannot be used.
         ConfigError: It belongs to somebody else, or a port is taken.
     """
-    store = Store.open(plan.state, f"simulated exchange, seed {plan.seed}")
+    store = WitnessedStore.open(plan.state, f"simulated exchange, seed {plan.seed}")
     log = ExchangeLog.open(plan.state)
     began = time.perf_counter()
     try:
@@ -100,18 +101,21 @@ def run(plan: Plan, around: Around | None = None) -> RunReport:
     return msgspec.structs.replace(report, wall_s=round(time.perf_counter() - began, 3))
 
 
-async def _main(plan: Plan, store: Store, log: ExchangeLog, around: Around | None) -> RunReport:
+async def _main(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Around | None) -> RunReport:
     if plan.speed == "real":  # the reference runs in a process of its own, which virtual time cannot wait for
         await check_conformance(probe_settings(plan.settings.markets))
     world, markets = build(plan, store, log)
     async with around(world) if around is not None else nullcontext():
         began = trio.current_time()
         await live(world)
+    if world.parts is None:
+        assert world.failure is not None, "the exchange's part ended before it began"
+        raise world.failure
     violations = judge(world, markets)
     return report_of(plan, world, markets, violations, trio.current_time() - began)
 
 
-def build(plan: Plan, store: Store, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
+def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
     """Set up a world and say what its markets are; must be called inside the run, for its clock."""
     settings, is_max = plan.settings, plan.speed == "max"
     now_ns = VirtualClock(EPOCH_NS).now_ns if is_max else WallClock().now_ns
@@ -119,11 +123,14 @@ def build(plan: Plan, store: Store, log: ExchangeLog) -> tuple[World, tuple[Mark
     is_wire = not is_max or plan.level == "bytes"
     play = play_account(plan.seed)
     account = Account(play.address if is_wire else "bot")
-    limits = settings.limits
-    bounds = Bounds(
-        position_size_max=limits.position_size_max, exposure_max=limits.exposure_max, loss_max=limits.loss_max
+    chaos = _chaos(plan)
+    watch = Watch(
+        account,
+        _bounds(settings),
+        settings.cash,
+        signed_ns=store.signed_ns,
+        is_feed_hung=lambda: chaos is not None and chaos.is_hung("market_feed"),
     )
-    watch = Watch(account, bounds, settings.cash)
     exchange = LocalExchange(
         ExchangeSettings(
             markets=settings.markets,
@@ -141,7 +148,6 @@ def build(plan: Plan, store: Store, log: ExchangeLog) -> tuple[World, tuple[Mark
     # Two runs on one kept state must not draw the same order ids.
     dice = random.Random(f"{plan.seed}/bot" if is_max else f"{plan.seed}/bot/{began_ns}")
     ends = Ends(exchange=exchange, now_ns=now_ns, rng=dice, run_id=f"{plan.seed}/{began_ns}")
-    chaos = _chaos(plan)
     markets = tuple(market_of(rules) for rules in exchange.markets())
     world = World(
         exchange=exchange,
@@ -189,6 +195,18 @@ def report_of(
     )
 
 
+def _bounds(settings: SimulationSettings) -> Bounds:
+    limits = settings.limits
+    return Bounds(
+        order_size_max=limits.order_size_max,
+        position_size_max=limits.position_size_max,
+        exposure_max=limits.exposure_max,
+        loss_max=limits.loss_max,
+        open_orders_max=limits.open_orders_max,
+        quotes_side_max=sum(strategy.layers for strategy in settings.strategies),
+    )
+
+
 def _parts(
     plan: Plan,
     open_gateway: GatewayFactory,
@@ -227,7 +245,7 @@ def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable
 def _reach(plan: Plan, ends: Ends, account: Account) -> Reach:
     if plan.speed == "max" and plan.level == "messages":
         return in_memory(ends, account, plan.settings.latency)
-    wire = Wire.of(ends, play_account(plan.seed), plan.seed)
+    wire = Wire.of(ends, play_account(plan.seed), plan.seed, plan.settings.server)
     return wire.loopback() if plan.speed == "real" else wire.piped()
 
 

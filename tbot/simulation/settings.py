@@ -13,6 +13,7 @@ from tbot.exchanges.simulated.faults import FaultSettings
 from tbot.exchanges.simulated.flow import FlowSettings
 from tbot.exchanges.simulated.gateway import LatencySettings
 from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
+from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
 from tbot.strategies.liquidity import LiquiditySettings
 from tbot.tasks.checkpointer import CheckpointSettings
@@ -53,6 +54,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         markets: What the local exchange lists.
         engine: Its settlement times.
         traders: Its synthetic traders.
+        server: Where it listens at `--speed real`; port 0 = any free one.
         chaos: What goes wrong with `--chaos`; nothing without.
     """
 
@@ -65,4 +67,5 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     markets: Annotated[tuple[MarketRules, ...], Meta(min_length=1)] = DEFAULT_MARKETS
     engine: EngineSettings = EngineSettings()
     traders: FlowSettings = FlowSettings()
+    server: ServerSettings = ServerSettings()
     chaos: FaultSettings = CHAOS_FAULTS

@@ -6,6 +6,7 @@ time and in memory; at `real` speed they are two supervised parts that meet over
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ import trio
 
 from tbot.core.account import CoordinatorState
 from tbot.core.market import Market
-from tbot.core.messages import ExchangeOrderId, Prepared, Settlement, Snapshot
+from tbot.core.messages import Prepared, Settlement, Snapshot
 from tbot.core.units import Nanos, Notional
 from tbot.errors import TbotError
 from tbot.exchanges.simulated.exchange import LocalExchange
@@ -24,10 +25,10 @@ from tbot.simulation.reach import GatewayFactory, Reach
 from tbot.simulation.watch import Watch
 from tbot.store.journal import Store
 from tbot.store.rows import Loaded, RecordRow
-from tbot.tasks.coordinator import decode_prepared, decode_state, rebuild
+from tbot.tasks.coordinator import decode_entry, decode_prepared, decode_state, rebuild
 from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.market_feed import HEALTH_KEY
-from tbot.tasks.supervisor import Body, Child, Policy, TaskContext, describe, keep, supervise
+from tbot.tasks.supervisor import Child, Policy, TaskContext, describe, keep, supervise
 
 PAGE = 2_000
 WATCH_S = 1.0
@@ -106,12 +107,29 @@ class World:
 
 
 async def live(world: World) -> None:
-    """Run the world until its time is over and the bot has stopped; what went wrong is left in its findings."""
-    exchange_stop = trio.Event()
-    ready: trio.MemorySendChannel[GatewayFactory]
-    ready, reached = trio.open_memory_channel[GatewayFactory](1)
+    """Run the world until its time is over and the bot has stopped; what went wrong is left in it.
 
-    async def exchange_body(ctx: TaskContext) -> None:
+    When the exchange's part cannot begin (a port is taken), `parts` stays None and `failure` says why.
+    """
+    stop = trio.Event()
+    ready, reached = trio.open_memory_channel[GatewayFactory](math.inf)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_exchange_part, world, stop, ready)
+        try:
+            open_gateway = await reached.receive()
+        except trio.EndOfChannel:
+            nursery.cancel_scope.cancel()
+        else:
+            world.parts = world.make_parts(open_gateway)
+            await _trade(world, world.parts)
+            stop.set()
+            nursery.cancel_scope.cancel()
+
+
+async def _exchange_part(world: World, stop: trio.Event, ready: trio.MemorySendChannel[GatewayFactory]) -> None:
+    """Keep exchange and server up; the exchange's own state outlives a restart of the part."""
+
+    async def body(ctx: TaskContext) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(world.exchange.run)
             async with world.reach() as open_gateway:
@@ -120,18 +138,12 @@ async def live(world: World) -> None:
                 await ctx.stop.wait()
             nursery.cancel_scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        exchange = keep(Child("exchange", exchange_body), world.exchange_policy)
-        nursery.start_soon(_supervised, exchange, exchange_stop, world)
-        open_gateway = await reached.receive()
-        world.parts = world.make_parts(open_gateway)
-        await _trade(world, world.parts)
-        exchange_stop.set()
-        nursery.cancel_scope.cancel()
-
-
-async def _supervised(body: Body, stop: trio.Event, world: World) -> None:
-    await supervise(body, stop, world.exchange_policy)
+    async with ready:
+        try:
+            await supervise(keep(Child("exchange", body), world.exchange_policy), stop, world.exchange_policy)
+        except TbotError as error:
+            world.failure = error
+            world.findings.append(f"the exchange gave up: {describe(error)}")
 
 
 async def _trade(world: World, parts: BotParts) -> None:
@@ -207,9 +219,11 @@ def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:
     live_state = core.state() if loaded.records else decode_state(loaded.checkpoint.payload)
     testimony = Testimony(
         snapshot=core.account.snapshot(world.now_ns()),
+        told=_last_word(world, records),
         live=live_state,
         replayed=replayed.state(),
-        prepared=frozenset(prepared_of(loaded, records)),
+        prepared={p.exchange_order_id: p for p in prepared_of(loaded, records)},
+        history=tuple(decode_entry(record.payload) for record in records),
     )
     return (*world.findings, *world.watch.findings, *audit(_evidence(world), testimony))
 
@@ -227,13 +241,19 @@ def all_records(store: Store) -> Iterator[RecordRow]:
         seq = page[-1].seq
 
 
-def prepared_of(loaded: Loaded, records: tuple[RecordRow, ...]) -> Iterator[ExchangeOrderId]:
-    """Name every order made durable before it was sent: by its own row, or by the record of having heard of it."""
+def prepared_of(loaded: Loaded, records: tuple[RecordRow, ...]) -> Iterator[Prepared]:
+    """Give every order made durable before it was sent: by its own row, or by the record of having heard of it."""
     for row in loaded.prepared:
-        yield decode_prepared(row.payload).exchange_order_id
+        yield decode_prepared(row.payload)
     for record in records:
         if record.kind == Prepared.__name__:
-            yield decode_prepared(record.payload).exchange_order_id
+            yield decode_prepared(record.payload)
+
+
+def _last_word(world: World, records: tuple[RecordRow, ...]) -> Snapshot | None:
+    """Give the newest snapshot if nothing was recorded after it: of a bot that ended in order."""
+    is_last = world.snapshot is not None and records and world.snapshot.at_ns >= records[-1].at_ns
+    return world.snapshot if is_last and world.failure is None else None
 
 
 def _from_nothing(loaded: Loaded, records: tuple[RecordRow, ...]) -> Loaded:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from tbot.core.units import Nanos
 from tbot.errors import TbotError
@@ -38,7 +39,7 @@ class Store:
         self._open: sqlite3.Connection | None = None if folder else connect_memory(identity, migrations)
 
     @classmethod
-    def open(cls, path: Path | None, identity: str, *, migrations: Migrations = MIGRATIONS) -> Store:
+    def open(cls, path: Path | None, identity: str, *, migrations: Migrations = MIGRATIONS) -> Self:
         """Open the journal in a folder, made new when there is none; None = in memory.
 
         Args:

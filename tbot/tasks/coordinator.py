@@ -204,6 +204,11 @@ def decode_state(payload: bytes) -> CoordinatorState:
     return _states.decode(payload)
 
 
+def decode_entry(payload: bytes) -> Entry:
+    """Read one record of the journal."""
+    return _entries.decode(payload)
+
+
 def decode_prepared(payload: bytes) -> Prepared:
     """Read a prepared order, from its own row or from the record of having heard of it."""
     return _prepared.decode(payload)

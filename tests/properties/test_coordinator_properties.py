@@ -62,7 +62,7 @@ from tests.properties.pretend_exchange import LANDS_WITHIN_NS, PretendExchange, 
 
 TOKENS = (YES, NO, OTHER_YES)
 TIGHT = msgspec.structs.replace(
-    LIMITS, exposure_max=money(60), position_size_max=shares(80), open_orders_max=8, loss_max=money(10_000)
+    LIMITS, exposure_max=money(45), position_size_max=shares(70), open_orders_max=8, loss_max=money(10_000)
 )
 QUOTES_MAX = 3
 ANY = st.integers(0, 10_000)

@@ -190,6 +190,10 @@ class LocalExchange:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
+    def is_protected(self, account: Account) -> bool:
+        """Tell whether the dead-man switch of an account is armed."""
+        return account in self._alive_ns
+
     def markets(self) -> tuple[MarketRules, ...]:
         """List every market in order of listing, with its present tick."""
         return self.engine.markets()

@@ -1,0 +1,158 @@
+"""The judge over the journal: was every order wanted, allowed and sent as it was decided?
+
+The journal holds what the bot heard, what it decided, and beside each submit the views that caused it. So its conduct
+can be checked against its own word, and its word against what reached the exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from tbot.core.market import TokenId
+from tbot.core.messages import (
+    ClientOrderId,
+    ExchangeOrderId,
+    Flatten,
+    Halt,
+    Message,
+    OrderType,
+    Prepared,
+    Quotes,
+    Resume,
+    Side,
+    StrategyName,
+    SubmitOrder,
+    Take,
+    TopOfBook,
+    Withdraw,
+)
+from tbot.core.units import MICRO, Nanos
+from tbot.exchanges.simulated.events import OrderView
+
+# Budgets of immediate buys are signed in whole cents.
+CENT = 10_000
+
+Decisions = Mapping[ClientOrderId, SubmitOrder]
+
+
+def check_conduct(history: Iterable[Message]) -> Iterator[str]:
+    """Walk through the journal and name every order that nobody wanted, or that was not allowed then.
+
+    Args:
+        history: Facts, commands and causes, in order of record.
+    """
+    walk = _Walk()
+    for message in history:
+        yield from walk.step(message)
+
+
+def compare_decisions(
+    orders: Sequence[OrderView], prepared: Mapping[ExchangeOrderId, Prepared], decisions: Decisions
+) -> Iterator[str]:
+    """Hold every order the exchange ever took against the decision it was made from.
+
+    Args:
+        orders: All orders of the account.
+        prepared: What was made durable before sending.
+        decisions: The submits of the journal.
+    """
+    seen: dict[ClientOrderId, ExchangeOrderId] = {}
+    for order in orders:
+        record = prepared.get(order.order_id)
+        if record is None:
+            yield f"order {order.order_id[:12]}: reached the exchange without having been made durable before"
+            continue
+        first = seen.setdefault(record.client_order_id, order.order_id)
+        if first != order.order_id:
+            yield f"order {record.client_order_id}: was sent twice, as {first[:12]} and as {order.order_id[:12]}"
+        decision = decisions.get(record.client_order_id)
+        if decision is None:
+            yield f"order {record.client_order_id}: reached the exchange, no decision is on record"
+        elif not _is_as_decided(order, decision):
+            yield f"order {record.client_order_id}: is {_described(order)} at the exchange, decided was {decision}"
+
+
+def _is_as_decided(order: OrderView, decision: SubmitOrder) -> bool:
+    ours = (decision.token_id, decision.side, decision.price, decision.order_type, decision.is_post_only)
+    if (order.token_id, order.side, order.price, order.order_type, order.is_post_only) != ours:
+        return False
+    if order.side is Side.BUY and order.order_type in (OrderType.FAK, OrderType.FOK):
+        return abs(order.budget - decision.price * decision.size // MICRO) <= CENT
+    return order.size == decision.size
+
+
+def _described(order: OrderView) -> str:
+    return f"{order.order_type.value} {order.side.value} {order.size or order.budget} at {order.price}"
+
+
+class _Walk:
+    """What was wanted and allowed up to some record."""
+
+    def __init__(self) -> None:
+        self._quotes: dict[tuple[StrategyName, TokenId], Quotes] = {}
+        self._tops: dict[TokenId, TopOfBook] = {}
+        self._takes: list[Take] = []
+        self._withdrawn_ns: dict[StrategyName, Nanos] = {}
+        self._deadline_ns: dict[ClientOrderId, Nanos] = {}
+        self._is_halted = False
+        self._is_flattening = False
+
+    def step(self, message: Message) -> Iterator[str]:
+        """Take one record in; findings about it come out."""
+        match message:
+            case Quotes():
+                self._quotes[message.strategy, message.token_id] = message
+            case TopOfBook():
+                self._tops[message.token_id] = message
+            case Take():
+                self._takes.append(message)
+            case Withdraw():
+                self._withdrawn_ns[message.strategy] = message.at_ns
+                self._takes = [take for take in self._takes if take.strategy != message.strategy]
+            case Halt() | Flatten():
+                self._is_halted = True
+                self._is_flattening = self._is_flattening or isinstance(message, Flatten)
+            case Resume():
+                self._is_halted = self._is_flattening = False
+            case SubmitOrder():
+                self._deadline_ns[message.client_order_id] = message.deadline_ns
+                yield from (f"order {message.client_order_id}: {fault}" for fault in self._faults(message))
+            case Prepared() if message.at_ns > self._deadline_ns.get(message.client_order_id, message.at_ns):
+                yield f"order {message.client_order_id}: was signed after its deadline"
+            case _:
+                pass
+
+    def _faults(self, order: SubmitOrder) -> Iterator[str]:
+        is_operator = self._is_flattening and order.side is Side.SELL and order.order_type is OrderType.FAK
+        if self._is_halted and not is_operator:
+            yield "was decided after a halt"
+        top = self._tops.get(order.token_id)
+        if top is None or top.is_stale:
+            yield "was decided on a stale book"
+        if order.is_post_only:
+            yield from self._quote_faults(order)
+        elif not is_operator and not self._use_take(order):
+            yield "serves no take"
+
+    def _quote_faults(self, order: SubmitOrder) -> Iterator[str]:
+        quotes = self._quotes.get((order.strategy, order.token_id))
+        if quotes is None:
+            yield "serves no quote"
+            return
+        wanted = ((quote.side, quote.price, quote.size) for quote in quotes.quotes)
+        if (order.side, order.price, order.size) not in wanted:
+            yield "serves no quote"
+        if quotes.at_ns < self._withdrawn_ns.get(order.strategy, 0):
+            yield "was decided after its strategy was withdrawn"
+        if quotes.valid_until_ns < order.at_ns:
+            yield "was decided on quotes that had lapsed"
+
+    def _use_take(self, order: SubmitOrder) -> bool:
+        """Find the take that an order serves; each serves once."""
+        for take in self._takes:
+            wanted = (take.strategy, take.token_id, take.side, take.size, take.price_worst)
+            ours = (order.strategy, order.token_id, order.side, order.size, order.price)
+            if wanted == ours and order.at_ns <= take.deadline_ns:
+                self._takes.remove(take)
+                return True
+        return False
