@@ -76,7 +76,8 @@ def _correct(
     now_ns: Nanos,
 ) -> Iterator[Correction]:
     order_id = order.exchange_order_id
-    if order_id is None or order.fact_ns > report.requested_ns:
+    # What we learnt in the same instant may be newer: under a virtual clock many things happen at one.
+    if order_id is None or order.fact_ns >= report.requested_ns:
         return
     if order_id in listed:
         yield _seen_open(order, listed[order_id], report.requested_ns)

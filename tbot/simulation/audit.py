@@ -12,14 +12,27 @@ import msgspec
 
 from tbot.core.account import CoordinatorState
 from tbot.core.market import TokenId
-from tbot.core.messages import ExchangeOrderId, Fill, Settlement, Side, Snapshot, TradeId
+from tbot.core.messages import (
+    ExchangeOrderId,
+    ExchangeReport,
+    Fill,
+    Message,
+    Prepared,
+    Role,
+    Settlement,
+    Side,
+    Snapshot,
+    SubmitOrder,
+    TradeId,
+    TradeStatus,
+)
 from tbot.core.orders import Order
-from tbot.core.units import NANOS_PER_S, Nanos, Notional, Size
+from tbot.core.units import MICRO, NANOS_PER_S, Notional, Size
 from tbot.exchanges.simulated.events import Balances, OrderView, Trade
 from tbot.exchanges.simulated.operations import Account
 from tbot.simulation.conduct import check_conduct, compare_decisions
 
-# The bot keeps single fills for an hour; older ones are judged by the totals, which they must have left right.
+# The bot's ledger keeps single fills for an hour; older ones are read from the journal, and judged by the totals too.
 REMEMBERED_NS = 3_500 * NANOS_PER_S
 
 FindingKey = tuple[TradeId, ExchangeOrderId]
@@ -70,8 +83,8 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size: Size
     notional: Notional
     fee: Notional
+    role: Role
     settlement: Settlement
-    matched_ns: Nanos
 
 
 def audit(evidence: Evidence, testimony: Testimony) -> tuple[str, ...]:
@@ -104,7 +117,6 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                     fee=trade.fee,
                     role=Role.TAKER,
                     settlement=trade.settlement,
-                    matched_ns=trade.matched_ns,
                 ),
             )
         for leg in trade.legs:
@@ -119,7 +131,6 @@ def _expected_fills(evidence: Evidence) -> Iterator[tuple[FindingKey, Expected]]
                         fee=Notional(0),
                         role=Role.MAKER,
                         settlement=trade.settlement,
-                        matched_ns=trade.matched_ns,
                     ),
                 )
 
@@ -128,27 +139,39 @@ def _stands(settlement: Settlement) -> bool:
     return settlement is not Settlement.FAILED
 
 
+def _compare_fills(expected: dict[FindingKey, Expected], testimony: Testimony) -> Iterator[str]:
+    booked = _booked(testimony)
+    for key, want in expected.items():
+        found = booked.get(key)
+        if found is None:
+            if _stands(want.settlement):
+                yield f"fill {_name(key)}: the exchange has it, the bot's ledger does not"
+            continue
+        fill, settlement = found
+        yield from _compare_fill(key, want, fill)
+        if _stands(want.settlement) != _stands(settlement):
+            yield f"fill {_name(key)}: the exchange says {want.settlement.value}, the bot says {settlement.value}"
+    for key in booked:
+        if key not in expected:
+            yield f"fill {_name(key)}: the bot has booked it, the exchange does not know it"
+
+
 def _booked(testimony: Testimony) -> dict[FindingKey, tuple[Fill, Settlement]]:
-    """Give every fill the bot has in its books, those included that the ledger has folded away and forgotten."""
+    """Give every fill the bot has in its books, and those that its ledger has folded away and forgotten."""
     ledger = testimony.live.ledger
     if ledger is None:
         return {}
     kept = {(t.trade_id, f.exchange_order_id): (f, t.settlement) for t in ledger.trades for f in t.fills}
-    oldest_ns = min((fill.received_ns for fill, _ in kept.values()), default=None)
-    return _forgotten(testimony, oldest_ns) | kept
+    return _forgotten(testimony) | kept
 
 
-def _forgotten(testimony: Testimony, before_ns: int | None) -> dict[FindingKey, tuple[Fill, Settlement]]:
-    """Read from the journal what was told before the oldest trade that the ledger still has.
-
-    The ledger forgets trades an hour after they became final, and only from its beginning.
-    """
+def _forgotten(testimony: Testimony) -> dict[FindingKey, tuple[Fill, Settlement]]:
+    """Read from the journal the fills that are too old to be asked for one by one."""
     fills: dict[FindingKey, Fill] = {}
     settled: dict[TradeId, Settlement] = {}
     for message in testimony.history:
-        told = message.fills if isinstance(message, ExchangeReport) else (message,)
-        for item in told:
-            if isinstance(item, Fill) and (before_ns is None or item.received_ns < before_ns):
+        for item in message.fills if isinstance(message, ExchangeReport) else (message,):
+            if isinstance(item, Fill) and testimony.snapshot.at_ns - item.received_ns > REMEMBERED_NS:
                 fills.setdefault((item.trade_id, item.exchange_order_id), item)
             if isinstance(item, Fill | TradeStatus) and item.settlement in (Settlement.CONFIRMED, Settlement.FAILED):
                 settled[item.trade_id] = item.settlement

@@ -118,8 +118,13 @@ class JournalClient:
                 raise trio.BrokenResourceError("the journal ended before this was durable") from error
 
     async def _send(self, request: Request) -> None:
+        # Without a checkpoint while there is room: a turn appends some ten records, and a hop for each would cost more
+        # than all the rest of it.
         try:
-            await self._queue.send(request)
+            try:
+                self._queue.send_nowait(request)
+            except trio.WouldBlock:
+                await self._queue.send(request)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise trio.BrokenResourceError("the journal has ended") from error
 
