@@ -6,12 +6,14 @@ and leaves building and running to `simulation.run`. What a bot is made of stand
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,7 +25,7 @@ import trio
 
 from tbot import log
 from tbot.config import load
-from tbot.errors import ConfigError
+from tbot.errors import ConfigError, TbotError
 from tbot.simulation.report import RunReport, summary
 from tbot.simulation.run import Plan, Speed, run
 from tbot.simulation.settings import SimulationSettings
@@ -32,12 +34,19 @@ from tbot.tasks.supervisor import Child, Policy, TaskContext, describe, keep
 from tbot.ui.progress import Progress
 from tbot.ui.show import show
 from tbot.ui.status import RunFacts, Status, status_of
+from tbot.ui.terminal import encodable, write_now
 
 LOG_NAME = "sim.log.jsonl"
 # The last picture of the table is written within a second; the thread behind a dead terminal is not waited for.
 SHOW_END_S = 2.0
+# Text from outside in the summary: a name, a finding.
+NAME_LENGTH_MAX, FINDING_LENGTH_MAX = 60, 400
 
 events = structlog.get_logger()
+
+
+class OutputFailed(TbotError):
+    """The run is over and its report could not be written where it was wanted."""
 
 
 class SimulationOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +70,13 @@ class SimulationOptions(msgspec.Struct, frozen=True, kw_only=True):
 def simulate(options: SimulationOptions) -> RunReport:
     """Run the bot against a local exchange and print what came of it.
 
+    The first SIGINT or SIGTERM asks for the orderly end, which has a report like any other; the second ends the
+    process where it stands, with 130 or 143.
+
     Raises:
         ConfigError: Settings, state folder or output cannot be used; nothing was started.
         StateCorrupt: The state cannot be used as it is; it is untouched.
+        OutputFailed: The run went to its end, its report did not.
     """
     settings = load(options.config, SimulationSettings)
     _check_output(options.json_to)
@@ -78,14 +91,55 @@ def simulate(options: SimulationOptions) -> RunReport:
         note=_note,
     )
     log_file = (options.state or Path.cwd()) / LOG_NAME
-    print(_greeting(options, log_file), file=people)
-    with log.set_up(file=None if options.state else log_file, terminal=None) as logs:
-        report = run(plan, partial(_before_people, plan=plan, stream=people))
-    _write(report, options.json_to)
-    print(summary(report), file=people)
-    if logs.lost:
-        print(f"Logs       {logs.lost} lines could not be written", file=people)
+    stops = StopSignals()
+    with stops.handled():
+        _tell(people, _greeting(options, log_file))
+        report = run(plan, partial(_around, plan=plan, people=people, stops=stops, log_file=log_file))
+        _tell(people, summary(_presentable(report)) + "\n")
+        _write(report, options.json_to)
     return report
+
+
+class StopSignals:
+    """SIGINT and SIGTERM: the first asks for the orderly end, at whatever stage; the second is the end.
+
+    Plain handlers: unlike a task they work even while the loop is blocked.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none heard."""
+        self._count = 0
+        self._ask: Callable[[], object] | None = None
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Take both signals until the context ends."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def setting(self, event: trio.Event) -> Iterator[None]:
+        """Let the first signal set this event, also one that came earlier; call inside the run."""
+        self._ask = partial(trio.lowlevel.current_trio_token().run_sync_soon, event.set)
+        if self._count:
+            event.set()
+        try:
+            yield
+        finally:
+            self._ask = None
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 1:
+            _shout("\nhard stop: orders may rest; the next start with the same state finds and cancels them\n")
+            os._exit(128 + number)
+        _shout("\nstopping: cancelling orders; once more to stop at once\n")
+        if self._ask is not None:
+            self._ask()
 
 
 def _greeting(options: SimulationOptions, log_file: Path) -> str:
@@ -93,7 +147,7 @@ def _greeting(options: SimulationOptions, log_file: Path) -> str:
     chaos = "; chaos is on: tasks crash, connections are cut, answers get lost" if options.has_chaos else ""
     return (
         f"tbot sim: one bot and a local exchange {where}, seed {options.seed}{chaos}.\n"
-        f"Nothing here is real money; its keys are for play. Settings {options.config}, log {log_file}.\n"
+        f"Nothing here is real money; its keys are for play. Settings {options.config}, log {log_file}.\n\n"
     )
 
 
@@ -102,8 +156,37 @@ def _note(kind: str, name: str, causes: Sequence[BaseException]) -> None:
     level(f"task.{kind}", name=name, causes=[describe(cause) for cause in causes])
 
 
-def _before_people(world: World, *, plan: Plan, stream: TextIO) -> AbstractAsyncContextManager[None]:
-    """Show the run while it lives, and let signals end it."""
+# --- around the run ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _around(
+    world: World, *, plan: Plan, people: TextIO, stops: StopSignals, log_file: Path
+) -> AsyncIterator[None]:
+    """Log the run, show it while it lives, and let signals end it."""
+    # Only now is the state folder known to be ours to write into. A kept state keeps its log, too; without one each run
+    # begins a new log, or the file would grow for ever.
+    if plan.state is None:
+        _clear(log_file)
+    with log.set_up(file=log_file, terminal=None) as logs:
+        with stops.setting(world.hasten):
+            async with _before_people(world, plan, people):
+                yield
+        if logs.lost:
+            _tell(people, f"{logs.lost} lines of the log could not be written to {log_file}\n")
+
+
+def _clear(log_file: Path) -> None:
+    try:
+        log_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{log_file}: expected a log that can be written anew, found: {error.strerror}; "
+            "run tbot in a folder of yours, or keep a state with --state DIR"
+        ) from error
+
+
+def _before_people(world: World, plan: Plan, stream: TextIO) -> AbstractAsyncContextManager[None]:
     return _shown_live(world, plan, stream) if plan.speed == "real" else _shown_by_progress(world, plan, stream)
 
 
@@ -113,12 +196,11 @@ async def _shown_live(world: World, plan: Plan, stream: TextIO) -> AsyncIterator
     body = partial(show, get_status=partial(_status, world, plan), stream=stream, environ=os.environ)
     # A face that crashes is noted and stays away: it cannot hurt trading.
     face = keep(Child("ui", body, kind="temporary"), Policy(rng=world.policy.rng, note=_note))
-    with _signals(world.hasten):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(face, TaskContext("ui", stop))
-            yield
-            stop.set()
-            nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(face, TaskContext("ui", stop))
+        yield
+        stop.set()
+        nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
 
 
 @asynccontextmanager
@@ -127,11 +209,10 @@ async def _shown_by_progress(world: World, plan: Plan, stream: TextIO) -> AsyncI
         stream, get_status=partial(_status, world, plan), monotonic=time.perf_counter, environ=os.environ
     )
     world.on_look = progress.tick
-    with _signals(world.hasten):
-        try:
-            yield
-        finally:
-            progress.close()
+    try:
+        yield
+    finally:
+        progress.close()
 
 
 def _status(world: World, plan: Plan) -> Status:
@@ -151,51 +232,72 @@ def _status(world: World, plan: Plan) -> Status:
     return status_of(world.snapshot, views, markets, run=facts, now_ns=world.now_ns())
 
 
-@contextmanager
-def _signals(hasten: trio.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run in order, and a second one at once.
+# --- the way out ------------------------------------------------------------------------------------------------------
 
-    Plain handlers: unlike a task they work even while the loop is blocked.
-    """
-    token = trio.lowlevel.current_trio_token()
-    count = 0
 
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            os.write(2, b"\nhard stop: orders may rest; the next start finds and cancels them\n")
-            os._exit(128 + number)
-        os.write(2, b"\nstopping: cancelling orders; once more to stop at once\n")
-        token.run_sync_soon(hasten.set)
+def _tell(stream: TextIO, text: str) -> None:
+    """Write to people. A reader that has left (`| head -1`) misses the rest; the run and its verdict stand."""
+    with suppress(OSError, ValueError):
+        write_now(stream, encodable(text, stream))
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+def _shout(text: str) -> None:
+    """Write from a signal handler: past all buffers, one of which may be in use right now."""
+    with suppress(OSError):
+        os.write(2, text.encode())
+
+
+def _presentable(report: RunReport) -> RunReport:
+    """Clean what came from outside: the name of a market may hold anything, a false verdict on a line of its own too."""
+    replace = msgspec.structs.replace
+    return replace(
+        report,
+        positions=tuple(replace(p, market=log.text_clean(p.market, NAME_LENGTH_MAX)) for p in report.positions),
+        violations=tuple(log.text_clean(v, FINDING_LENGTH_MAX) for v in report.violations),
+    )
 
 
 def _check_output(json_to: str | None) -> None:
-    if json_to in (None, "-"):
+    if json_to is None or json_to == "-":
         return
-    folder = Path(str(json_to)).resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"--json {json_to}: expected a file in a writable folder, found none at {folder}")
-    if Path(str(json_to)).is_dir():
+    path = Path(json_to)
+    folder = path.resolve().parent
+    if path.is_dir():
         raise ConfigError(f"--json {json_to}: expected a file, found a folder")
+    if not folder.is_dir():
+        raise ConfigError(f"--json {json_to}: expected a file in a folder that exists, found no folder {folder}")
+    if not os.access(path if _is_special(path) else folder, os.W_OK):
+        raise ConfigError(f"--json {json_to}: expected a place to write to, found none that is ours in {folder}")
 
 
 def _write(report: RunReport, json_to: str | None) -> None:
-    """Write the report whole or not at all."""
+    """Write the report as one object, whole or not at all."""
     if json_to is None:
         return
-    text = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    if json_to == "-":
-        sys.stdout.write(text.decode())
-        return
+    # In ASCII: exact for machines, and nothing in it can move a terminal.
+    text = json.dumps(msgspec.to_builtins(report), indent=2) + "\n"
+    try:
+        _put(text, json_to)
+    except BrokenPipeError:
+        return  # its reader has seen enough
+    except (OSError, ValueError) as error:
+        raise OutputFailed(
+            f"--json {json_to}: the run is over, but its report could not be written: {error}"
+        ) from error
+
+
+def _put(text: str, json_to: str) -> None:
     path = Path(json_to)
-    aside = path.with_name(path.name + ".new")
-    aside.write_bytes(text)
-    aside.replace(path)
+    if json_to == "-":
+        write_now(sys.stdout, text)
+    elif _is_special(path):
+        path.write_text(text)
+    else:
+        aside = path.with_name(path.name + ".new")
+        aside.write_text(text)
+        aside.replace(path)
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether it is there and no plain file: a pipe or a device is written to, not replaced."""
+    return path.exists() and not stat.S_ISREG(path.stat().st_mode)

@@ -1,15 +1,18 @@
 """The command line: parses, builds, calls `app`. Exit codes live here.
 
-0  done, and nothing to complain about
-1  it ran, and something is wrong: the judge found violations, or the bot gave up
-2  it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
-130, 143  ended by a second Ctrl+C or SIGTERM; the next start recovers
+0    done, and nothing to complain about; also after a first Ctrl+C or SIGTERM, which ends a run early but in order
+1    it ran, and something is wrong: the judge found violations, the bot gave up, or the report could not be written
+2    it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
+130, 143  ended at once by a second Ctrl+C or SIGTERM; the next start recovers
+
+A reader of our output that leaves early (`| head -1`) changes none of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -19,31 +22,75 @@ from typing import NoReturn
 from tbot import __version__
 from tbot.app import SimulationOptions, simulate
 from tbot.errors import AuthenticationFailed, ConfigError, StateCorrupt, TbotError
+from tbot.log import text_clean
+from tbot.store.journal import WriteFailed
+from tbot.tasks.supervisor import leaves
 
 REFUSED = (ConfigError, AuthenticationFailed, StateCorrupt)
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION_MAX_S = 7 * 86_400.0
+SENTENCE_LENGTH_MAX = 1_000
+INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one sentence and leave with 2, without the usage page."""
-        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        _complain(f"{message}; see {self.prog} --help", self.prog)
         raise SystemExit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    _hold_standard_streams()
+    code = INTERRUPTED
     try:
-        return _sim(arguments)
-    except REFUSED as error:
-        sys.stderr.write(f"tbot: {error}\n")
+        code = _sim(_parser().parse_args(argv))
+    except* TbotError as group:
+        code = _explain(leaves(group)[0])
+    except* KeyboardInterrupt:
+        _complain("interrupted before anything was started")
+    finally:
+        _let_readers_go()
+    return code
+
+
+def _explain(error: BaseException) -> int:
+    if isinstance(error, REFUSED):
+        _complain(str(error))
         return 2
-    except TbotError as error:
-        sys.stderr.write(f"tbot: {type(error).__name__}: {error}\n")
-        return 1
+    if isinstance(error, WriteFailed):
+        _complain(f"trading ended because the state could not be kept: {error}; make room, then start again")
+    else:
+        _complain(str(error))
+    return 1
+
+
+def _complain(sentence: str, who: str = "tbot") -> None:
+    # Cleaned: a key or a value of a settings file may hold what moves a terminal.
+    sys.stderr.write(f"{who}: {text_clean(sentence, SENTENCE_LENGTH_MAX)}\n")
+
+
+def _hold_standard_streams() -> None:
+    """Fill closed standard streams: the next file opened would get the number, and our messages would end up in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    # None when the process began without them; everything below expects something to write to.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _let_readers_go() -> None:
+    """Flush; what a reader that left did not take is dropped, or the interpreter would complain of it on its way out."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _sim(arguments: argparse.Namespace) -> int:
@@ -95,5 +142,5 @@ def _duration(text: str) -> float:
 
 def _seed(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 18 digits, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most 18 digits, found {text!r}")
     return int(text)

@@ -363,8 +363,7 @@ class Orders:
 
     def forget(self, before_ns: Nanos) -> tuple[Order, ...]:
         """Drop settled orders without news since a moment, and return them; their late fills become notes."""
-        lost = OrderStatus.LOST
-        gone = tuple(o for o in self if o.fact_ns < before_ns and (o.is_over or (o.status is lost and not o.size_open)))
+        gone = tuple(o for o in self if o.fact_ns < before_ns and (o.is_over or _is_given_up(o)))
         for order in gone:
             del self._by_client[order.client_order_id]
             self._working.pop(order.client_order_id, None)
@@ -376,3 +375,7 @@ class Orders:
 def shares(size: int) -> str:
     """Print micro-shares shortly, for reasons and notes."""
     return f"{size / MICRO:g}"
+
+
+def _is_given_up(order: Order) -> bool:
+    return order.status is OrderStatus.LOST and not order.size_open

@@ -127,7 +127,7 @@ def summary(report: RunReport) -> str:
         "",
         (
             f"Orders     {o.submitted} sent: {o.accepted} accepted, {o.rejected} rejected, "
-            f"{o.canceled} cancelled, {o.filled} filled; {o.unknown} times an answer never came"
+            f"{o.canceled} cancelled, {o.filled} filled; {_times(o.unknown)} in doubt and settled by asking"
         ),
         f"Fills      {f.buy + f.sell}: {f.buy} buys, {f.sell} sells; {f.maker} as maker, {f.taker} as taker"
         + (f"; {f.reversed} undone because they failed on chain" if f.reversed else ""),
@@ -137,7 +137,7 @@ def summary(report: RunReport) -> str:
         ),
         *_position_text(report.positions),
         f"Faults     {_counted(report.faults_injected) or 'none injected'}",
-        f"Restarts   {_counted(report.restarts) or 'none'}; the market feed reconnected {report.reconnects} times",
+        f"Restarts   {_counted(report.restarts) or 'none'}; the market feed reconnected {_times(report.reconnects)}",
         *_verdict(report.violations),
         f"Digest     {report.digest[:16]}: the same seed gives the same digest"
         if report.speed == "max"
@@ -154,12 +154,16 @@ def _position_text(positions: Iterable[PositionLine]) -> list[str]:
 
 def _verdict(violations: tuple[str, ...]) -> list[str]:
     if not violations:
-        return ["Audit      every order, share and cent agrees with the exchange's own trade log"]
+        return ["Audit      every order, share and cent agrees with the exchange's own trade log: no violations"]
     return [f"Audit      {len(violations)} VIOLATIONS", *(f"           - {v}" for v in violations)]
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()) if count)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _span(seconds: float) -> str:

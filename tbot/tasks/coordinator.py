@@ -34,6 +34,7 @@ from tbot.core.messages import (
     SubmitOrder,
     TopOfBook,
 )
+from tbot.core.orders import OrderStatus
 from tbot.core.risk import RiskLimits
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import StateCorrupt
@@ -41,7 +42,7 @@ from tbot.store.rows import Loaded
 from tbot.tasks.checkpointer import SLOT_KEY, StateReached
 from tbot.tasks.clock import trio_deadline
 from tbot.tasks.conflator import Conflator, Hub
-from tbot.tasks.inbox import OPERATOR, Inbox
+from tbot.tasks.inbox import Inbox
 from tbot.tasks.journal import JournalClient
 from tbot.tasks.supervisor import TaskContext
 
@@ -52,8 +53,10 @@ SUBMITS = "submits"
 # What one turn can decide; the lanes are never waited for, what does not fit is decided again next turn.
 DISPATCH_LANES = {CANCELS: COMMANDS_MAX, SUBMITS: COMMANDS_MAX}
 BEAT_S = 1.0
+# While stopping, every second counts: replies wake the coordinator, but some things only time settles.
+STOPPING_BEAT_S = 0.1
 SNAPSHOT_EVERY_NS = NANOS_PER_S
-# Slower than this, the journal is in trouble and only cancels go out (see `_append`).
+# Slower than this, the journal is in trouble and only cancels go out (see `_room_to_submit`).
 JOURNAL_SLOW_S = 1.0
 
 Entry = Fact | Command | TopOfBook | Quotes
@@ -102,20 +105,22 @@ class CoordinatorTask:
     _snapshot_ns: int = field(default=0, init=False)
     _views: dict[TokenId, AccountView] = field(default_factory=dict, init=False)
     _exposed: dict[ExchangeOrderId, bool] = field(default_factory=dict, init=False)
-    _is_journal_slow: bool = field(default=False, init=False)
+    _append_s: float = field(default=0.0, init=False)
+    _is_told_to_stop: bool = field(default=False, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
-        """Recover, then serve until stopped and quiet."""
+        """Recover, then serve until stopped and quiet.
+
+        Raises:
+            StateCorrupt: The journal holds what this version cannot read.
+            trio.BrokenResourceError: The journal is gone.
+        """
         with self.ports.inbox:
             core = await self._recover()
             self._publish(core, self.now_ns())
             ctx.started()
-            is_told_to_stop = False
-            while not (ctx.stop.is_set() and core.is_quiet):
+            while not (self._is_told_to_stop and core.is_quiet):
                 await ctx.beat()
-                if ctx.stop.is_set() and not is_told_to_stop:
-                    is_told_to_stop = True
-                    self.ports.inbox.send_nowait(OPERATOR, Stop(at_ns=self.now_ns()))
                 await self._turn(core, ctx)
             self._publish(core, self.now_ns(), is_last=True)
 
@@ -132,9 +137,12 @@ class CoordinatorTask:
     async def _turn(self, core: Coordinator, ctx: TaskContext) -> None:
         batch = await self.ports.inbox.take(self._deadline(core, ctx))
         now_ns = self.now_ns()
+        if ctx.stop.is_set() and not self._is_told_to_stop:
+            self._is_told_to_stop = True
+            batch = (Stop(at_ns=now_ns), *batch)
         for message in batch:
             core.absorb(message, now_ns)  # type: ignore[arg-type]  # an inbox carries what its senders may send
-        commands = core.decide(now_ns, cancels_max=self._room(CANCELS), submits_max=self._room(SUBMITS))
+        commands = core.decide(now_ns, cancels_max=self._room(CANCELS), submits_max=self._room_to_submit(core))
         await self._append([*filter(_is_fact, batch), *_with_causes(core, commands)], now_ns)
         for command in commands:
             self._dispatch(command)
@@ -144,23 +152,28 @@ class CoordinatorTask:
     def _deadline(self, core: Coordinator, ctx: TaskContext) -> float:
         now_ns = self.now_ns()
         due = trio_deadline(core.wake_ns(now_ns), now_ns)
-        return min(due, trio.current_time() + (0.1 if ctx.stop.is_set() else BEAT_S))
+        return min(due, trio.current_time() + (STOPPING_BEAT_S if ctx.stop.is_set() else BEAT_S))
 
     def _room(self, lane: str) -> int:
-        if lane == SUBMITS and self._is_journal_slow:
-            return 0
         statistics = self.ports.dispatcher.statistics().lanes[lane]
         return statistics.size - statistics.depth
 
+    def _room_to_submit(self, core: Coordinator) -> int:
+        """Count the submits that may be decided now: none while the journal is slow, cancels go out all the same."""
+        if max(self._append_s, self.ports.journal.lag_s) > JOURNAL_SLOW_S:
+            return 0
+        # Neither signed nor refused: it waits at the dispatcher, in the lane or behind those on the wire.
+        waiting = sum(order.status is OrderStatus.INTENDED for order in core.orders.active())
+        return max(0, min(self._room(SUBMITS), DISPATCH_LANES[SUBMITS] - waiting))
+
     async def _append(self, messages: Iterable[Message], now_ns: Nanos) -> None:
-        """Hand the records to the journal; when it keeps us waiting, only cancels go out until it is quick again."""
+        """Hand the records to the journal; wait while its queue is full, for a command must not overtake its record."""
         began = trio.current_time()
         for message in messages:
             self._seq += 1
             payload = _encoder.encode(message)
             await self.ports.journal.append(type(message).__name__, payload, seq=self._seq, at_ns=now_ns)
-        waited_s = max(trio.current_time() - began, self.ports.journal.lag_s)
-        self._is_journal_slow = waited_s > JOURNAL_SLOW_S
+        self._append_s = trio.current_time() - began
 
     def _dispatch(self, command: Command) -> None:
         match command:
@@ -206,7 +219,8 @@ def decode_state(payload: bytes) -> CoordinatorState:
 
 def decode_entry(payload: bytes) -> Entry:
     """Read one record of the journal."""
-    return _entries.decode(payload)
+    entry: Entry = _entries.decode(payload)
+    return entry
 
 
 def decode_prepared(payload: bytes) -> Prepared:

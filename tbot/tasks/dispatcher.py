@@ -7,12 +7,13 @@ is recoverable: before the commit the order never left, after it the order is kn
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 import trio
 
+from tbot.core.decide import COMMANDS_MAX
 from tbot.core.messages import (
     CancelOrder,
     ExchangeOrderId,
@@ -23,7 +24,7 @@ from tbot.core.messages import (
     SubmitOrder,
 )
 from tbot.core.units import Nanos
-from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.inbox import FACTS, Inbox
 from tbot.tasks.journal import JournalClient
@@ -33,6 +34,9 @@ log = structlog.get_logger()
 
 # One is on the wire for about a round trip (tens of ms), so eight carry over a hundred orders a second.
 SUBMITS_IN_FLIGHT = 8
+# A gateway bounds its own waits (8 s on Polymarket, the rate gate included) and answers every doubt with a value; one
+# that keeps silent for longer is broken, and would hold a place in flight for ever.
+ANSWER_S = 15.0
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -52,50 +56,60 @@ class Dispatcher:
     journal: JournalClient
     exposures: Conflator[ExchangeOrderId, OrderExposure]
     now_ns: Callable[[], Nanos]
-    _slots: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(SUBMITS_IN_FLIGHT))
 
     async def run(self, ctx: TaskContext) -> None:
-        """Send what comes until stopped, then finish what is on the wire."""
+        """Send what comes until stopped, then finish what is on the wire; what still waits then is never sent.
+
+        Raises:
+            AuthenticationFailed: The exchange refuses our credentials.
+            InvariantViolated: An order that cannot be signed was approved.
+            trio.TooSlowError: The gateway broke its promise to answer.
+            trio.BrokenResourceError: The coordinator or the journal is gone.
+        """
+        # The coordinator counts the orders that are not signed yet, so there are never more than a lane of them.
+        waiting, turns = trio.open_memory_channel[SubmitOrder](COMMANDS_MAX)
         with self.inbox:
             ctx.started()
             async with trio.open_nursery() as nursery:
-                while not ctx.stop.is_set():
-                    await ctx.beat()
-                    batch = await self.inbox.take(trio.current_time() + PULSE_S / 2)
-                    cancels = [m for m in batch if isinstance(m, CancelOrder)]
-                    chunk = self.gateway.capabilities.cancel_batch_max
-                    for first in range(0, len(cancels), chunk):
-                        nursery.start_soon(self._cancel, cancels[first : first + chunk])
-                    for message in batch:
-                        if isinstance(message, SubmitOrder):
-                            nursery.start_soon(self._submit, message)
+                for _ in range(SUBMITS_IN_FLIGHT):
+                    nursery.start_soon(self._submit_in_turn, turns, ctx.stop)
+                async with waiting:
+                    while not ctx.stop.is_set():
+                        await ctx.beat()
+                        batch = await self.inbox.take(trio.current_time() + PULSE_S / 2)
+                        self._start_cancels([m for m in batch if isinstance(m, CancelOrder)], nursery)
+                        for order in (m for m in batch if isinstance(m, SubmitOrder)):
+                            waiting.send_nowait(order)
+
+    def _start_cancels(self, cancels: Sequence[CancelOrder], nursery: trio.Nursery) -> None:
+        """Send cancels at once, beside whatever is on the wire: they never wait for a submit."""
+        chunk = self.gateway.capabilities.cancel_batch_max
+        for first in range(0, len(cancels), chunk):
+            nursery.start_soon(self._cancel, cancels[first : first + chunk])
+
+    async def _submit_in_turn(self, turns: trio.MemoryReceiveChannel[SubmitOrder], stop: trio.Event) -> None:
+        async for order in turns:
+            if not stop.is_set():
+                await self._submit(order)
 
     async def _cancel(self, commands: Sequence[CancelOrder]) -> None:
-        for reply in await self.gateway.cancel([c.exchange_order_id for c in commands]):
+        with trio.fail_after(ANSWER_S):
+            replies = await self.gateway.cancel([c.exchange_order_id for c in commands])
+        for reply in replies:
             await self.coordinator.send(FACTS, reply)
         for command in commands:
             log.info("order.cancel", client_order_id=command.client_order_id, reason=command.reason)
 
     async def _submit(self, order: SubmitOrder) -> None:
-        async with self._slots:
-            if await self._is_expired(order):
-                return
-            signed = self.gateway.prepare(order, self.now_ns())
-            prepared = Prepared(
-                client_order_id=order.client_order_id,
-                exchange_order_id=signed.exchange_order_id,
-                body=signed.body,
-                at_ns=signed.prepared_ns,
-            )
-            payload = _encoder.encode(prepared)
-            await self.journal.commit_prepared(order.client_order_id, payload, at_ns=signed.prepared_ns)
-            await self.coordinator.send(FACTS, prepared)
-            if await self._is_expired(order):
-                return
-            exposure = OrderExposure(exchange_order_id=signed.exchange_order_id)
-            self.exposures.put(signed.exchange_order_id, exposure)
+        if await self._is_expired(order):
+            return
+        signed = await self._prepare(order)
+        if await self._is_expired(order):
+            return
+        self.exposures.put(signed.exchange_order_id, OrderExposure(exchange_order_id=signed.exchange_order_id))
+        with trio.fail_after(ANSWER_S):
             reply = await self.gateway.submit(signed)
-            await self.coordinator.send(FACTS, reply)
+        await self.coordinator.send(FACTS, reply)
         log.info(
             "order.submit",
             client_order_id=order.client_order_id,
@@ -104,6 +118,20 @@ class Dispatcher:
             price=order.price,
             size=order.size,
         )
+
+    async def _prepare(self, order: SubmitOrder) -> PreparedOrder:
+        """Sign an order, make it durable and tell the coordinator, in this order."""
+        signed = self.gateway.prepare(order, self.now_ns())
+        prepared = Prepared(
+            client_order_id=order.client_order_id,
+            exchange_order_id=signed.exchange_order_id,
+            body=signed.body,
+            at_ns=signed.prepared_ns,
+        )
+        payload = _encoder.encode(prepared)
+        await self.journal.commit_prepared(order.client_order_id, payload, at_ns=signed.prepared_ns)
+        await self.coordinator.send(FACTS, prepared)
+        return signed
 
     async def _is_expired(self, order: SubmitOrder) -> bool:
         """Refuse an order whose moment has passed while it waited; it was never sent."""

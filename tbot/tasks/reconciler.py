@@ -47,20 +47,28 @@ class Reconciler:
     rng: random.Random
     now_ns: Callable[[], Nanos]
     since_ns: Nanos
+    _request: RequestReport | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
-        """Report at once, then every `POLL_S` and when asked, until stopped."""
+        """Report at once, then every `POLL_S` and when asked, until stopped; after a failure only when it is time.
+
+        Raises:
+            AuthenticationFailed: The exchange refuses our credentials.
+            trio.BrokenResourceError: The coordinator is gone.
+        """
         with self.inbox:
             ctx.started()
             self._due = trio.current_time()
             while not ctx.stop.is_set():
                 await ctx.beat()
-                batch = await self.inbox.take(min(self._due, trio.current_time() + PULSE_S))
-                request = next((m for m in reversed(batch) if isinstance(m, RequestReport)), None)
-                if trio.current_time() >= self._due or (request is not None and not self._failures):
-                    await self._report(request)
+                for message in await self.inbox.take(min(self._due, trio.current_time() + PULSE_S)):
+                    # Kept until it is answered: an exchange that is away must not cost the question.
+                    self._request = message if isinstance(message, RequestReport) else self._request
+                is_asked = self._request is not None and not self._failures
+                if not ctx.stop.is_set() and (is_asked or trio.current_time() >= self._due):
+                    await self._report(self._request)
 
     async def _report(self, request: RequestReport | None) -> None:
         lookups: tuple[ExchangeOrderId, ...] = request.order_ids if request is not None else ()
@@ -71,6 +79,7 @@ class Reconciler:
         except ExchangeUnavailable as error:
             self._fail(error)
             return
+        self._request = None
         self._failures = 0
         self._due = trio.current_time() + POLL_S
         self.since_ns = report.requested_ns

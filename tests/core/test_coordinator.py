@@ -10,6 +10,7 @@ from tbot.core.messages import (
     CancelAll,
     CancelRefused,
     ClientOrderId,
+    Halt,
     OrderState,
     OrderType,
     RejectCode,
@@ -22,7 +23,10 @@ from tbot.core.orders import OrderStatus
 from tbot.core.units import MICRO, Notional
 from tests.core.coordinators import (
     CASH,
+    LIMITS,
+    NO,
     YES,
+    Desk,
     ask,
     bid,
     cancels,
@@ -213,6 +217,9 @@ def test_order_update_of_a_stranger_changes_nothing() -> None:
     order = msgspec.structs.replace(order, client_order_id=ClientOrderId("9-9"))
     for state in OrderState:
         desk.update(order, state, 5)
+    desk.accept(order)
+    desk.absorb(Throttled(exchange_order_id=eid(order), retry_after_s=1.0, at_ns=desk.now))
+    desk.absorb(CancelRefused(exchange_order_id=eid(order), reason="not found", at_ns=desk.now))
     desk.canceled(order)
     desk.reject(order)
     desk.lose_reply(order)
@@ -305,3 +312,45 @@ def test_volume_fees_and_roles_are_counted() -> None:
     assert counts["volume_micro"] == 8 * MICRO + dollars(5.5) + dollars(5.4)
     snapshot = desk.core.account.snapshot(desk.now)
     assert (snapshot.fees, snapshot.mode) == (Notional(1_000), "TRADING")
+
+
+# What strategies and people are told.
+
+
+def test_strategies_see_their_own_room() -> None:
+    desk = trading_desk(holding=20)
+    (order,) = desk.live(bid(0.45))
+    desk.fill(order, 10)
+    yes, no, *_ = desk.core.account.views(desk.now)
+    assert (yes.token_id, yes.size, yes.size_sellable) == (YES, shares(30), shares(20))
+    assert yes.entry == (8_000_000 + 4_500_000) // 30
+    assert (yes.room_buy, no.room_buy) == (shares(1_970), shares(2_000))
+    assert yes.cash_free == LIMITS.exposure_max - money(12.5)
+    assert yes.is_trading
+    assert (no.size, no.entry) == (0, 0)
+
+
+def test_strategies_see_that_nothing_may_be_sent() -> None:
+    desk = Desk()
+    assert not any(view.is_trading or view.cash_free for view in desk.core.account.views(desk.now))
+    desk = trading_desk()
+    desk.tell(Halt(reason="by hand", at_ns=desk.now))
+    assert not any(view.is_trading for view in desk.core.account.views(desk.now))
+
+
+def test_snapshot_says_what_is_held_and_what_rests() -> None:
+    desk = trading_desk(holding=20)
+    desk.live(bid(0.45))
+    snapshot = desk.core.account.snapshot(desk.now)
+    rows = {row.token_id: row for row in snapshot.positions}
+    assert (rows[YES].size, rows[YES].mark, rows[NO].size) == (shares(20), dollars(0.50), 0)
+    assert [(o.price, o.status) for o in snapshot.orders] == [(dollars(0.45), "LIVE")]
+    assert (snapshot.pnl, snapshot.cash) == (money(2), CASH - money(8))
+    assert Desk().core.account.snapshot(desk.now).positions == ()
+
+
+def test_one_message_can_be_handled_in_one_step() -> None:
+    desk = trading_desk()
+    (order,) = desk.live(bid(0.45))
+    (cancel,) = cancels(desk.core.handle(CancelAll(at_ns=desk.now), desk.now))
+    assert cancel.client_order_id == order.client_order_id

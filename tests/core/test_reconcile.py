@@ -131,6 +131,17 @@ def test_late_landing_is_live_again_and_cancelled_if_unwanted() -> None:
     assert desk.status(order) is OrderStatus.CANCELING
 
 
+def test_lost_order_stays_lost_while_nobody_knows_it() -> None:
+    desk, order = doubtful()
+    for _ in range(4):
+        desk.wait(61)
+        desk.report(lookups=(lookup(order, None),))
+    assert desk.status(order) is OrderStatus.LOST
+    desk.wait(1)
+    desk.report(lookups=(lookup(order, OrderState.CANCELED, 10),))
+    assert desk.order(order).size_open == shares(10)  # it did trade, and its fills are asked for
+
+
 def test_fill_brings_a_lost_order_back_into_doubt() -> None:
     desk, order = doubtful()
     for _ in range(2):

@@ -12,14 +12,15 @@ from tbot.core import decide as decide_module
 from tbot.core import reconcile, risk
 from tbot.core.account import Account
 from tbot.core.coordinator import Coordinator
-from tbot.core.messages import Canceled, Fill, Message, TradeId
+from tbot.core.messages import Canceled, Fill, TradeId
 from tbot.core.positions import Ledger
 from tbot.core.units import Nanos, Notional
 from tests.core.coordinators import Desk
-from tests.properties.test_coordinator_properties import walk
+from tests.properties.trading_day import walk
 
 Patch = pytest.MonkeyPatch
 SEEDS = 12
+SLOW = pytest.mark.slow  # takes several days to show
 
 
 def drop_a_fill(patch: Patch) -> None:
@@ -115,32 +116,27 @@ SABOTAGE = [
     drop_a_fill,
     book_a_fill_twice,
     charge_the_wrong_fee,
-    forget_a_reversal,
-    free_the_room_with_the_cancel,
+    pytest.param(forget_a_reversal, marks=SLOW),
+    pytest.param(free_the_room_with_the_cancel, marks=SLOW),
     lose_a_journal_row,
     decide_with_a_side_effect,
-    ignore_own_orders,
-    ignore_the_limits,
+    pytest.param(ignore_own_orders, marks=SLOW),
+    pytest.param(ignore_the_limits, marks=SLOW),
     sell_what_has_not_settled,
     give_up_at_once,
-    skip_the_cancels,
+    pytest.param(skip_the_cancels, marks=SLOW),
     disbelieve_reports,
     ask_for_nothing,
 ]
 
 
-@pytest.mark.parametrize("plant", SABOTAGE, ids=lambda plant: plant.__name__)
+def _name(plant: Callable[[Patch], None]) -> str:
+    return plant.__name__
+
+
+@pytest.mark.parametrize("plant", SABOTAGE, ids=_name)
 def test_planted_bug_is_seen(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):  # noqa: PT012 - which day shows it is of no interest
         for seed in range(SEEDS):
             walk(seed, 1_200)
-
-
-def test_same_day_twice_gives_the_same_commands() -> None:
-    def told(seed: int) -> list[tuple[Message, Nanos]]:
-        day = walk(seed, 600)
-        return [*day.desk.journal, *((command, command.at_ns) for command in day.desk.commands)]
-
-    assert told(3) == told(3)
-    assert told(3) != told(4)

@@ -1,0 +1,100 @@
+"""Over the restart limit: the bot ends, its orders are gone, and what it knew is on record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from tbot.simulation.run import Around
+from tbot.simulation.world import World, state_of
+from tests.simulation.stage import judged, plan_of
+
+# Every task that may take the desk down; a strategy that gives up is only switched off.
+TASKS = ("journal", "checkpointer", "coordinator", "dispatcher", "account_feed")
+CRASHES_FROM_S = 20.0
+
+
+class Broken(Exception):
+    """What a task raises that can never work again."""
+
+
+class CrashLoop:
+    """Lets one task crash at each of its beats, once the bot had time to quote."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._began_s: float | None = None
+
+    async def __call__(self, name: str) -> None:
+        """Crash the task if it is the one."""
+        self._began_s = trio.current_time() if self._began_s is None else self._began_s
+        if name == self._task and trio.current_time() >= self._began_s + CRASHES_FROM_S:
+            raise Broken(f"{name} cannot work")
+
+
+def breaking(task: str, worlds: list[World]) -> Around:
+    """Let a task fail for good, and keep the world for questions."""
+
+    @asynccontextmanager
+    async def around(world: World) -> AsyncIterator[None]:
+        worlds.append(world)
+        world.policy = dataclasses.replace(world.policy, chaos=CrashLoop(task))
+        yield
+
+    return around
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_bot_that_gives_up_leaves_no_order_and_a_true_record(task: str) -> None:
+    worlds: list[World] = []
+
+    report = judged(plan_of(duration_s=300.0), breaking(task, worlds))
+
+    # The judge compares exchange, checkpoint and journal as for any other run: giving up is all it has to say.
+    assert len(report.violations) == 1, report.violations
+    assert report.violations[0].startswith("the bot gave up: ")
+    assert task in report.violations[0]
+    assert report.fills.maker > 0, "it must have had something to lose"
+    assert worlds[0].exchange.open_orders(worlds[0].account) == ()
+    assert worlds[0].failure is not None
+
+
+@pytest.mark.slow
+def test_strategy_that_gives_up_is_withdrawn_and_the_bot_goes_on() -> None:
+    worlds: list[World] = []
+    open_orders: list[int] = []
+
+    @asynccontextmanager
+    async def counted(world: World) -> AsyncIterator[None]:
+        world.on_look = lambda: open_orders.append(len(world.exchange.open_orders(world.account)))
+        yield
+
+    report = judged(plan_of(duration_s=120.0), breaking("liquidity", worlds), counted)
+
+    assert report.violations == ()
+    assert max(open_orders[:20]) > 0
+    assert open_orders[-20:] == [0] * 20
+
+
+def test_rebuilt_state_is_what_the_exchange_has() -> None:
+    worlds: list[World] = []
+    states = []
+
+    @asynccontextmanager
+    async def asked(world: World) -> AsyncIterator[None]:
+        yield
+        assert world.parts is not None
+        states.append(state_of(world.store, world.parts.markets, world.parts))
+
+    judged(plan_of(duration_s=40.0), breaking("coordinator", worlds), asked)
+
+    balances = worlds[0].exchange.balances(worlds[0].account)
+    state = states[0]
+    assert state.ledger is not None
+    assert state.ledger.cash == balances.cash + balances.cash_pending
+    assert [order for order in state.orders if order.is_active and order.exchange_order_id] == []
