@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import msgspec
@@ -25,11 +23,12 @@ import trio
 
 from tbot import log
 from tbot.config import load
-from tbot.errors import ConfigError, TbotError
+from tbot.errors import AuthenticationFailed, ConfigError, TbotError
 from tbot.simulation.report import RunReport, summary
 from tbot.simulation.run import Plan, Speed, run
 from tbot.simulation.settings import SimulationSettings
 from tbot.simulation.world import World
+from tbot.tasks.signals import StopSignals
 from tbot.tasks.supervisor import Child, Policy, TaskContext, describe, keep
 from tbot.ui.progress import Progress
 from tbot.ui.show import show
@@ -77,6 +76,7 @@ def simulate(options: SimulationOptions) -> RunReport:
         ConfigError: Settings, state folder or output cannot be used; nothing was started.
         StateCorrupt: The state cannot be used as it is; it is untouched.
         OutputFailed: The run went to its end, its report did not.
+        KeyboardInterrupt: A signal came before anything was started.
     """
     settings = load(options.config, SimulationSettings)
     _check_output(options.json_to)
@@ -94,52 +94,16 @@ def simulate(options: SimulationOptions) -> RunReport:
     stops = StopSignals()
     with stops.handled():
         _tell(people, _greeting(options, log_file))
-        report = run(plan, partial(_around, plan=plan, people=people, stops=stops, log_file=log_file))
+        try:
+            report = run(plan, partial(_around, plan=plan, people=people, stops=stops, log_file=log_file))
+        except (ConfigError, AuthenticationFailed):
+            # Ctrl+C reaches the process of the signing probe as well, and its end looks like a failed probe.
+            if stops.count:
+                raise KeyboardInterrupt from None
+            raise
         _tell(people, summary(_presentable(report)) + "\n")
         _write(report, options.json_to)
     return report
-
-
-class StopSignals:
-    """SIGINT and SIGTERM: the first asks for the orderly end, at whatever stage; the second is the end.
-
-    Plain handlers: unlike a task they work even while the loop is blocked.
-    """
-
-    def __init__(self) -> None:
-        """Begin with none heard."""
-        self._count = 0
-        self._ask: Callable[[], object] | None = None
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Take both signals until the context ends."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def setting(self, event: trio.Event) -> Iterator[None]:
-        """Let the first signal set this event, also one that came earlier; call inside the run."""
-        self._ask = partial(trio.lowlevel.current_trio_token().run_sync_soon, event.set)
-        if self._count:
-            event.set()
-        try:
-            yield
-        finally:
-            self._ask = None
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        self._count += 1
-        if self._count > 1:
-            _shout("\nhard stop: orders may rest; the next start with the same state finds and cancels them\n")
-            os._exit(128 + number)
-        _shout("\nstopping: cancelling orders; once more to stop at once\n")
-        if self._ask is not None:
-            self._ask()
 
 
 def _greeting(options: SimulationOptions, log_file: Path) -> str:
@@ -241,14 +205,8 @@ def _tell(stream: TextIO, text: str) -> None:
         write_now(stream, encodable(text, stream))
 
 
-def _shout(text: str) -> None:
-    """Write from a signal handler: past all buffers, one of which may be in use right now."""
-    with suppress(OSError):
-        os.write(2, text.encode())
-
-
 def _presentable(report: RunReport) -> RunReport:
-    """Clean what came from outside: the name of a market may hold anything, a false verdict on a line of its own too."""
+    """Clean what came from outside: the name of a market may hold anything, even a false verdict on its own line."""
     replace = msgspec.structs.replace
     return replace(
         report,

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from tbot import __version__
-from tbot.app import SimulationOptions, simulate
 from tbot.errors import AuthenticationFailed, ConfigError, StateCorrupt, TbotError
 from tbot.log import text_clean
 from tbot.store.journal import WriteFailed
@@ -85,7 +84,7 @@ def _hold_standard_streams() -> None:
 
 
 def _let_readers_go() -> None:
-    """Flush; what a reader that left did not take is dropped, or the interpreter would complain of it on its way out."""
+    """Flush; what a reader that left did not take is dropped, or the interpreter would complain of it on its way."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -94,6 +93,9 @@ def _let_readers_go() -> None:
 
 
 def _sim(arguments: argparse.Namespace) -> int:
+    # It takes a second to import; whoever mistyped a flag, or changed their mind, is answered before that.
+    from tbot.app import SimulationOptions, simulate  # noqa: PLC0415
+
     report = simulate(
         SimulationOptions(
             seed=arguments.seed,

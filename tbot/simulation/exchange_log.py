@@ -46,6 +46,11 @@ class ExchangeLog:
         """
         return cls(None if state is None else state / FILE_NAME)
 
+    @property
+    def newest_ns(self) -> Nanos | None:
+        """Moment of the newest operation kept by earlier runs; None = there was none, or it was replayed already."""
+        return self._entries[-1][0] if self._entries else None
+
     def replay(self) -> Iterator[tuple[Nanos, Operation]]:
         """Give what was kept, oldest first, once."""
         entries, self._entries = self._entries, []

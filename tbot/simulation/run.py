@@ -118,7 +118,7 @@ async def _main(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Aro
 def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
     """Set up a world and say what its markets are; must be called inside the run, for its clock."""
     settings, is_max = plan.settings, plan.speed == "max"
-    now_ns = VirtualClock(EPOCH_NS).now_ns if is_max else WallClock().now_ns
+    now_ns = VirtualClock(_epoch_ns(store, log)).now_ns if is_max else WallClock().now_ns
     began_ns = now_ns()
     is_wire = not is_max or plan.level == "bytes"
     play = play_account(plan.seed)
@@ -146,7 +146,7 @@ def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, t
     )
     watch.bind(exchange)
     # Two runs on one kept state must not draw the same order ids.
-    dice = random.Random(f"{plan.seed}/bot" if is_max else f"{plan.seed}/bot/{began_ns}")
+    dice = random.Random(f"{plan.seed}/bot/{began_ns}")
     ends = Ends(exchange=exchange, now_ns=now_ns, rng=dice, run_id=f"{plan.seed}/{began_ns}")
     markets = tuple(market_of(rules) for rules in exchange.markets())
     world = World(
@@ -193,6 +193,12 @@ def report_of(
         reconnects=world.reconnects.count,
         violations=violations,
     )
+
+
+def _epoch_ns(store: Store, log: ExchangeLog) -> Nanos:
+    """Say when a run in virtual time begins: where an earlier one on the same state ended, time does not go back."""
+    kept = [moment for moment in (store.newest_ns(), log.newest_ns) if moment is not None]
+    return Nanos(max([EPOCH_NS, *(moment + NANOS_PER_S for moment in kept)]))
 
 
 def _bounds(settings: SimulationSettings) -> Bounds:

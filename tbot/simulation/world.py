@@ -224,6 +224,7 @@ def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:
         replayed=replayed.state(),
         prepared={p.exchange_order_id: p for p in prepared_of(loaded, records)},
         history=tuple(decode_entry(record.payload) for record in records),
+        has_ended_in_order=world.failure is None,
     )
     return (*world.findings, *world.watch.findings, *audit(_evidence(world), testimony))
 

@@ -56,6 +56,8 @@ BEAT_S = 1.0
 # While stopping, every second counts: replies wake the coordinator, but some things only time settles.
 STOPPING_BEAT_S = 0.1
 SNAPSHOT_EVERY_NS = NANOS_PER_S
+# A state copies an hour of orders (some milliseconds), so it is made about as often as it is saved.
+STATE_EVERY_NS = 5 * NANOS_PER_S
 # Slower than this, the journal is in trouble and only cancels go out (see `_room_to_submit`).
 JOURNAL_SLOW_S = 1.0
 
@@ -103,6 +105,7 @@ class CoordinatorTask:
     make: Callable[..., Coordinator] = Coordinator
     _seq: int = field(default=0, init=False)
     _snapshot_ns: int = field(default=0, init=False)
+    _state_ns: int = field(default=0, init=False)
     _views: dict[TokenId, AccountView] = field(default_factory=dict, init=False)
     _exposed: dict[ExchangeOrderId, bool] = field(default_factory=dict, init=False)
     _append_s: float = field(default=0.0, init=False)
@@ -196,6 +199,8 @@ class CoordinatorTask:
         if is_last or now_ns - self._snapshot_ns >= SNAPSHOT_EVERY_NS:
             self._snapshot_ns = now_ns
             self.ports.snapshots.put("snapshot", core.account.snapshot(now_ns))
+        if is_last or now_ns - self._state_ns >= STATE_EVERY_NS:
+            self._state_ns = now_ns
             self.ports.checkpoints.put(SLOT_KEY, StateReached(seq=self._seq, at_ns=now_ns, state=core.state()))
 
     def _publish_exposures(self, core: Coordinator) -> None:

@@ -319,7 +319,8 @@ def _children(
         Child("account_feed", account.run, wedged_after_s=WEDGED_AFTER_S),
         Child("market_feed", feed.run, wedged_after_s=WEDGED_AFTER_S),
         Child("coordinator", coordinator.run, wedged_after_s=WEDGED_AFTER_S, stop_within_s=COORDINATOR_STOP_S),
-        Child("strategies", one_for_one([_strategy_child(task) for task in strategies], policy)),
+        # Transient: when the last strategy has given up, the desk goes on to hold and report what was bought.
+        Child("strategies", one_for_one([_strategy_child(task) for task in strategies], policy), kind="transient"),
     ]
 
 

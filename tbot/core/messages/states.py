@@ -89,7 +89,7 @@ class AccountView(Message, frozen=True, kw_only=True):
         size_sellable: Shares that can be sold now: settled, less those in open SELL orders of other strategies.
         entry: Average cost per share held, micro-dollars; 0 when flat.
         room_buy: Most micro-shares more that limits allow to buy; orders at rest are not counted against it.
-        cash_free: Micro-dollars not bound by resting buys.
+        cash_free: Micro-dollars that may be spent: cash and exposure left; orders at rest are not counted against it.
         is_trading: False while recovering or halted.
     """
 
