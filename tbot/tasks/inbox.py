@@ -156,11 +156,11 @@ class Inbox:
             raise trio.BusyResourceError("an inbox has one reader")
         self._is_taking = True
         try:
-            await trio.lowlevel.checkpoint()
-            with trio.move_on_at(math.inf if deadline is None else deadline):
-                while not self._has_message():
-                    self._wake = trio.Event()
-                    await self._wake.wait()
+            if self._has_message():
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.move_on_at(math.inf if deadline is None else deadline):
+                    await self._message()
             return self.take_nowait()
         finally:
             self._is_taking = False
@@ -184,6 +184,11 @@ class Inbox:
             states=len(self._states),
             merged=self._states.merged,
         )
+
+    async def _message(self) -> None:
+        while not self._has_message():
+            self._wake = trio.Event()
+            await self._wake.wait()
 
     def _wake_reader(self) -> None:
         self._wake.set()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
 from tbot.simulation.run import Around
-from tbot.simulation.world import World, state_of
+from tbot.simulation.world import World
 from tests.simulation.stage import judged, plan_of
 
 # Every task that may take the desk down; a strategy that gives up is only switched off.
@@ -43,6 +44,17 @@ def breaking(task: str, worlds: list[World]) -> Around:
     async def around(world: World) -> AsyncIterator[None]:
         worlds.append(world)
         world.policy = dataclasses.replace(world.policy, chaos=CrashLoop(task))
+        yield
+
+    return around
+
+
+def kept(worlds: list[World]) -> Around:
+    """Keep the world for questions."""
+
+    @asynccontextmanager
+    async def around(world: World) -> AsyncIterator[None]:
+        worlds.append(world)
         yield
 
     return around
@@ -81,20 +93,16 @@ def test_strategy_that_gives_up_is_withdrawn_and_the_bot_goes_on() -> None:
     assert open_orders[-20:] == [0] * 20
 
 
-def test_rebuilt_state_is_what_the_exchange_has() -> None:
+@pytest.mark.slow
+def test_next_start_goes_on_from_what_was_left(tmp_path: Path) -> None:
+    plan = plan_of(duration_s=60.0, state=tmp_path / "state")
+    given_up = judged(plan, breaking("coordinator", []))
     worlds: list[World] = []
-    states = []
 
-    @asynccontextmanager
-    async def asked(world: World) -> AsyncIterator[None]:
-        yield
-        assert world.parts is not None
-        states.append(state_of(world.store, world.parts.markets, world.parts))
+    resumed = judged(plan, kept(worlds))
 
-    judged(plan_of(duration_s=40.0), breaking("coordinator", worlds), asked)
-
+    assert resumed.violations == ()
+    assert resumed.fills.maker > given_up.fills.maker > 0
     balances = worlds[0].exchange.balances(worlds[0].account)
-    state = states[0]
-    assert state.ledger is not None
-    assert state.ledger.cash == balances.cash + balances.cash_pending
-    assert [order for order in state.orders if order.is_active and order.exchange_order_id] == []
+    assert worlds[0].snapshot is not None
+    assert worlds[0].snapshot.cash == balances.cash + balances.cash_pending

@@ -1,7 +1,7 @@
 """kill -9 at any moment: the next start knows everything, and in the end every cent of all lives is accounted for.
 
-The bot is killed together with its exchange, which keeps a log of its own: what the two of them had on the wire is lost,
-everything that took effect is not.
+The bot is killed together with its exchange, which keeps a log of its own: what the two of them had on the wire is
+lost, everything that took effect is not.
 """
 
 from __future__ import annotations

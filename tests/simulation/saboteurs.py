@@ -38,7 +38,7 @@ from tbot.exchanges.gateway import PreparedOrder
 from tbot.simulation.world import World
 from tbot.store.rows import PreparedRow
 from tbot.tasks.desk import BotParts
-from tbot.tasks.journal import JournalWriter, Request
+from tbot.tasks.journal import Args, JournalWriter, Request, T
 from tests.simulation.stage import Between
 
 replace = msgspec.structs.replace
@@ -103,7 +103,7 @@ class ForgetsReversals(Coordinator):
 class IgnoresHalt(Coordinator):
     """Does not hear the operator."""
 
-    def _halt(self, _: Halt, __: Nanos) -> None:
+    def _halt(self, message: Halt, _: Nanos) -> None:
         return
 
 
@@ -118,7 +118,7 @@ class ForgetsHaltOnReplay(Coordinator):
 class KeepsQuotesOfTheDead(Coordinator):
     """Goes on with the quotes of a strategy that crashed, lapsed or not."""
 
-    def _withdraw(self, _: Withdraw, __: Nanos) -> None:
+    def _withdraw(self, message: Withdraw, _: Nanos) -> None:
         return
 
     def _quotes(self, message: Quotes, now_ns: Nanos) -> None:
@@ -251,7 +251,7 @@ def does_not_wait(_: object) -> Callable[..., Awaitable[None]]:
 def slow_disk(seconds: float) -> Callable[[World, BotParts], BotParts]:
     """Give the bot a disk that takes its time; nothing is lost on it."""
 
-    async def run_slowly(fn: Callable[..., Any], /, *args: Any) -> Any:
+    async def run_slowly(fn: Callable[[*Args], T], /, *args: *Args) -> T:
         await trio.sleep(seconds)
         return fn(*args)
 

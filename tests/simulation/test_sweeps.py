@@ -34,4 +34,6 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 def test_no_violation(runs: Runs, level: Level, seed: int) -> None:
     found = runs[level, seed].result()
 
-    assert found == (), f"tbot sim --speed max --chaos --seed {seed} --duration {DURATIONS_S[level]:g}s at level {level}"
+    assert found == (), (
+        f"tbot sim --speed max --chaos --seed {seed} --duration {DURATIONS_S[level]:g}s at level {level}"
+    )

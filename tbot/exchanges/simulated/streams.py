@@ -66,7 +66,8 @@ class Stream(Generic[T]):
 
     async def wait(self) -> None:
         """Wait until events are there or the stream has ended. Always a checkpoint."""
-        await trio.lowlevel.checkpoint()
+        if self._items or self._ended is not None:
+            await trio.lowlevel.checkpoint()
         while not self._items and self._ended is None:
             self._wake = trio.Event()
             await self._wake.wait()
