@@ -16,6 +16,7 @@ from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
     AccountView,
     ExchangeReport,
+    Fill,
     PositionRow,
     Quotes,
     Settlement,
@@ -28,13 +29,15 @@ from tbot.core.messages import (
 from tbot.core.orders import Order, Orders
 from tbot.core.positions import Ledger, LedgerState
 from tbot.core.risk import RiskFacts, RiskLimits
-from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
 
 NOTES_KEPT = 50
 # Late facts of a settled order are still understood for this long.
 REMEMBER_NS = 3_600 * NANOS_PER_S
 # And at least this much longer than any report reaches back: a forgotten trade that is told again would book twice.
 REMEMBER_BEFORE_REPORT_NS = 600 * NANOS_PER_S
+# The exchange's clock may be ahead of ours by less than this. No trade is told for the first time an hour late.
+CLOCK_SKEW_NS = 60 * NANOS_PER_S
 
 
 class Mode(StrEnum):
@@ -59,6 +62,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         offsets: What the exchange holds beyond the ledger and why is known: it was there before, or a person accepted
             it. Millionths, by token and `drift.CASH`.
         drift: Unexplained difference in the newest report that could be compared.
+        forgotten_ns: Trades first heard of before this may be forgotten.
     """
 
     orders: tuple[Order, ...]
@@ -74,6 +78,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     news_ns: Nanos = Nanos(0)
     offsets: dict[TokenId, int] = {}
     drift: dict[TokenId, int] = {}
+    forgotten_ns: Nanos = Nanos(0)
 
 
 EMPTY_STATE = CoordinatorState(
@@ -110,6 +115,7 @@ class Account:
         self.news_ns = state.news_ns
         self.offsets: dict[TokenId, int] = dict(state.offsets)
         self.drift: dict[TokenId, int] = dict(state.drift)
+        self.forgotten_ns = state.forgotten_ns
         self.loss_unrealized = Notional(0)
         self.is_recovering = True
         self.is_stopping = False
@@ -145,6 +151,7 @@ class Account:
             news_ns=self.news_ns,
             offsets=dict(self.offsets),
             drift=dict(self.drift),
+            forgotten_ns=self.forgotten_ns,
         )
 
     def count(self, name: str, by: int = 1) -> None:
@@ -179,12 +186,18 @@ class Account:
         """Drop orders and trades that are over for so long that nobody speaks of them any more."""
         self.orders.rest()
         before_ns = Nanos(min(now_ns - REMEMBER_NS, self.fills_known_ns() - REMEMBER_BEFORE_REPORT_NS))
+        self.forgotten_ns = Nanos(max(self.forgotten_ns, before_ns))
         gone = self.orders.forget(before_ns)
         if self.ledger is not None:
             self.ledger.forget(before_ns)
             for order in gone:
                 if order.exchange_order_id is not None:
                     self.ledger.forget_order(order.exchange_order_id)
+
+    def is_forgotten(self, fill: Fill) -> bool:
+        """Tell whether a fill that is not in the ledger was there once: a desk that starts anew asks far back."""
+        is_old = fill.exchange_ms * NANOS_PER_MS < self.forgotten_ns + CLOCK_SKEW_NS
+        return is_old and self.ledger is not None and not self.ledger.has_fill(fill.trade_id, fill.exchange_order_id)
 
     def refuse(self, limit: str) -> None:
         """Count a refusal of our own, by its name; for people, so not durable."""

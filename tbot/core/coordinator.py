@@ -366,6 +366,8 @@ class Coordinator:
         is_history = order is None and message.exchange_ms * NANOS_PER_MS < self.account.opened_ns
         if ledger is None or is_history:
             return  # from before this ledger; its cash is, or will be, in the opening balance
+        if self.account.is_forgotten(message):
+            return  # booked long ago
         self._settle(message.trade_id, message.settlement, now_ns)  # first: a repeated fill may tell a reversal
         is_first = not ledger.has_fill(message.trade_id, message.exchange_order_id)
         if ledger.book(message):

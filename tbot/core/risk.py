@@ -7,9 +7,10 @@ Unknown orders count fully. The exchange lets one dollar back many quotes; these
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from tbot.core.market import Market, TokenId, fee_taker_floor
 from tbot.core.messages import OrderType, Side, StrategyName, TopOfBook
@@ -25,16 +26,17 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
         position_size_max: Most micro-shares of one token, resting buys included.
         exposure_max: Micro-dollars at cost of everything held plus all resting buys filled at once.
         collar: Largest distance of a BUY above the best ask, or of a SELL below the best bid, micro-dollars.
-        loss_max: Halt when profit since the last start of trading by hand falls below minus this, micro-dollars.
+        loss_max: Halt when profit since the last start of trading by hand falls below minus this, micro-dollars. No
+            settings file can switch it off; 0, in tests, does.
         open_orders_max: Most orders that may rest; also keeps "cancel everything" affordable.
     """
 
-    order_size_max: Size
-    position_size_max: Size
-    exposure_max: Notional
-    collar: Price
-    loss_max: Notional
-    open_orders_max: int
+    order_size_max: Annotated[Size, Meta(gt=0)]
+    position_size_max: Annotated[Size, Meta(gt=0)]
+    exposure_max: Annotated[Notional, Meta(gt=0)]
+    collar: Annotated[Price, Meta(ge=0, lt=MICRO)]
+    loss_max: Annotated[Notional, Meta(gt=0)]
+    open_orders_max: Annotated[int, Meta(ge=1, le=1_000)]
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -13,7 +13,7 @@ from tests.simulation.sweep import violations_of
 
 WORKERS = 2
 # Long enough for most kinds of strikes to meet most kinds of faults somewhere among the seeds.
-DURATIONS_S: dict[Level, float] = {"messages": 900.0, "bytes": 300.0}
+DURATIONS_S: dict[Level, float] = {"messages": 600.0, "bytes": 300.0}
 CASES: list[tuple[Level, int]] = [*(("messages", seed) for seed in range(1, 41)), *(("bytes", s) for s in range(1, 11))]
 
 Runs = dict[tuple[Level, int], "Future[tuple[str, ...]]"]

@@ -9,9 +9,10 @@ Units as everywhere: prices micro-dollars, sizes micro-shares, cash micro-dollar
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
+from msgspec import Meta
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Message, OrderState, OrderType, Side, TradeId
@@ -46,11 +47,12 @@ class EndReason(StrEnum):
     HEARTBEAT = "HEARTBEAT"
 
 
-class MarketRules(msgspec.Struct, frozen=True, kw_only=True):
+class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One binary market as the exchange knows it.
 
     Attributes:
-        tick: Smallest price step.
+        slug: Short human name; may hold anything, as on the real exchange.
+        tick: Smallest price step; a dollar is a whole number of them.
         size_min: Smallest GTC/GTD order.
         notional_min: Smallest marketable order.
         fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
@@ -58,17 +60,24 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True):
         is_accepting_orders: False once closed.
     """
 
-    market_id: MarketId
-    slug: str
-    yes: TokenId
-    no: TokenId
-    tick: Price = Price(10_000)
-    size_min: Size = Size(5 * MICRO)
-    notional_min: Notional = Notional(MICRO)
-    fee_rate_micro: int = 0
-    fee_exponent: int = 1
+    market_id: Annotated[MarketId, Meta(min_length=1)]
+    slug: Annotated[str, Meta(min_length=1, max_length=200)]
+    yes: Annotated[TokenId, Meta(min_length=1)]
+    no: Annotated[TokenId, Meta(min_length=1)]
+    tick: Annotated[Price, Meta(gt=0, le=MICRO // 2)] = Price(10_000)
+    size_min: Annotated[Size, Meta(gt=0)] = Size(5 * MICRO)
+    notional_min: Annotated[Notional, Meta(ge=0)] = Notional(MICRO)
+    fee_rate_micro: Annotated[int, Meta(ge=0, le=MICRO)] = 0
+    fee_exponent: Annotated[int, Meta(ge=0, le=4)] = 1
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a market that cannot be traded."""
+        if self.tick <= 0 or MICRO % self.tick:
+            raise ValueError("tick must divide a dollar into whole steps")
+        if self.yes == self.no:
+            raise ValueError("yes and no must be two tokens")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
