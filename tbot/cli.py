@@ -111,11 +111,14 @@ def _sim(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="tbot", description="A Polymarket trading bot that accounts for every cent.")
+    parser = _Parser(
+        prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
+    )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sim = commands.add_parser(
         "sim",
+        allow_abbrev=False,
         help="trade on a local exchange",
         description="Run the bot against a local exchange with synthetic traders, and audit every cent at the end.",
     )

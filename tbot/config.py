@@ -33,6 +33,9 @@ from tbot.errors import ConfigError
 _MONEY: Final = (Price, Size, Notional)
 _A_DECIMAL: Final = "a decimal in quotes"
 _FOUND_LENGTH_MAX: Final = 60
+# A billion dollars or shares: beyond it is a slip of the finger, and products would leave the 64 bits of the journal.
+_MONEY_MAX: Final = 10**15
+_FILE_BYTES_MAX: Final = 1 << 20
 
 Root = TypeVar("Root", bound=msgspec.Struct)
 _Where = tuple[str | int, ...]  # keys and indices from the root of the document
@@ -73,7 +76,11 @@ class _Refused(Exception):
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES_MAX + 1)
+        if len(data) > _FILE_BYTES_MAX:
+            raise ConfigError(f"{path}: expected a settings file of at most {_FILE_BYTES_MAX} bytes, found more")
+        return data.decode()
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable settings file, found: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -113,10 +120,13 @@ def _micro(value: Any, where: _Where) -> int:
     if not isinstance(value, str):
         raise _Refused(where, f'expected {_A_DECIMAL} such as "12.5", found {_shown(value)}')
     try:
-        return micro_from_text(value)
+        micro = micro_from_text(value)
     except ValueError:
         what = f"expected {_A_DECIMAL}, at most six places, found {_shown(value)}"
         raise _Refused(where, what) from None
+    if abs(micro) > _MONEY_MAX:
+        raise _Refused(where, f"expected at most {text_from_micro(_MONEY_MAX)}, found {_shown(value)}")
+    return micro
 
 
 def _demand_known_keys(hint: Any, table: dict[str, Any], where: _Where) -> None:

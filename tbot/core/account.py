@@ -263,7 +263,8 @@ class Account:
         return RiskFacts(
             market=market,
             top=top,
-            held=self.held(token_id),
+            # What was there before the ledger is not ours to sell, but it is a risk all the same.
+            held=Size(self.held(token_id) + max(self.offsets.get(token_id, 0), 0)),
             sellable=self.sellable(token_id),
             cost_held=self.cost_held(),
             buys_open=self.buys_open(),
@@ -290,7 +291,7 @@ class Account:
             size=held,
             size_sellable=ledger.settled(token_id) if ledger is not None else Size(0),
             entry=ledger.position(token_id).entry if ledger is not None and held > 0 else Price(0),
-            room_buy=Size(max(self.limits.position_size_max - held, 0)),
+            room_buy=Size(max(self.limits.position_size_max - held - max(self.offsets.get(token_id, 0), 0), 0)),
             cash_free=Notional(min(cash, exposure_room)),
             is_trading=is_trading,
             at_ns=now_ns,

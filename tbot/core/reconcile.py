@@ -14,6 +14,7 @@ import msgspec
 
 from tbot.core.messages import ExchangeOrderId, ExchangeReport, OpenOrder, OrderLookup, OrderState
 from tbot.core.orders import TERMINAL, Order, OrderEvent, Orders, OrderStatus
+from tbot.core.positions import Ledger
 from tbot.core.units import NANOS_PER_S, Nanos, Size
 
 MISSING_TWICE = 2
@@ -61,6 +62,23 @@ def corrections(report: ExchangeReport, orders: Orders, now_ns: Nanos) -> tuple[
         if order is not None:
             known[order.client_order_id] = order
     return tuple(c for order in known.values() for c in _correct(order, report, listed, lookups, now_ns))
+
+
+def news_of(report: ExchangeReport, ledger: Ledger | None) -> ExchangeReport:
+    """Leave out of a report the fills that would change nothing: reports overlap, the journal need not repeat itself.
+
+    Args:
+        report: As received.
+        ledger: Ours; None = not opened yet, when everything is news.
+    """
+    if ledger is None:
+        return report
+    fills = tuple(
+        f
+        for f in report.fills
+        if not ledger.has_fill(f.trade_id, f.exchange_order_id) or ledger.settlement_of(f.trade_id) != f.settlement
+    )
+    return msgspec.structs.replace(report, fills=fills)
 
 
 def foreign_orders(report: ExchangeReport, orders: Orders) -> tuple[OpenOrder, ...]:

@@ -34,6 +34,7 @@ class ExchangeLog:
         if path is not None:
             self._entries, good = _read(path)
             self._file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+            os.fchmod(self._file, 0o600)
             os.truncate(self._file, good)
             os.lseek(self._file, 0, os.SEEK_END)
 

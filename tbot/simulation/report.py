@@ -155,7 +155,8 @@ def _position_text(positions: Iterable[PositionLine]) -> list[str]:
 def _verdict(violations: tuple[str, ...]) -> list[str]:
     if not violations:
         return ["Audit      every order, share and cent agrees with the exchange's own trade log: no violations"]
-    return [f"Audit      {len(violations)} VIOLATIONS", *(f"           - {v}" for v in violations)]
+    head = f"Audit      {len(violations)} VIOLATION{'S' if len(violations) > 1 else ''}"
+    return [head, *(f"           - {v}" for v in violations)]
 
 
 def _counted(counts: Mapping[str, int]) -> str:

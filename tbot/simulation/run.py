@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from tbot.core.coordinator import Coordinator
 from tbot.core.market import Market
 from tbot.core.messages import StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+from tbot.errors import StateCorrupt
 from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
@@ -48,7 +49,6 @@ Level = Literal["messages", "bytes"]
 
 # Any date will do; a fixed one makes the stamps of a run repeatable.
 EPOCH_NS = Nanos(1_790_000_000 * NANOS_PER_S)
-REACH_BACK_NS = 600 * NANOS_PER_S
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,25 +86,45 @@ def run(plan: Plan, around: Around | None = None) -> RunReport:
         StateCorrupt: The state folder cannot be used.
         ConfigError: It belongs to somebody else, or a port is taken.
     """
-    store = WitnessedStore.open(plan.state, f"simulated exchange, seed {plan.seed}")
-    log = ExchangeLog.open(plan.state)
     began = time.perf_counter()
-    try:
-        if plan.speed == "max":
-            with _seeded(plan.seed):
-                report = trio.run(_main, plan, store, log, around, clock=MockClock(autojump_threshold=0))
-        else:
-            report = trio.run(_main, plan, store, log, around)
-    finally:
-        log.close()
-        store.close()
+    with (
+        closing(WitnessedStore.open(plan.state, identity_of(plan))) as store,
+        closing(ExchangeLog.open(plan.state)) as log,
+    ):
+        if store.newest_ns() is not None and log.newest_ns is None:
+            raise _half_a_state(plan, "the exchange's log")
+        report = _run_trio(plan, store, log, around)
     return msgspec.structs.replace(report, wall_s=round(time.perf_counter() - began, 3))
+
+
+def identity_of(plan: Plan) -> str:
+    """Name whose state this is: calls and wire know the bot's account by different names."""
+    way = "in memory" if plan.speed == "max" and plan.level == "messages" else "on the wire"
+    return f"simulated exchange {way}, seed {plan.seed}"
+
+
+def _half_a_state(plan: Plan, missing: str) -> StateCorrupt:
+    """Refuse half a memory: a bot without its exchange, or the other way round, would accuse the other half."""
+    return StateCorrupt(
+        f"{plan.state}: {missing} is missing or empty, while the other half of the state is there; "
+        "put it back, or move the folder aside to begin anew"
+    )
+
+
+def _run_trio(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Around | None) -> RunReport:
+    if plan.speed == "real":
+        return trio.run(_main, plan, store, log, around)
+    with _seeded(plan.seed):
+        return trio.run(_main, plan, store, log, around, clock=MockClock(autojump_threshold=0))
 
 
 async def _main(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Around | None) -> RunReport:
     if plan.speed == "real":  # the reference runs in a process of its own, which virtual time cannot wait for
         await check_conformance(probe_settings(plan.settings.markets))
+    is_new = store.newest_ns() is None
     world, markets = build(plan, store, log)
+    if is_new and world.exchange.orders_of(world.account):
+        raise _half_a_state(plan, "the bot's journal")
     async with around(world) if around is not None else nullcontext():
         began = trio.current_time()
         await live(world)
@@ -224,7 +244,6 @@ def _parts(
 ) -> BotParts:
     settings = plan.settings
     runner: RunBlocking = run_inline if is_max else thread_runner()
-    newest = store.newest_ns()
     return BotParts(
         open_gateway=open_gateway,
         markets=markets,
@@ -233,7 +252,6 @@ def _parts(
         journal=JournalWriter(store, runner),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
-        since_ns=now_ns() if newest is None else Nanos(newest - REACH_BACK_NS),
         now_ns=now_ns,
         rng=random.Random(f"{plan.seed}/desk"),
         snapshots=Conflator(),

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tbot.core.decide import OPERATOR
 from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, Notional
 from tbot.exchanges.simulated.faults import FaultSettings
@@ -68,4 +69,14 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     engine: EngineSettings = EngineSettings()
     traders: FlowSettings = FlowSettings()
     server: ServerSettings = ServerSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse strategies that could not be told apart."""
+        names = [strategy.name for strategy in self.strategies]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'expected strategies of different names, found "{name}" twice')
+        if OPERATOR in names:
+            raise ValueError(f'expected a strategy name other than "{OPERATOR}", which is the operator\'s own')
+
     chaos: FaultSettings = CHAOS_FAULTS

@@ -34,11 +34,12 @@ PAGE = 2_000
 WATCH_S = 1.0
 # After the traders fell silent: a late submit lands after 30 s, an order that never landed is given up after 60 s.
 WIND_DOWN_MAX_S = 150.0
-HASTY_WIND_DOWN_S = 10.0
+HASTY_WIND_DOWN_S = 5.0
 # Two rounds of the reconciler after the last change at the exchange; without faults pushed events are enough.
 CALM_WITH_FAULTS_S = 12.0
 CALM_S = 1.0
-STOP_WITHIN_S = 20.0
+# Together with the hasty wind-down the 20 s that an operator's stop may take.
+STOP_WITHIN_S = 15.0
 
 
 class Reconnects:
@@ -152,7 +153,7 @@ async def _trade(world: World, parts: BotParts) -> None:
         nursery.start_soon(_observe, world, parts)
         nursery.start_soon(_timetable, world, stop)
         try:
-            await supervise(bot_tree(parts, world.policy), stop, world.policy, stop_within_s=STOP_WITHIN_S + 5.0)
+            await supervise(bot_tree(parts, world.policy), stop, world.policy, stop_within_s=STOP_WITHIN_S)
         except TbotError as error:
             world.failure = error
             world.findings.append(f"the bot gave up: {describe(error)}")

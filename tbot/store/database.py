@@ -27,7 +27,7 @@ from tbot.store.schema import (
     put_meta,
     read_meta,
 )
-from tbot.store.tables import load_tail, read_tally
+from tbot.store.tables import load_tail, read_records, read_tally
 from tbot.store.wal import log_complaint
 
 FILE_NAME = "journal.sqlite"
@@ -36,6 +36,7 @@ FILE_NAMES = (FILE_NAME, *(FILE_NAME + suffix for suffix in SIDE_SUFFIXES))
 NEW_SUFFIX = ".new"
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100
+RECORDS_PAGE = 2_000
 FILE_VERSIONS = slice(18, 20)  # for writing and reading; with a higher one SQLite would open the file but never write
 FILE_VERSIONS_KNOWN = {1, 2}
 BUSY_TIMEOUT_MS = 5_000  # another program that looks into the file is expected to be done by then
@@ -52,13 +53,16 @@ def connect_memory(identity: str, migrations: Migrations) -> sqlite3.Connection:
     return connection
 
 
-def connect_file(folder: StateFolder, identity: str, migrations: Migrations) -> sqlite3.Connection:
+def connect_file(
+    folder: StateFolder, identity: str, migrations: Migrations, *, is_thorough: bool = True
+) -> sqlite3.Connection:
     """Open the journal of a locked folder, made new when the folder has none.
 
     Args:
         folder: Checked and locked; stays locked when this fails.
         identity: Whose state this is; another one's is refused.
         migrations: Steps from format 0 to the format wanted.
+        is_thorough: See `examine`.
 
     Raises:
         StateCorrupt: Damaged, incomplete, or of a newer format; no byte was changed.
@@ -69,12 +73,19 @@ def connect_file(folder: StateFolder, identity: str, migrations: Migrations) -> 
     with refusing_damage(path):
         if not path.exists():
             _create(folder, identity, migrations)
-        examine(path, identity, migrations)
+        examine(path, identity, migrations, is_thorough=is_thorough)
         return _open_to_write(path, migrations)
 
 
-def examine(path: Path, identity: str, migrations: Migrations) -> None:
+def examine(path: Path, identity: str, migrations: Migrations, *, is_thorough: bool = True) -> None:
     """Find every reason to refuse a journal file, without changing a byte.
+
+    Args:
+        path: The file.
+        identity: Whose it must be.
+        migrations: Steps to the newest format.
+        is_thorough: Read every page and every record, as a start must. A bot that trades and only reopens the file
+            after a failed write cannot wait for that: it reads what recovery needs.
 
     Raises:
         StateCorrupt: Damaged, incomplete, or of a newer format.
@@ -91,11 +102,20 @@ def examine(path: Path, identity: str, migrations: Migrations) -> None:
         raise damaged(path, complaint)
     with _read_only(path) as connection:
         _check_format(path, connection, migrations)
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone() if is_thorough else ("ok",)
         if verdict != ("ok",):
             raise damaged(path, " ".join(str(verdict[0]).split()))
         _check_identity(path, connection, identity)
         load_tail(connection, read_tally(connection))
+        if is_thorough:
+            _check_records(connection)
+
+
+def _check_records(connection: sqlite3.Connection) -> None:
+    """Read every record against its checksum: damage before the newest checkpoint must not surface in mid-trading."""
+    seq = 0
+    while page := read_records(connection, after_seq=seq, limit=RECORDS_PAGE):
+        seq = page[-1].seq
 
 
 def damaged(path: Path, what: str) -> StateCorrupt:

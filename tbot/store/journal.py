@@ -127,7 +127,7 @@ class Store:
         # A connection that failed a write is not trusted again: start is recovery, here too.
         if self._open is None:
             assert self._folder is not None, "a journal in memory was used after it was closed"
-            self._open = connect_file(self._folder, self.identity, self._migrations)
+            self._open = connect_file(self._folder, self.identity, self._migrations, is_thorough=False)
             with refusing_damage(self.place):
                 self._tally = read_tally(self._open)
         return self._open

@@ -89,7 +89,7 @@ class LiquiditySettings(
         close_slippage_ticks: Likewise in ticks; the tighter counts.
     """
 
-    name: str = "liquidity"
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")] = "liquidity"
     base_size: Annotated[Size, Meta(gt=0)] = Size(20 * MICRO)
     layers: Annotated[int, Meta(ge=1, le=10)] = 2
     layer_growth: Annotated[float, Meta(gt=0, le=5)] = 1.5

@@ -22,6 +22,7 @@ from tbot.core.messages import (
     CancelOrder,
     Command,
     ExchangeOrderId,
+    ExchangeReport,
     Fact,
     Halt,
     Message,
@@ -35,6 +36,7 @@ from tbot.core.messages import (
     TopOfBook,
 )
 from tbot.core.orders import OrderStatus
+from tbot.core.reconcile import news_of
 from tbot.core.risk import RiskLimits
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import StateCorrupt
@@ -143,6 +145,7 @@ class CoordinatorTask:
         if ctx.stop.is_set() and not self._is_told_to_stop:
             self._is_told_to_stop = True
             batch = (Stop(at_ns=now_ns), *batch)
+        batch = tuple(news_of(m, core.account.ledger) if isinstance(m, ExchangeReport) else m for m in batch)
         for message in batch:
             core.absorb(message, now_ns)  # type: ignore[arg-type]  # an inbox carries what its senders may send
         commands = core.decide(now_ns, cancels_max=self._room(CANCELS), submits_max=self._room_to_submit(core))

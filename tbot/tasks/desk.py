@@ -17,8 +17,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
+import msgspec
 import structlog
 import trio
 
@@ -51,7 +51,7 @@ from tbot.tasks.dispatcher import Dispatcher
 from tbot.tasks.feed_books import FeedSettings
 from tbot.tasks.heartbeat import Heartbeat, Progress
 from tbot.tasks.inbox import OPERATOR, Inbox
-from tbot.tasks.journal import JournalWriter
+from tbot.tasks.journal import JournalClient, JournalWriter
 from tbot.tasks.market_feed import FeedHealth, MarketFeed
 from tbot.tasks.reconciler import Reconciler
 from tbot.tasks.strategy import StrategyTask
@@ -63,6 +63,8 @@ log = structlog.get_logger()
 WEDGED_AFTER_S = 10.0
 # Reports and submits may wait for their own timeouts (5 s) before the next beat of their task.
 WEDGED_AFTER_SLOW_S = 20.0
+# Nothing turns stale while the feed hangs, so this bounds quoting blindly: a read by request (2 s), and a margin.
+WEDGED_AFTER_FEED_S = 4.0
 COORDINATOR_STOP_S = 12.0
 WITHDRAW_WITHIN_S = 5.0
 # Until the cancels without a clear answer are sent again.
@@ -86,7 +88,6 @@ class BotParts:
         markets: What to trade.
         strategies: By name, how to make each anew.
         journal: The writer of the store.
-        since_ns: Fills before this are surely on record: the last record's time, or the start.
         rng: Seeds the generators of the tasks.
         snapshots: Newest description of everything, under "snapshot".
         health: Newest state of the market feed.
@@ -102,7 +103,6 @@ class BotParts:
     journal: JournalWriter
     feed: FeedSettings
     checkpoint: CheckpointSettings
-    since_ns: Nanos
     now_ns: Callable[[], Nanos]
     rng: random.Random
     snapshots: Conflator[str, Snapshot]
@@ -161,10 +161,22 @@ def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReac
     exposures: Conflator[ExchangeOrderId, OrderExposure] = Conflator()
 
     async def body(ctx: TaskContext) -> None:
-        gateway = parts.open_gateway()
+        gateway, markets = parts.open_gateway(), parts.markets
+
+        async def load() -> None:
+            nonlocal markets
+            markets = await _load_markets(gateway, _fork(parts.rng))
+
         try:
-            await ctx.until_stopped(partial(_load_markets, gateway, _fork(parts.rng)))
-            await one_for_all(_children(parts, policy, gateway, exposures, checkpoints), policy)(ctx)
+            await ctx.until_stopped(load)
+            wires = _Wires(
+                gateway=gateway,
+                markets=markets,
+                journal=parts.journal.client(),
+                exposures=exposures,
+                checkpoints=checkpoints,
+            )
+            await one_for_all(_children(parts, policy, wires), policy)(ctx)
         finally:
             with trio.move_on_after(WITHDRAW_WITHIN_S, shield=True):
                 await _withdraw(parts, exposures)
@@ -174,16 +186,17 @@ def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReac
     return body
 
 
-async def _load_markets(gateway: Gateway, rng: random.Random) -> None:
-    """Let the gateway learn ticks and fees anew; an exchange that is away for a while is waited for.
+async def _load_markets(gateway: Gateway, rng: random.Random) -> tuple[Market, ...]:
+    """Learn ticks, fees and what is open anew; an exchange that is away for a while is waited for.
 
     Raises:
         ConfigError: This account may not trade from here.
     """
     backoff, attempt, reason = Backoff(0.5, 10.0), 0, None
+    markets: tuple[Market, ...] = ()
     while reason is None:
         try:
-            await gateway.load_markets()
+            markets = await gateway.load_markets()
             reason = await gateway.can_trade()
         except ExchangeUnavailable as error:
             log.warning("desk.waiting", reason=str(error))
@@ -191,6 +204,7 @@ async def _load_markets(gateway: Gateway, rng: random.Random) -> None:
             attempt += 1
     if reason:
         raise ConfigError(f"not trading: {reason}")
+    return markets
 
 
 async def _withdraw(parts: BotParts, exposures: Conflator[ExchangeOrderId, OrderExposure]) -> None:
@@ -238,94 +252,123 @@ async def _cancel_exposed(
     return wait_s if left else 0.0
 
 
-def _children(
-    parts: BotParts,
-    policy: Policy,
-    gateway: Gateway,
-    exposures: Conflator[ExchangeOrderId, OrderExposure],
-    checkpoints: Conflator[str, StateReached[CoordinatorState]],
-) -> list[Child]:
-    """Wire one incarnation: every inbox and hub in it is new."""
-    now_ns, journal = parts.now_ns, parts.journal.client()
-    inbox, orders, reports = Inbox(), Inbox(DISPATCH_LANES), Inbox({OPERATOR: 1})
-    accounts: Hub[TokenId, AccountView] = Hub("accounts")
-    progress = Progress()
-    parts.operator.connect(inbox)
-    dispatcher = Dispatcher(
-        inbox=orders, coordinator=inbox, gateway=gateway, journal=journal, exposures=exposures, now_ns=now_ns
+@dataclass(frozen=True, kw_only=True)
+class _Wires:
+    """What the tasks of one incarnation share: every inbox and hub in it is new."""
+
+    gateway: Gateway
+    markets: tuple[Market, ...]
+    journal: JournalClient
+    exposures: Conflator[ExchangeOrderId, OrderExposure]
+    checkpoints: Conflator[str, StateReached[CoordinatorState]]
+    inbox: Inbox = field(default_factory=Inbox)
+    orders: Inbox = field(default_factory=lambda: Inbox(DISPATCH_LANES))
+    reports: Inbox = field(default_factory=lambda: Inbox({OPERATOR: 1}))
+    accounts: Hub[TokenId, AccountView] = field(default_factory=lambda: Hub("accounts"))
+    progress: Progress = field(default_factory=Progress)
+
+
+def _children(parts: BotParts, policy: Policy, wires: _Wires) -> list[Child]:
+    """List the desk's tasks in the order of their start; they stop in the reverse order."""
+    parts.operator.connect(wires.inbox)
+    heartbeat = Heartbeat(gateway=wires.gateway, coordinator_alive=wires.progress.is_fresh)
+    strategies = [Child(task.name, task.run, wedged_after_s=WEDGED_AFTER_S) for task in _strategies(parts, wires)]
+    coordinator = _coordinator(parts, wires)
+    return [
+        Child("dispatcher", _dispatcher(parts, wires).run, wedged_after_s=WEDGED_AFTER_SLOW_S, stop_within_s=6.0),
+        Child("reconciler", _reconciler(parts, wires).run, wedged_after_s=WEDGED_AFTER_SLOW_S, stop_within_s=6.0),
+        Child("heartbeat", heartbeat.run, wedged_after_s=WEDGED_AFTER_SLOW_S),
+        Child("account_feed", _account_feed(parts, wires).run, wedged_after_s=WEDGED_AFTER_S),
+        Child("market_feed", _market_feed(parts, wires).run, wedged_after_s=WEDGED_AFTER_FEED_S),
+        Child("coordinator", coordinator.run, wedged_after_s=WEDGED_AFTER_S, stop_within_s=COORDINATOR_STOP_S),
+        # Transient: when the last strategy has given up, the desk goes on to hold and report what was bought.
+        Child("strategies", one_for_one(strategies, policy), kind="transient"),
+    ]
+
+
+def _dispatcher(parts: BotParts, wires: _Wires) -> Dispatcher:
+    return Dispatcher(
+        inbox=wires.orders,
+        coordinator=wires.inbox,
+        gateway=wires.gateway,
+        journal=wires.journal,
+        exposures=wires.exposures,
+        now_ns=parts.now_ns,
     )
-    reconciler = Reconciler(
-        inbox=reports,
-        coordinator=inbox,
-        gateway=gateway,
+
+
+def _reconciler(parts: BotParts, wires: _Wires) -> Reconciler:
+    return Reconciler(
+        inbox=wires.reports,
+        coordinator=wires.inbox,
+        gateway=wires.gateway,
         backoff=Backoff(0.5, 10.0),
         rng=_fork(parts.rng),
-        now_ns=now_ns,
-        since_ns=parts.since_ns,
+        now_ns=parts.now_ns,
+        since_ns=parts.now_ns(),
     )
-    coordinator = CoordinatorTask(
-        ports=CoordinatorPorts(
-            inbox=inbox,
-            dispatcher=orders,
-            reconciler=reports,
-            accounts=accounts,
-            exposures=exposures,
-            checkpoints=checkpoints,
-            snapshots=parts.snapshots,
-            journal=journal,
-            alive=progress.mark,
-        ),
-        markets=parts.markets,
-        limits=parts.limits,
-        now_ns=now_ns,
+
+
+def _coordinator(parts: BotParts, wires: _Wires) -> CoordinatorTask:
+    ports = CoordinatorPorts(
+        inbox=wires.inbox,
+        dispatcher=wires.orders,
+        reconciler=wires.reports,
+        accounts=wires.accounts,
+        exposures=wires.exposures,
+        checkpoints=wires.checkpoints,
+        snapshots=parts.snapshots,
+        journal=wires.journal,
+        alive=wires.progress.mark,
+    )
+    # More than one burst of cancels can take must not rest, whatever the settings say.
+    affordable = min(parts.limits.open_orders_max, wires.gateway.capabilities.open_orders_max)
+    return CoordinatorTask(
+        ports=ports,
+        markets=wires.markets,
+        limits=msgspec.structs.replace(parts.limits, open_orders_max=affordable),
+        now_ns=parts.now_ns,
         make=parts.make_coordinator,
     )
-    feed = MarketFeed(
-        gateway=gateway,
-        markets=parts.markets,
+
+
+def _market_feed(parts: BotParts, wires: _Wires) -> MarketFeed:
+    return MarketFeed(
+        gateway=wires.gateway,
+        markets=wires.markets,
         views=parts.views,
-        coordinator=inbox,
+        coordinator=wires.inbox,
         health=parts.health,
         settings=parts.feed,
         rng=_fork(parts.rng),
-        now_ns=now_ns,
+        now_ns=parts.now_ns,
     )
-    account = AccountFeed(
-        gateway=gateway,
-        coordinator=inbox,
+
+
+def _account_feed(parts: BotParts, wires: _Wires) -> AccountFeed:
+    return AccountFeed(
+        gateway=wires.gateway,
+        coordinator=wires.inbox,
         health=parts.account_health,
         backoff=parts.feed.backoff,
         rng=_fork(parts.rng),
-        now_ns=now_ns,
+        now_ns=parts.now_ns,
     )
-    heartbeat = Heartbeat(gateway=gateway, coordinator_alive=progress.is_fresh)
-    market_of = {market.market_id: market for market in parts.markets}
-    strategies = [
+
+
+def _strategies(parts: BotParts, wires: _Wires) -> list[StrategyTask]:
+    return [
         StrategyTask(
             name=name,
             make=make,
-            markets=market_of,
+            markets={market.market_id: market for market in wires.markets},
             views=parts.views,
-            accounts=accounts,
-            coordinator=inbox,
-            now_ns=now_ns,
+            accounts=wires.accounts,
+            coordinator=wires.inbox,
+            now_ns=parts.now_ns,
         )
         for name, make in parts.strategies.items()
     ]
-    return [
-        Child("dispatcher", dispatcher.run, wedged_after_s=WEDGED_AFTER_SLOW_S, stop_within_s=6.0),
-        Child("reconciler", reconciler.run, wedged_after_s=WEDGED_AFTER_SLOW_S, stop_within_s=6.0),
-        Child("heartbeat", heartbeat.run, wedged_after_s=WEDGED_AFTER_SLOW_S),
-        Child("account_feed", account.run, wedged_after_s=WEDGED_AFTER_S),
-        Child("market_feed", feed.run, wedged_after_s=WEDGED_AFTER_S),
-        Child("coordinator", coordinator.run, wedged_after_s=WEDGED_AFTER_S, stop_within_s=COORDINATOR_STOP_S),
-        # Transient: when the last strategy has given up, the desk goes on to hold and report what was bought.
-        Child("strategies", one_for_one([_strategy_child(task) for task in strategies], policy), kind="transient"),
-    ]
-
-
-def _strategy_child(task: StrategyTask) -> Child:
-    return Child(task.name, task.run, wedged_after_s=WEDGED_AFTER_S)
 
 
 def _fork(rng: random.Random) -> random.Random:

@@ -6,6 +6,7 @@ never pushed is found, and one that was pushed is booked once.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Reconciler:
         coordinator: Gets `ExchangeReport` as a fact.
         backoff: Waits between failed reports.
         rng: Its jitter.
-        since_ns: Fills before this are surely known: the last moment on record, or the start.
+        since_ns: Fills before this are asked for only if the coordinator says so, who knows what is on record.
     """
 
     inbox: Inbox
@@ -49,10 +50,12 @@ class Reconciler:
     since_ns: Nanos
     _request: RequestReport | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
-    _due: float = field(default=0.0, init=False)
+    _due: float = field(default=math.inf, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
-        """Report at once, then every `POLL_S` and when asked, until stopped; after a failure only when it is time.
+        """Report when asked and every `POLL_S` after the first time, until stopped; after a failure when it is time.
+
+        The coordinator asks as soon as it has recovered. Before that a report would reach back to nobody knows where.
 
         Raises:
             AuthenticationFailed: The exchange refuses our credentials.
@@ -60,7 +63,6 @@ class Reconciler:
         """
         with self.inbox:
             ctx.started()
-            self._due = trio.current_time()
             while not ctx.stop.is_set():
                 await ctx.beat()
                 for message in await self.inbox.take(min(self._due, trio.current_time() + PULSE_S)):

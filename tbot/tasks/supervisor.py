@@ -13,8 +13,9 @@ restart of the whole desk is still counted against the task that crashed. A stop
 children of a group in the reverse of the order in which they were started, and the next only when the last is gone.
 
 A wedged task is cancelled, so one that waits in a shielded scope for ever cannot be helped: every shield in the tree
-is bounded (at most 2 s). This file holds the only `except* Exception` of the tree; `trio.Cancelled` and
-`KeyboardInterrupt` pass through it by construction, since neither is an `Exception`.
+is bounded (at most 5 s), but for the journal's, which ends when the disk answers. This file holds the only
+`except* Exception` of the tree; `trio.Cancelled` and `KeyboardInterrupt` pass through it by construction, since neither
+is an `Exception`.
 """
 
 from __future__ import annotations

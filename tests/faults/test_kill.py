@@ -47,9 +47,10 @@ def live_and_be_killed(state: Path, level: Level, rng: random.Random) -> None:
         process.kill()
 
 
-def order_ids(state: Path) -> list[str]:
+def order_ids(state: Path, level: Level) -> list[str]:
     """Name every order ever prepared in a state, by the exchange's id."""
-    store = Store.open(state, f"simulated exchange, seed {lives.SEED}")
+    identity = f"simulated exchange {'in memory' if level == 'messages' else 'on the wire'}, seed {lives.SEED}"
+    store = Store.open(state, identity)
     try:
         entries = [decode_entry(record.payload) for record in all_records(store)]
     finally:
@@ -68,5 +69,5 @@ def test_no_violation_over_lives_that_were_killed(tmp_path: Path, level: Level, 
 
     assert report.violations == ()
     assert report.fills.maker > 0
-    prepared = order_ids(state)
+    prepared = order_ids(state, level)
     assert len(prepared) == len(set(prepared)), "no two lives make the same order"

@@ -190,7 +190,6 @@ class Stage:
             journal=JournalWriter(self.store, self.disk.run),
             feed=FeedSettings(),
             checkpoint=CheckpointSettings(checkpoint_every_s=2.0),
-            since_ns=now_ns(),
             now_ns=now_ns,
             rng=random.Random(1),
             snapshots=Conflator(),

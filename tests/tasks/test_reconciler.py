@@ -49,12 +49,14 @@ class Desk:
 
 
 @asynccontextmanager
-async def reconciling(*errors: Exception | None, lane: int = 256) -> AsyncIterator[Desk]:
+async def reconciling(*errors: Exception | None, lane: int = 256, is_recovered: bool = True) -> AsyncIterator[Desk]:
     rig = Desk(Inbox({OPERATOR: 1, "facts": lane}))
     rig.gateway.errors["report"] = list(errors)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.reconciler.run, rig.ctx)
         await rig.ctx.is_started.wait()
+        if is_recovered:
+            rig.ask()  # as the coordinator does when it has recovered
         yield rig
         rig.ctx.stop.set()
 
@@ -65,6 +67,15 @@ async def test_asks_at_once_and_then_every_five_seconds(autojump_clock: MockCloc
         steps = [at - rig.times()[0] for at in rig.times()]
         assert steps == pytest.approx([0, POLL_S + TAKES_S, 2 * (POLL_S + TAKES_S), 3 * (POLL_S + TAKES_S)])
         assert [type(m) for m in rig.coordinator.take_nowait()] == [ExchangeReport] * 4
+
+
+async def test_nothing_is_asked_before_the_coordinator_knows_how_far_back(autojump_clock: MockClock) -> None:
+    async with reconciling(is_recovered=False) as rig:
+        await trio.sleep(60)
+        assert rig.times() == []
+        rig.ask(since_ns=EPOCH - 3_600 * NANOS_PER_S)
+        await trio.sleep(POLL_S + 1)
+        assert next(since for _, since, _ in rig.gateway.asked) == EPOCH - 3_600 * NANOS_PER_S - OVERLAP_NS
 
 
 async def test_question_is_asked_at_once_with_its_orders(autojump_clock: MockClock) -> None:

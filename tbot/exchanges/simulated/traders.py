@@ -65,7 +65,7 @@ class MakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     levels: Count = 4
     half_spread_ticks: NonNegative = 1.3
     size_shares: Annotated[int, msgspec.Meta(ge=5)] = 60
-    lag_s: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    lag_s: Annotated[float, msgspec.Meta(ge=0.01)] = 2.0
     error_ticks: NonNegative = 0.4
     tolerance_ticks: NonNegative = 0.9
 
@@ -83,10 +83,10 @@ class TakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         reaction_s: Fastest and slowest reaction of an informed trader to news.
     """
 
-    noise_per_s: Annotated[float, msgspec.Meta(gt=0)] = 0.17
+    noise_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.17
     noise_shares: Annotated[float, msgspec.Meta(ge=5)] = 16.0
     noise_slippage_ticks: Count = 2
-    informed_per_s: Annotated[float, msgspec.Meta(gt=0)] = 0.6
+    informed_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.6
     informed_edge_ticks: NonNegative = 0.3
     informed_shares: Annotated[int, msgspec.Meta(ge=5)] = 150
     reaction_s: tuple[float, float] = (0.1, 0.6)
