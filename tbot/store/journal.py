@@ -54,7 +54,7 @@ class Store:
         folder = None if path is None else StateFolder.open(path)
         store = cls(folder, identity, migrations)
         try:
-            store._connection()
+            store._connection(is_thorough=True)
         except BaseException:
             store.close()
             raise
@@ -123,11 +123,11 @@ class Store:
         if self._folder is not None:
             self._folder.close()
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, *, is_thorough: bool = False) -> sqlite3.Connection:
         # A connection that failed a write is not trusted again: start is recovery, here too.
         if self._open is None:
             assert self._folder is not None, "a journal in memory was used after it was closed"
-            self._open = connect_file(self._folder, self.identity, self._migrations, is_thorough=False)
+            self._open = connect_file(self._folder, self.identity, self._migrations, is_thorough=is_thorough)
             with refusing_damage(self.place):
                 self._tally = read_tally(self._open)
         return self._open

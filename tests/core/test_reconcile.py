@@ -5,8 +5,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tbot.core.messages import CancelRefused, ExchangeOrderId, OrderState, Settlement, SubmitOrder, Withdraw
+from tbot.core.messages import (
+    CancelRefused,
+    ExchangeOrderId,
+    ExchangeReport,
+    OrderState,
+    Settlement,
+    SubmitOrder,
+    Withdraw,
+)
 from tbot.core.orders import OrderStatus
+from tbot.core.reconcile import news_of
+from tbot.core.units import Nanos
 from tests.core.coordinators import (
     MAKER,
     NO,
@@ -38,6 +48,29 @@ def doubtful() -> tuple[Desk, SubmitOrder]:
     desk.lose_reply(order)
     desk.wait(1)
     return desk, order
+
+
+# News.
+
+
+def test_report_of_known_fills_is_no_news_and_a_new_settlement_is() -> None:
+    desk, order = resting()
+    told = desk.fill(order, 4)
+    new = desk.fill_of(order, 6)
+    report = ExchangeReport(
+        requested_ns=Nanos(1),
+        received_ns=Nanos(2),
+        open_orders=(),
+        fills=(told, new),
+        lookups=(),
+        balances=(),
+        cash=money(0),
+    )
+    ledger = desk.core.account.ledger
+    assert news_of(report, ledger).fills == (new,)
+    later = msgspec.structs.replace(report, fills=(msgspec.structs.replace(told, settlement=Settlement.CONFIRMED),))
+    assert news_of(later, ledger) == later
+    assert news_of(report, None) == report
 
 
 # Absence.

@@ -215,6 +215,9 @@ SETTINGS = [
     ("[engine\n", ": syntax error, column"),
     ('"\\u001b[31mred" = 1\n', ": unknown key"),
     ("[[markets]]\nmarket_id = 'm'\nslug = 's'\nyes = 'y'\nno = 'n'\ntick = '0'\n", ": markets[0].tick: expected"),
+    ("[[strategies]]\nkind = 'liquidity'\nname = 'a b'\n", ": strategies[1].name: expected str matching regex"),
+    ("[[strategies]]\nkind = 'liquidity'\nq_max = '1e9'\n", ": strategies[1].q_max: expected a decimal in quotes"),
+    ("[[strategies]]\nkind = 'liquidity'\nq_max = '1000000001'\n", ": strategies[1].q_max: expected at most"),
     ("[[markets]]\nmarket_id = 'm'\nslug = 's'\nyes = 'y'\nno = 'n'\nfee = 1\n", ": markets[0].fee: unknown key"),
 ]
 
@@ -227,6 +230,13 @@ def test_bad_setting_is_named_with_file_and_line(shell: Shell, text: str, part: 
     assert int(where) > len(CONFIG.read_text().splitlines())
     refused(shell, part.removeprefix(": "))
     assert rest
+
+
+@pytest.mark.parametrize(("name", "part"), [("liquidity", '"liquidity" twice'), ("operator", "the operator's own")])
+def test_strategies_that_could_not_be_told_apart_are_refused(shell: Shell, name: str, part: str) -> None:
+    path = shell.config(f"[[strategies]]\nkind = 'liquidity'\nname = '{name}'\n")
+    assert shell.sim(config=path) == 2
+    refused(shell, part)
 
 
 def test_missing_settings_are_named(shell: Shell) -> None:
@@ -279,6 +289,19 @@ def test_damaged_exchange_log_is_refused(shell: Shell, state: Path) -> None:
     path.write_bytes(data)
     assert shell.sim("--state", "st") == 2
     assert "exchange.log: damaged at byte 0" in shell.err
+
+
+def test_bot_without_its_exchange_is_refused(shell: Shell, state: Path) -> None:
+    (state / "exchange.log").unlink()
+    assert shell.sim("--state", "st") == 2
+    assert "the exchange's log is missing or empty" in shell.err
+
+
+def test_exchange_without_its_bot_is_refused(shell: Shell, state: Path) -> None:
+    for file in state.glob("journal.sqlite*"):
+        file.unlink()
+    assert shell.sim("--state", "st") == 2
+    assert "the bot's journal is missing or empty" in shell.err
 
 
 def test_state_in_use_is_refused(shell: Shell, state: Path) -> None:

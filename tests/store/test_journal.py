@@ -266,3 +266,13 @@ def test_rot_found_while_running_is_refused(tmp_path: Path) -> None:
             store.load()
         with pytest.raises(StateCorrupt, match="record 1 does not match"):
             store.records(limit=1)
+
+
+def test_damage_long_before_the_checkpoint_is_refused_at_the_start_and_left_alone(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path, "me")) as store:
+        store.write([record(seq) for seq in range(1, 4_001)] + [checkpoint(4_000)])
+    edit(tmp_path, "UPDATE record SET payload = x'00' WHERE seq = 2100")
+    before = contents(tmp_path)
+    with pytest.raises(StateCorrupt, match="record 2100 does not match its checksum"):
+        Store.open(tmp_path, "me")
+    assert contents(tmp_path) == before
