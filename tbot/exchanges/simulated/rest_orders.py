@@ -153,7 +153,7 @@ class OrderRoutes:
         signs = order.maker if order.signature_type is SignatureType.POLY_1271 else member.address
         if order.signer.lower() != signs.lower():
             raise HttpRefusal("the order signer address has to be the address of the API KEY")
-        if not wallet or order.maker.lower() != wallet.lower():
+        if order.maker.lower() != wallet.lower():
             raise HttpRefusal(TEXT_SIGNATURE)
 
     # --- cancelling -------------------------------------------------------------------------------------------------
