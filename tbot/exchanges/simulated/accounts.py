@@ -139,7 +139,7 @@ class KeyRing:
         return key
 
     def register_deposit_wallet(self, wallet: str, *, owner: str) -> None:
-        """Say which key owns a deposit wallet that is not the derived one: an older kind, or one moved to a new owner."""
+        """Say who owns a deposit wallet that is not the derived one: an older kind, or one with a new owner."""
         self._deposit_wallets[to_checksum_address(wallet)] = owner
         for key in self.keys_of(owner)[:1]:
             self._first_key[to_checksum_address(wallet)] = key

@@ -6,6 +6,8 @@ Source: docs.polymarket.com (contracts, position ids), official clients py-clob-
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 EXCHANGE_V2 = "0xE111180000d2663C0091e4f400237545B87B996B"
@@ -31,6 +33,7 @@ class ExchangeContract(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     address: str
 
 
+@lru_cache(maxsize=1_024)
 def is_position_id(token_id: str) -> bool:
     """Tell whether a token is a position of Protocol V2, traded by V3 orders; the others are CTF tokens."""
     number = int(token_id)

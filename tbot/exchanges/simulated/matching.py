@@ -300,7 +300,7 @@ class Engine:
         taker.trade_ids.append(trade.trade_id)
         for match in matches:
             self._fill_maker(match, trade.trade_id, book, turn)
-        book.last_trade_price = trade.price
+        book.last_trade_price, book.last_trade_side = trade.price, trade.side
         self._agenda.enter_course(trade.trade_id, taker.place.course, self.settings, turn.now_ns)
         turn.tell_trade(trade, book)
         turn.print_trade(trade, book)

@@ -58,6 +58,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
         fee_exponent: Exponent of p x (1 - p).
         is_accepting_orders: False once closed.
+        event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
     """
 
     market_id: Annotated[MarketId, Meta(min_length=1)]
@@ -71,6 +72,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fee_exponent: Annotated[int, Meta(ge=0, le=4)] = 1
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
+    event: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a market that cannot be traded."""

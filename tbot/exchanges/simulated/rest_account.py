@@ -18,7 +18,7 @@ from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.rest_public import page
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
-from tbot.exchanges.simulated.wire_in import Heartbeat, SignatureType, decode
+from tbot.exchanges.simulated.wire_in import TEXT_PAYLOAD, Heartbeat, SignatureType, decode
 
 RECORDS_PER_PAGE = 100
 ALLOWANCE_UNLIMITED = str((1 << 256) - 1)
@@ -47,6 +47,9 @@ class AccountRoutes:
             ("GET", "/data/order/{}"): signed(self._order),
             ("GET", "/data/orders"): signed(self._orders),
             ("GET", "/data/trades"): signed(self._trades),
+            ("GET", "/data/pre-migration-orders"): signed(self._pre_migration_orders),
+            ("GET", "/order-scoring"): signed(self._is_scoring),
+            ("POST", "/orders-scoring"): signed(self._are_scoring),
             ("GET", "/balance-allowance"): signed(self._balance),
             ("GET", "/balance-allowance/update"): signed(self._update_balance),
             ("POST", "/v1/heartbeats"): signed(self._heartbeat),
@@ -117,6 +120,17 @@ class AccountRoutes:
     def _record(self, trade: Trade, accounts: tuple[Account, ...]) -> TradeRecord:
         rules = self._state.exchange.engine.rules(trade.market_id)
         return trade_record(trade, accounts, self._state.directory, rules)
+
+    # This exchange began with V2, so no order is left from before.
+    async def _pre_migration_orders(self, request: Request, _: Member) -> Reply:
+        return json_response(page((), request.query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+
+    # No market pays liquidity rewards here, so no order counts for them.
+    async def _is_scoring(self, _: Request, _member: Member) -> Reply:
+        return json_response({"scoring": False})
+
+    async def _are_scoring(self, request: Request, _: Member) -> Reply:
+        return json_response(dict.fromkeys(decode(request.body, list[str], refusal=TEXT_PAYLOAD), False))
 
     # --- balances ---------------------------------------------------------------------------------------------------
 

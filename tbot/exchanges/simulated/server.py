@@ -24,6 +24,7 @@ from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
+from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
 from tbot.exchanges.simulated.state import Directory, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
@@ -94,8 +95,9 @@ class LocalServer:
             directory=Directory(exchange, self.keys),
             now_ns=now_ns,
         )
-        parts = (PublicRoutes(self._state), AccountRoutes(self._state), OrderRoutes(self._state))
-        self._dispatch = dispatcher({key: handler for part in parts for key, handler in part.routes().items()})
+        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes)
+        routes = [kind(self._state).routes() for kind in kinds]
+        self._dispatch = dispatcher({key: handler for part in routes for key, handler in part.items()})
 
     def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
         """Give a play account its first API key and a deposit (micro-dollars) into its own address.

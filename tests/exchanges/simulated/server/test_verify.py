@@ -76,7 +76,7 @@ def test_a_signature_no_contract_takes_is_refused(vectors: Any, how: str) -> Non
     twin = (curve_order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
     forged = raw[:64] + bytes([raw[64] - 27]) if how == "recovery id 0" else raw[:32] + twin + bytes([55 - raw[64]])
     order = posted({**body, "order": {**body["order"], "signature": "0x" + forged.hex()}}).order
-    with pytest.raises(HttpRefusal, match="^invalid signature$"):
+    with pytest.raises(HttpRefusal, match=r"^invalid signature$"):
         OrderVerifier(137).signer(order, is_neg_risk=False)
 
 
