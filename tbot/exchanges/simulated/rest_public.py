@@ -130,8 +130,8 @@ class PublicRoutes:
 
     def _full(self, rules: MarketRules) -> FullMarket:
         bid, ask = top_of(self._state.exchange.book(rules.yes))
-        middle = Price((bid + ask) // 2)
-        return full_market(rules, (middle, Price(MICRO - middle)))
+        price = Price((bid + ask) // 2) if rules.yes_payout is None else rules.yes_payout
+        return full_market(rules, (price, Price(MICRO - price)))
 
 
 def asked_book(state: ServerState, request: Request) -> BookView:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from tbot.core.market import TokenId
 from tbot.core.units import MICRO, Price
 from tbot.exchanges.simulated.contracts import is_position_id
 from tbot.exchanges.simulated.operations import MarketRules
@@ -113,7 +114,7 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
     """Show a market with all its fields; `prices` are those of YES and NO."""
     tokens = (
-        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO)
+        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO, winner=_has_won(rules, token_id))
         for token_id, outcome, price in zip((rules.yes, rules.no), OUTCOMES, prices, strict=True)
     )
     return FullMarket(
@@ -131,6 +132,7 @@ def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
         taker_base_fee=fee_bps_shown(rules),
         neg_risk=rules.is_neg_risk,
         neg_risk_market_id=_event_id(rules),
+        is_50_50_outcome=rules.yes_payout == MICRO // 2,
         tokens=tuple(tokens),
     )
 
@@ -163,6 +165,12 @@ def clob_market(rules: MarketRules) -> ClobMarket:
         fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
         v="v2" if is_position_id(rules.yes) else "v1",
     )
+
+
+def _has_won(rules: MarketRules, token_id: TokenId) -> bool:
+    if rules.yes_payout is None:
+        return False
+    return rules.yes_payout == (MICRO if token_id == rules.yes else 0)
 
 
 # All outcomes of an event share it, which is how clients find an event's markets; its last byte is zero on chain.
