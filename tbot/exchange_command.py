@@ -6,7 +6,6 @@ import signal
 import sys
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
@@ -15,6 +14,7 @@ import trio
 
 from tbot.config import load
 from tbot.core.units import MICRO
+from tbot.exchanges.simulated.server import is_loopback
 from tbot.exchanges.simulated.standalone import NOTICE, Announcement, StandaloneExchange, StandaloneSettings
 from tbot.tasks.clock import WallClock
 from tbot.tasks.supervisor import describe
@@ -88,15 +88,8 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
 
 def _warnings(settings: StandaloneSettings) -> str:
     host = settings.server.host
-    open_to = "" if _is_loopback(host) else f"IT LISTENS ON {host}: whoever reaches that address can trade here.\n"
+    open_to = "" if is_loopback(host) else f"IT LISTENS ON {host}: whoever reaches that address can trade here.\n"
     return f"{NOTICE}\n{open_to}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _tell(stream: TextIO, text: str) -> None:

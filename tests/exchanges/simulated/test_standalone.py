@@ -100,10 +100,14 @@ POSITION = (1 << 248) | (5 << 120)
     [
         ("", "expected a value"),
         (MARKET.format(market_id="0x00", yes="abc", no="2"), "expected a token of digits, found 'abc'"),
-        (MARKET.format(market_id="0x00", yes="2", no="2"), "expected every market_id, yes and no once"),
+        (
+            MARKET.format(market_id="0x00", yes="1", no="2") + MARKET.format(market_id="0x01", yes="3", no="2"),
+            "expected every market_id, yes and no once",
+        ),
         (MARKET.format(market_id="0x00", yes=POSITION, no=POSITION + 1), "expected market_id 0x01"),
         (MARKET.format(market_id=condition_of(str(POSITION)), yes=POSITION, no="2"), "expected two tokens or two pos"),
         ("cash = 5", "expected a decimal in quotes"),
+        ('[server]\nhost = "::"\nhas_control = true', "expected has_control = false on a host that is not loopback"),
         ("[server]\nchain = 1", "unknown key, expected chain_id, found chain"),
     ],
 )

@@ -5,10 +5,12 @@ Only keys that everybody knows are handed to them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
@@ -336,6 +338,41 @@ async def test_refusals_have_the_texts_of_production(house: House) -> None:
         # A position signed as a CTF token is signed for the wrong contract.
         wrong = OrderArgsV2(token_id=COIN.yes, side="BUY", price=0.4, size=5)
         assert post(wrong) == (400, "invalid signature")
+
+    await in_thread(session)
+
+
+async def test_life_and_end_of_a_market_through_the_operators_hand(house: House) -> None:
+    def control(verb: str, **body: Any) -> None:
+        request = Request(f"{house.url}/control/{verb}", data=json.dumps(body).encode(), method="POST")
+        with urlopen(request) as answer:
+            assert json.load(answer) == {"ok": True}
+
+    def session() -> None:
+        client, rival = house.client(house.accounts[0]), house.client(house.accounts[1])
+        control("split", account=client.get_address(), market=QUIMBY.market_id, size="50")
+        client.create_and_post_order(limit(QUIMBY, "SELL", 0.55, 20))
+        bought = rival.create_and_post_market_order(
+            market_order(QUIMBY, "BUY", 11, OrderType.FOK), order_type=OrderType.FOK
+        )
+        assert (bought["makingAmount"], bought["takingAmount"]) == ("11", "20")
+        control("mode", mode="post_only")
+        code, error = refusal(lambda: rival.create_and_post_order(limit(RAIN, "BUY", 0.4, 5)))
+        assert (code, error) == (503, "post-only mode: only post-only orders and cancels are allowed")
+        control("mode", mode="normal")
+        control("resolve", market=QUIMBY.market_id, outcome="YES")
+        winners = {m["market_slug"]: [token["winner"] for token in m["tokens"]] for m in client.get_markets()["data"]}
+        assert winners[QUIMBY.slug] == [True, False]
+        assert winners[TERWILLIGER.slug] == winners[NOBODY.slug] == [False, True]
+        assert winners[RAIN.slug] == [False, False]
+        assert refusal(lambda: rival.create_and_post_order(limit(QUIMBY, "BUY", 0.4, 5))) == (
+            400,
+            "the market is not yet ready to process new orders",
+        )
+        control("redeem", account=rival.get_address(), market=QUIMBY.market_id)
+        fee = 0.04 * 20 * 0.55 * 0.45
+        balance = rival.get_balance_allowance(BalanceAllowanceParams(asset_type="COLLATERAL"))["balance"]
+        assert int(balance) / 1e6 == pytest.approx(10_000 + 9 - fee, abs=1e-5)
 
     await in_thread(session)
 
