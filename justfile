@@ -14,6 +14,10 @@ setup:
 sim *ARGS:
     {{python}} -m tbot sim {{ARGS}}
 
+# Serve the local exchange alone: `just exchange --port 8137`.
+exchange *ARGS:
+    {{python}} -m tbot exchange {{ARGS}}
+
 # Run the quick tests; extra arguments go to pytest.
 test *ARGS:
     {{python}} -m pytest -m "not slow" {{ARGS}}

@@ -29,6 +29,7 @@ REFUSED = (ConfigError, AuthenticationFailed, StateCorrupt)
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION_MAX_S = 7 * 86_400.0
+PORT_MAX = 65_535
 SENTENCE_LENGTH_MAX = 1_000
 INTERRUPTED = 130
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _hold_standard_streams()
     code = INTERRUPTED
     try:
-        code = _sim(_parser().parse_args(argv))
+        arguments = _parser().parse_args(argv)
+        code = _exchange(arguments) if arguments.command == "exchange" else _sim(arguments)
     except* TbotError as group:
         code = _explain(leaves(group)[0])
     except* KeyboardInterrupt:
@@ -110,6 +112,26 @@ def _sim(arguments: argparse.Namespace) -> int:
     return 1 if report.violations else 0
 
 
+def _exchange(arguments: argparse.Namespace) -> int:
+    from tbot.exchange_command import ExchangeOptions, serve_exchange  # noqa: PLC0415 - as above
+
+    return serve_exchange(
+        ExchangeOptions(seed=arguments.seed, port=arguments.port, config=arguments.config, is_json=arguments.json)
+    )
+
+
+def _add_exchange(commands: argparse._SubParsersAction[_Parser]) -> None:
+    exchange = commands.add_parser(
+        "exchange",
+        help="serve the local exchange alone",
+        description="Serve a Polymarket of your own on loopback, with synthetic traders, until Ctrl+C or SIGTERM.",
+    )
+    exchange.add_argument("--port", type=_port, default=None, metavar="N", help="of REST; 0: any (default: settings)")
+    exchange.add_argument("--seed", type=_seed, default=7, metavar="N", help="of everything random (default 7)")
+    exchange.add_argument("--config", type=Path, default=Path("conf/exchange.toml"), metavar="FILE", help="settings")
+    exchange.add_argument("--json", action="store_true", help="first print addresses and accounts as one JSON object")
+
+
 def _parser() -> _Parser:
     parser = _Parser(
         prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
@@ -134,7 +156,14 @@ def _parser() -> _Parser:
     sim.add_argument("--config", type=Path, default=Path("conf/sim.toml"), metavar="FILE", help="settings")
     sim.add_argument("--state", type=Path, default=None, metavar="DIR", help="keep the state here and go on from it")
     sim.add_argument("--json", default=None, metavar="FILE", help="write the result as one JSON object; - for stdout")
+    _add_exchange(commands)
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= PORT_MAX):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {PORT_MAX}, found {text!r}")
+    return int(text)
 
 
 def _duration(text: str) -> float:

@@ -15,7 +15,6 @@ import hmac
 import random
 import uuid
 from collections.abc import Iterable
-from functools import lru_cache
 
 import msgspec
 from coincurve import PrivateKey
@@ -24,14 +23,10 @@ from eth_utils.crypto import keccak
 
 from tbot.exchanges.simulated.http import HttpRefusal, Request
 from tbot.exchanges.simulated.verify import OrderVerifier, hmac_text, is_same_text
+from tbot.exchanges.simulated.wallets import deposit_wallet, proxy_wallet, safe_wallet
 from tbot.exchanges.simulated.wire_in import SignatureType
 
 PLAY_NOTICE = "PLAY KEYS: made from a seed, known to everyone who has it. Never send real money to these addresses."
-
-PROXY_FACTORY = "0xaB45c5A4B0c941a2F231C04C3f49182e1A254052"
-SAFE_FACTORY = "0xaacFeEa03eb1561C4e67d661e40682Bd20E3541b"
-_PROXY_CODE_HASH = "d21df8dc65880a8606f09fe0ce3df9b8869287ab0b058be05aa9e8af6330a00b"
-_SAFE_CODE_HASH = "2bce2127ff07fb632d16c8347c4ebf501f4841168bed00d9e6ef715ddb6fcecf"
 
 _UNAUTHORIZED = "Unauthorized/Invalid api key"
 _BAD_L1 = "Invalid L1 Request headers"
@@ -144,13 +139,13 @@ class KeyRing:
         return key
 
     def register_deposit_wallet(self, wallet: str, *, owner: str) -> None:
-        """Say which key owns a deposit wallet; its address cannot be derived from public rules alone."""
+        """Say who owns a deposit wallet that is not the derived one: an older kind, or one with a new owner."""
         self._deposit_wallets[to_checksum_address(wallet)] = owner
         for key in self.keys_of(owner)[:1]:
             self._first_key[to_checksum_address(wallet)] = key
 
     def wallet_of(self, address: str, signature_type: SignatureType) -> str:
-        """Name the wallet of a kind that an address owns; "" when it has none."""
+        """Name the wallet of a kind that an address owns."""
         match signature_type:
             case SignatureType.EOA:
                 return address
@@ -159,12 +154,12 @@ class KeyRing:
             case SignatureType.POLY_GNOSIS_SAFE:
                 return safe_wallet(address)
             case SignatureType.POLY_1271:
-                return next((w for w, owner in self._deposit_wallets.items() if owner == address), "")
+                registered = (w for w, owner in self._deposit_wallets.items() if owner == address)
+                return next(registered, None) or deposit_wallet(address)
 
     def wallets_of(self, address: str) -> tuple[str, ...]:
         """Name every wallet an address trades from, its own first."""
-        wallets = (self.wallet_of(address, kind) for kind in SignatureType)
-        return tuple(wallet for wallet in wallets if wallet)
+        return tuple(self.wallet_of(address, kind) for kind in SignatureType)
 
     def login(self, *, api_key: str, secret: str, passphrase: str) -> Member | None:
         """Check the credentials of the user channel; None when they are wrong."""
@@ -233,23 +228,6 @@ class KeyRing:
             secret=base64.urlsafe_b64encode(words("secret")).decode(),
             passphrase=words("passphrase").hex(),
         )
-
-
-@lru_cache(maxsize=1_024)
-def proxy_wallet(owner: str) -> str:
-    """Derive the Polymarket proxy wallet of an address (CREATE2)."""
-    return _create2(PROXY_FACTORY, salt=keccak(bytes.fromhex(owner[2:])), code_hash=_PROXY_CODE_HASH)
-
-
-@lru_cache(maxsize=1_024)
-def safe_wallet(owner: str) -> str:
-    """Derive the Gnosis Safe of an address (CREATE2)."""
-    return _create2(SAFE_FACTORY, salt=keccak(bytes(12) + bytes.fromhex(owner[2:])), code_hash=_SAFE_CODE_HASH)
-
-
-def _create2(factory: str, *, salt: bytes, code_hash: str) -> str:
-    preimage = b"\xff" + bytes.fromhex(factory[2:]) + salt + bytes.fromhex(code_hash)
-    return to_checksum_address(keccak(preimage)[12:])
 
 
 def _is_address(text: str) -> bool:

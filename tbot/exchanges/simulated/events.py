@@ -117,6 +117,7 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
         asks: Best first.
         exchange_ms: Moment of the market's last change.
         last_trade_text: Last trade price of the market with at least three decimals, "" before the first.
+        last_trade_side: Side of its taker; None before the first.
     """
 
     market_id: MarketId
@@ -128,6 +129,7 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
     size_min: Size
     is_neg_risk: bool
     last_trade_text: str
+    last_trade_side: Side | None = None
 
 
 class Balances(msgspec.Struct, frozen=True, kw_only=True):

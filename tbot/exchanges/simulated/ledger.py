@@ -3,8 +3,8 @@
 A trade is booked in full when it matches, and undone in full when it fails. What a trade brings in is pending until it
 is MINED: it is owned but cannot be spent, so undoing a trade never needs what its owner has already spent.
 
-Always, to the unit: all YES = all NO = collateral locked in the market, and
-cash of all accounts + collateral locked + fees collected = deposits.
+Always, to the unit: cash of all accounts + collateral locked + fees collected = deposits; and until tokens of a
+resolved market are redeemed, all YES = all NO = collateral locked in it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,12 @@ class Ledger:
         self._add(account, yes, size)
         self._add(account, no, size)
         self._locked[market_id] = self._locked.get(market_id, 0) + size
+
+    def redeem(self, account: Account, *, market_id: MarketId, token_id: TokenId, size: int, paid: int) -> None:
+        """Burn tokens of a resolved market for what they pay."""
+        self._add(account, token_id, -size)
+        self._add(account, CASH, paid)
+        self._locked[market_id] = self._locked.get(market_id, 0) - paid
 
     def book(self, trade: Trade) -> None:
         """Enter a matched trade; its incomings are pending."""

@@ -15,6 +15,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.checks import IMMEDIATE, TEXT_PAYLOAD, Candidate, refusal
+from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, deposit, move
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
@@ -46,8 +47,10 @@ from tbot.exchanges.simulated.operations import (
     Operation,
     Placed,
     PlaceOrder,
+    RedeemTokens,
     Refused,
     Reply,
+    ResolveMarket,
     SplitPair,
 )
 from tbot.exchanges.simulated.orderbook import Order, UnifiedBook
@@ -220,13 +223,11 @@ class Engine:
                 return self._cancel_every(operation, turn)
             case Advance():
                 return Done()
-            case Deposit():
-                return self._deposit(operation, turn)
-            case SplitPair() | MergePair():
-                return self._split_or_merge(operation, turn)
+            case Deposit() | SplitPair() | MergePair() | RedeemTokens():
+                return self._move_collateral(operation, turn)
             case OpenMarket():
                 return self._open_market(operation)
-            case CloseMarket():
+            case CloseMarket() | ResolveMarket():
                 return self._close_market(operation, turn)
             case ChangeTick():
                 return self._change_tick(operation, turn)
@@ -300,7 +301,7 @@ class Engine:
         taker.trade_ids.append(trade.trade_id)
         for match in matches:
             self._fill_maker(match, trade.trade_id, book, turn)
-        book.last_trade_price = trade.price
+        book.last_trade_price, book.last_trade_side = trade.price, trade.side
         self._agenda.enter_course(trade.trade_id, taker.place.course, self.settings, turn.now_ns)
         turn.tell_trade(trade, book)
         turn.print_trade(trade, book)
@@ -384,24 +385,11 @@ class Engine:
 
     # --- collateral and markets -------------------------------------------------------------------------------------
 
-    def _deposit(self, operation: Deposit, turn: Turn) -> Done | Refused:
-        if self.ledger.available(operation.account, CASH) + operation.cash < 0:
-            return Refused(text="not enough balance / allowance")
-        self.ledger.deposit(operation.account, operation.cash)
+    def _move_collateral(self, operation: Deposit | SplitPair | MergePair | RedeemTokens, turn: Turn) -> Done | Refused:
         turn.weaken(operation.account)
-        return Done()
-
-    def _split_or_merge(self, operation: SplitPair | MergePair, turn: Turn) -> Done | Refused:
-        rules = self._books[operation.market_id].rules
-        is_split = isinstance(operation, SplitPair)
-        given = (CASH,) if is_split else rules_tokens(rules)
-        least = min(self.ledger.available(operation.account, asset) for asset in given)
-        if operation.size <= 0 or operation.size > least:
-            return Refused(text="not enough balance / allowance")
-        size = operation.size if is_split else -operation.size
-        self.ledger.split(operation.account, market_id=rules.market_id, yes=rules.yes, no=rules.no, size=size)
-        turn.weaken(operation.account)
-        return Done()
+        if isinstance(operation, Deposit):
+            return deposit(self.ledger, operation)
+        return move(self.ledger, self.rules(operation.market_id), operation)
 
     def _open_market(self, operation: OpenMarket) -> Done | Refused:
         rules = operation.rules
@@ -412,8 +400,12 @@ class Engine:
             self._market_of[token_id] = rules.market_id
         return Done()
 
-    def _close_market(self, operation: CloseMarket, turn: Turn) -> Done:
+    def _close_market(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
         book = self._books[operation.market_id]
+        if isinstance(operation, ResolveMarket):
+            if book.rules.yes_payout is not None:
+                return Refused(text=TEXT_RESOLVED)
+            book.rules = msgspec.structs.replace(book.rules, yes_payout=operation.yes_payout)
         book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
         for order in self._orders.open_in(operation.market_id):
             self._cancel(order, EndReason.MARKET_RESOLVED, turn)

@@ -58,6 +58,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
         fee_exponent: Exponent of p x (1 - p).
         is_accepting_orders: False once closed.
+        yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.
+        event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
     """
 
     market_id: Annotated[MarketId, Meta(min_length=1)]
@@ -71,6 +73,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fee_exponent: Annotated[int, Meta(ge=0, le=4)] = 1
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
+    yes_payout: Annotated[Price, Meta(ge=0, le=MICRO)] | None = None
+    event: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a market that cannot be traded."""
@@ -113,6 +117,17 @@ class CloseMarket(Message, frozen=True, kw_only=True):
     market_id: MarketId
 
 
+class ResolveMarket(Message, frozen=True, kw_only=True):
+    """Close a market for good and say what its tokens are worth; a second time is refused.
+
+    Attributes:
+        yes_payout: What one YES pays; one NO pays the rest of a dollar.
+    """
+
+    market_id: MarketId
+    yes_payout: Annotated[Price, Meta(ge=0, le=MICRO)]
+
+
 class ChangeTick(Message, frozen=True, kw_only=True):
     """Change the price grid of both outcomes; resting orders stay as they are."""
 
@@ -141,6 +156,13 @@ class MergePair(Message, frozen=True, kw_only=True):
     account: Account
     market_id: MarketId
     size: Size
+
+
+class RedeemTokens(Message, frozen=True, kw_only=True):
+    """Turn all spendable tokens of a resolved market into what they pay; losing ones into nothing."""
+
+    account: Account
+    market_id: MarketId
 
 
 class PlaceOrder(Message, frozen=True, kw_only=True):
@@ -197,10 +219,12 @@ class Advance(Message, frozen=True, kw_only=True):
 Operation = (
     OpenMarket
     | CloseMarket
+    | ResolveMarket
     | ChangeTick
     | Deposit
     | SplitPair
     | MergePair
+    | RedeemTokens
     | PlaceOrder
     | CancelOrders
     | CancelEvery

@@ -149,6 +149,7 @@ class UnifiedBook:
         self.asks = BookSide(is_bid=False)
         self.exchange_ms = 0
         self.last_trade_price: Price | None = None
+        self.last_trade_side: Side | None = None
 
     def side(self, *, is_bid: bool) -> BookSide:
         """The bids or the asks."""

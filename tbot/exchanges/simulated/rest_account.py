@@ -10,18 +10,19 @@ from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
+from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
 from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.faults import ReportFault
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.rest_public import page
 from tbot.exchanges.simulated.state import ServerState
-from tbot.exchanges.simulated.verify import EXCHANGES
 from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
-from tbot.exchanges.simulated.wire_in import Heartbeat, SignatureType, decode
+from tbot.exchanges.simulated.wire_in import TEXT_PAYLOAD, Heartbeat, SignatureType, decode
 
 RECORDS_PER_PAGE = 100
 ALLOWANCE_UNLIMITED = str((1 << 256) - 1)
+COLLATERAL, CONDITIONAL, CONDITIONAL_V2 = "COLLATERAL", "CONDITIONAL", "CONDITIONAL-V2"
 
 _SECONDS_DIGITS_MAX = 10
 
@@ -46,6 +47,9 @@ class AccountRoutes:
             ("GET", "/data/order/{}"): signed(self._order),
             ("GET", "/data/orders"): signed(self._orders),
             ("GET", "/data/trades"): signed(self._trades),
+            ("GET", "/data/pre-migration-orders"): signed(self._pre_migration_orders),
+            ("GET", "/order-scoring"): signed(self._is_scoring),
+            ("POST", "/orders-scoring"): signed(self._are_scoring),
             ("GET", "/balance-allowance"): signed(self._balance),
             ("GET", "/balance-allowance/update"): signed(self._update_balance),
             ("POST", "/v1/heartbeats"): signed(self._heartbeat),
@@ -117,14 +121,26 @@ class AccountRoutes:
         rules = self._state.exchange.engine.rules(trade.market_id)
         return trade_record(trade, accounts, self._state.directory, rules)
 
+    # This exchange began with V2, so no order is left from before.
+    async def _pre_migration_orders(self, request: Request, _: Member) -> Reply:
+        return json_response(page((), request.query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+
+    # No market pays liquidity rewards here, so no order counts for them.
+    async def _is_scoring(self, _: Request, _member: Member) -> Reply:
+        return json_response({"scoring": False})
+
+    async def _are_scoring(self, request: Request, _: Member) -> Reply:
+        return json_response(dict.fromkeys(decode(request.body, list[str], refusal=TEXT_PAYLOAD), False))
+
     # --- balances ---------------------------------------------------------------------------------------------------
 
     async def _balance(self, request: Request, member: Member) -> Reply:
         balances = self._state.exchange.balances(self._asked_wallet(request, member))
-        if request.query.get("asset_type") == "COLLATERAL":
-            return _balance_answer(balances.cash)
-        token_id = TokenId(request.query.get("token_id", ""))
-        return _balance_answer(dict(balances.tokens).get(token_id, 0))
+        asset_type, v3 = request.query["asset_type"], self._state.verifier.exchange_v3
+        if asset_type == COLLATERAL:
+            return _balance_answer(balances.cash, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, v3))
+        amount = dict(balances.tokens).get(TokenId(request.query["token_id"]), 0)
+        return _balance_answer(amount, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK) if asset_type == CONDITIONAL else (v3,))
 
     # The exchange's own count is never stale here, so there is nothing to read again.
     async def _update_balance(self, request: Request, member: Member) -> Reply:
@@ -133,9 +149,10 @@ class AccountRoutes:
 
     def _asked_wallet(self, request: Request, member: Member) -> Account:
         query = request.query
-        if query.get("asset_type") not in ("COLLATERAL", "CONDITIONAL"):
+        asset_type = query.get("asset_type")
+        if asset_type not in (COLLATERAL, CONDITIONAL, CONDITIONAL_V2):
             raise HttpRefusal("Invalid asset type")
-        if query["asset_type"] == "CONDITIONAL" and self._state.directory.rules(query.get("token_id", "")) is None:
+        if asset_type != COLLATERAL and self._state.directory.rules(query.get("token_id", "")) is None:
             raise HttpRefusal("Invalid token id")
         kinds = {str(int(kind)): kind for kind in SignatureType}
         kind = kinds.get(query.get("signature_type", "0"))
@@ -184,8 +201,8 @@ def _key_answer(key: ApiCredentials) -> Response:
     return json_response({"apiKey": key.api_key, "secret": key.secret, "passphrase": key.passphrase})
 
 
-def _balance_answer(amount: int) -> Response:
-    allowances = dict.fromkeys(EXCHANGES.values(), ALLOWANCE_UNLIMITED)
+def _balance_answer(amount: int, spenders: tuple[str, ...]) -> Response:
+    allowances = dict.fromkeys(spenders, ALLOWANCE_UNLIMITED)
     return json_response({"balance": str(amount), "allowances": allowances})
 
 

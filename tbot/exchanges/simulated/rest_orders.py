@@ -16,10 +16,17 @@ from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.simulated.accounts import Member
 from tbot.exchanges.simulated.faults import CancelFault, SubmitFault
 from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
+from tbot.exchanges.simulated.modes import PostOnlyMode
 from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder
 from tbot.exchanges.simulated.quota import Header
 from tbot.exchanges.simulated.state import ServerState
-from tbot.exchanges.simulated.wire_account import PlacedAnswer, cancel_answer, placed_answer, refused_answer
+from tbot.exchanges.simulated.wire_account import (
+    PlacedAnswer,
+    blocked_answer,
+    cancel_answer,
+    placed_answer,
+    refused_answer,
+)
 from tbot.exchanges.simulated.wire_in import (
     IDS_PER_CANCEL_MAX,
     ORDERS_PER_POST_MAX,
@@ -66,6 +73,7 @@ class OrderRoutes:
 
     async def _post_order(self, request: Request, member: Member) -> Reply:
         body = decode(request.body, PostOrder, refusal=TEXT_PAYLOAD)
+        self._check_mode((body,), is_batch=False)
         headers = self._state.quotas.orders(member.address).take(1, self._state.now_ns())
         return self._submit((body,), member, headers, is_batch=False)
 
@@ -73,8 +81,15 @@ class OrderRoutes:
         bodies = decode(request.body, list[PostOrder], refusal=TEXT_PAYLOAD)
         if len(bodies) > ORDERS_PER_POST_MAX:
             raise HttpRefusal(f"Too many orders in payload: {len(bodies)}, max allowed: {ORDERS_PER_POST_MAX}")
+        self._check_mode(tuple(bodies), is_batch=True)
         headers = self._state.quotas.orders(member.address).take(len(bodies), self._state.now_ns())
         return self._submit(tuple(bodies), member, headers, is_batch=True)
+
+    def _check_mode(self, bodies: tuple[PostOrder, ...], *, is_batch: bool) -> None:
+        modes, now_ns = self._state.modes, self._state.now_ns()
+        modes.check_orders(now_ns)
+        if not is_batch and not all(body.post_only for body in bodies):
+            modes.check_taking(now_ns)
 
     def _submit(
         self, bodies: tuple[PostOrder, ...], member: Member, headers: tuple[Header, ...], *, is_batch: bool
@@ -101,7 +116,11 @@ class OrderRoutes:
 
     def _place(self, body: PostOrder, member: Member) -> PlacedAnswer:
         try:
+            if not body.post_only:
+                self._state.modes.check_taking(self._state.now_ns())
             order = self._checked(body, member)
+        except PostOnlyMode as refusal:
+            return blocked_answer(str(refusal))
         except HttpRefusal as refusal:
             return refused_answer(str(refusal))
         reply = self._state.exchange.place(order)
@@ -153,7 +172,7 @@ class OrderRoutes:
         signs = order.maker if order.signature_type is SignatureType.POLY_1271 else member.address
         if order.signer.lower() != signs.lower():
             raise HttpRefusal("the order signer address has to be the address of the API KEY")
-        if not wallet or order.maker.lower() != wallet.lower():
+        if order.maker.lower() != wallet.lower():
             raise HttpRefusal(TEXT_SIGNATURE)
 
     # --- cancelling -------------------------------------------------------------------------------------------------
@@ -206,6 +225,7 @@ class OrderRoutes:
         return self._cancelled(cancel, headers)
 
     def _cancelled(self, cancel: Callable[[], CancelResult], headers: tuple[Header, ...]) -> Reply:
+        self._state.modes.check_cancels(self._state.now_ns())
         match self._state.exchange.faults.on_cancel():
             case CancelFault.RATE_LIMITED:
                 raise self._rate_limited()

@@ -1,4 +1,4 @@
-"""Public routes: service, markets, books, prices. No authentication, no effect."""
+"""Public routes: service, markets, books, parameters. No authentication, no effect."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tbot.core.market import TokenId
-from tbot.core.messages import Side
-from tbot.core.units import MICRO, Price, text_from_micro
+from tbot.core.units import MICRO, Price
 from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import MarketRules
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_books import rest_book
 from tbot.exchanges.simulated.wire_in import BOOKS_PER_REQUEST_MAX, BookRequest, decode
-from tbot.exchanges.simulated.wire_markets import FullMarket, clob_market, fee_bps_shown, full_market, json_number
+from tbot.exchanges.simulated.wire_markets import (
+    FullMarket,
+    clob_market,
+    fee_bps_shown,
+    full_market,
+    json_number,
+    simplified_market,
+)
 
 T = TypeVar("T")
 
@@ -42,6 +48,9 @@ class PublicRoutes:
             ("GET", "/time"): self._time,
             ("GET", "/version"): self._version,
             ("GET", "/markets"): self._markets,
+            ("GET", "/simplified-markets"): self._simplified_markets,
+            ("GET", "/sampling-markets"): self._sampling_markets,
+            ("GET", "/sampling-simplified-markets"): self._sampling_markets,
             ("GET", "/markets/{}"): self._market,
             ("GET", "/clob-markets/{}"): self._clob_market,
             ("GET", "/markets-by-token/{}"): self._market_by_token,
@@ -51,9 +60,7 @@ class PublicRoutes:
             ("GET", "/tick-size/{}"): self._tick_size,
             ("GET", "/neg-risk"): self._neg_risk,
             ("GET", "/fee-rate"): self._fee_rate,
-            ("GET", "/midpoint"): self._midpoint,
-            ("GET", "/price"): self._price,
-            ("GET", "/spread"): self._spread,
+            ("GET", "/fees/builder-fees/{}"): self._builder_fees,
         }
 
     async def _ok(self, _: Request) -> Reply:
@@ -66,8 +73,15 @@ class PublicRoutes:
         return json_response({"version": PROTOCOL_VERSION})
 
     async def _markets(self, request: Request) -> Reply:
-        markets = [self._full(rules) for rules in self._state.exchange.markets()]
-        return json_response(page(markets, request.query.get("next_cursor", ""), size=MARKETS_PER_PAGE))
+        return _page_of_markets(request, [self._full(rules) for rules in self._state.exchange.markets()])
+
+    async def _simplified_markets(self, request: Request) -> Reply:
+        markets = [simplified_market(self._full(rules)) for rules in self._state.exchange.markets()]
+        return _page_of_markets(request, markets)
+
+    # Sampled are the markets that pay liquidity rewards, and none does here.
+    async def _sampling_markets(self, request: Request) -> Reply:
+        return _page_of_markets(request, ())
 
     async def _market(self, request: Request) -> Reply:
         return json_response(self._full(self._rules(request.tail)))
@@ -85,7 +99,7 @@ class PublicRoutes:
         return json_response(answer)
 
     async def _book(self, request: Request) -> Reply:
-        return json_response(rest_book(self._view(request)))
+        return json_response(rest_book(asked_book(self._state, request)))
 
     async def _books(self, request: Request) -> Reply:
         wanted = decode(request.body, list[BookRequest], refusal="Invalid payload")
@@ -95,43 +109,18 @@ class PublicRoutes:
         return json_response([rest_book(self._state.exchange.book(token_id)) for token_id in known])
 
     async def _tick_size(self, request: Request) -> Reply:
-        return json_response({"minimum_tick_size": json_number(self._view(request).tick)})
+        return json_response({"minimum_tick_size": json_number(asked_book(self._state, request).tick)})
 
     async def _neg_risk(self, request: Request) -> Reply:
-        return json_response({"neg_risk": self._view(request).is_neg_risk})
+        return json_response({"neg_risk": asked_book(self._state, request).is_neg_risk})
 
     async def _fee_rate(self, request: Request) -> Reply:
-        rules = self._rules(self._view(request).market_id)
+        rules = self._rules(asked_book(self._state, request).market_id)
         return json_response({"base_fee": fee_bps_shown(rules)})
 
-    async def _midpoint(self, request: Request) -> Reply:
-        bid, ask = _top(self._view(request))
-        return json_response({"mid": text_from_micro((bid + ask) // 2)})
-
-    async def _spread(self, request: Request) -> Reply:
-        bid, ask = _top(self._view(request))
-        return json_response({"spread": text_from_micro(ask - bid)})
-
-    # Sources disagree on what a side means here; this is the API description's reading: BUY is the best bid.
-    async def _price(self, request: Request) -> Reply:
-        side = request.query.get("side", "").upper()
-        if side not in (Side.BUY, Side.SELL):
-            raise HttpRefusal("Invalid side")
-        bid, ask = _top(self._view(request))
-        return json_response({"price": text_from_micro(bid if side == Side.BUY else ask)})
-
-    def _view(self, request: Request) -> BookView:
-        """Find the book a request names, in its path or its query.
-
-        Raises:
-            HttpRefusal: 400 no id, 404 unknown id.
-        """
-        token_id = request.tail or request.query.get("token_id", "")
-        if not token_id.isdigit():
-            raise HttpRefusal("Invalid token id")
-        if self._state.directory.rules(token_id) is None:
-            raise HttpRefusal(_NO_BOOK, status=404)
-        return self._state.exchange.book(TokenId(token_id))
+    # Nobody can register a builder here, so no code is known.
+    async def _builder_fees(self, _: Request) -> Reply:
+        raise HttpRefusal("builder code not found", status=404)
 
     def _rules(self, market_id: str) -> MarketRules:
         rules = self._state.directory.market(market_id)
@@ -140,9 +129,27 @@ class PublicRoutes:
         return rules
 
     def _full(self, rules: MarketRules) -> FullMarket:
-        bid, ask = _top(self._state.exchange.book(rules.yes))
-        middle = Price((bid + ask) // 2)
-        return full_market(rules, (middle, Price(MICRO - middle)))
+        bid, ask = top_of(self._state.exchange.book(rules.yes))
+        price = Price((bid + ask) // 2) if rules.yes_payout is None else rules.yes_payout
+        return full_market(rules, (price, Price(MICRO - price)))
+
+
+def asked_book(state: ServerState, request: Request) -> BookView:
+    """Find the book a request names, in its path or its query.
+
+    Raises:
+        HttpRefusal: 400 no id, 404 unknown id.
+    """
+    token_id = request.tail or request.query.get("token_id", "")
+    if not token_id.isdigit():
+        raise HttpRefusal("Invalid token id")
+    if state.directory.rules(token_id) is None:
+        raise HttpRefusal(_NO_BOOK, status=404)
+    return state.exchange.book(TokenId(token_id))
+
+
+def _page_of_markets(request: Request, markets: Sequence[object]) -> Response:
+    return json_response(page(markets, request.query.get("next_cursor", ""), size=MARKETS_PER_PAGE))
 
 
 def page(items: Sequence[T], cursor: str, *, size: int) -> dict[str, object]:
@@ -172,8 +179,8 @@ def _refuse_cursor() -> int:
     raise HttpRefusal("invalid next_cursor")
 
 
-def _top(view: BookView) -> tuple[int, int]:
-    """Best bid and ask; an empty side counts as the price nobody can better."""
+def top_of(view: BookView) -> tuple[int, int]:
+    """Give best bid and ask; an empty side counts as the price nobody can better."""
     bid = view.bids[0].price if view.bids else 0
     ask = view.asks[0].price if view.asks else MICRO
     return bid, ask

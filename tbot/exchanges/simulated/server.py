@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from ipaddress import ip_address
 from typing import Annotated
 
 import msgspec
@@ -20,10 +21,13 @@ from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccou
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, dispatcher, error_response, serve_http
+from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
+from tbot.exchanges.simulated.rest_control import ControlRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
+from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
 from tbot.exchanges.simulated.state import Directory, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
@@ -38,6 +42,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         host: Address to listen on. Loopback, unless the operator insists: anybody who reaches it can trade.
         rest_port: 0 = any free port.
         ws_port: 0 = any free port; both channels share it.
+        has_control: Whether markets can be resolved, pairs split and modes switched by request; on loopback only.
         chain_id: Of the signatures asked for.
         skew_s_max: Largest clock difference of a signed request.
         quota: Rate limits a signer.
@@ -48,11 +53,25 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     host: str = "127.0.0.1"
     rest_port: Port = 0
     ws_port: Port = 0
+    has_control: bool = False
     chain_id: int = 137
     skew_s_max: float = 10.0
     quota: QuotaSettings = QuotaSettings()
     http: HttpLimits = HttpLimits()
     channels: ChannelSettings = ChannelSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse to give control to strangers."""
+        if self.has_control and not is_loopback(self.host):
+            raise ValueError(f"expected has_control = false on a host that is not loopback, found host {self.host!r}")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,10 +111,14 @@ class LocalServer:
             verifier=verifier,
             quotas=Quotas(settings.quota),
             directory=Directory(exchange, self.keys),
+            modes=Modes(),
             now_ns=now_ns,
         )
-        parts = (PublicRoutes(self._state), AccountRoutes(self._state), OrderRoutes(self._state))
-        self._dispatch = dispatcher({key: handler for part in parts for key, handler in part.routes().items()})
+        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes)
+        routes = [kind(self._state).routes() for kind in kinds]
+        if settings.has_control:
+            routes.append(ControlRoutes(self._state).routes())
+        self._dispatch = dispatcher({key: handler for part in routes for key, handler in part.items()})
 
     def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
         """Give a play account its first API key and a deposit (micro-dollars) into its own address.

@@ -11,6 +11,7 @@ from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.http import Handler, Reply, Request
+from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import Account, MarketRules
 from tbot.exchanges.simulated.quota import Quotas
 from tbot.exchanges.simulated.verify import OrderVerifier
@@ -74,6 +75,7 @@ class ServerState:
     verifier: OrderVerifier
     quotas: Quotas
     directory: Directory
+    modes: Modes
     now_ns: Callable[[], Nanos]
 
     @property

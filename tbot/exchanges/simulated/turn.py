@@ -155,4 +155,5 @@ def view_of(book: UnifiedBook, token_id: TokenId) -> BookView:
         size_min=rules.size_min,
         is_neg_risk=rules.is_neg_risk,
         last_trade_text=last_trade_text(book.last_trade_price),
+        last_trade_side=book.last_trade_side,
     )

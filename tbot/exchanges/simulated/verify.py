@@ -1,5 +1,6 @@
 """Who signed this? EIP-712 orders, L1 headers and L2 HMACs, checked independently of the bot's signer.
 
+Orders are V2 or V3 by their token; both have the same struct, under the domain of another contract.
 Typed data goes through eth-account's own encoder and public-key recovery, so an error in the bot's hand-packed fast
 path cannot cancel out against the same error here. Nothing of the bot's exchange client is imported.
 
@@ -20,16 +21,12 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from tbot.core.messages import ExchangeOrderId, Side
+from tbot.errors import ConfigError
+from tbot.exchanges.simulated.contracts import CHAINS, EXCHANGE_V3, contract_of
 from tbot.exchanges.simulated.http import HttpRefusal
 from tbot.exchanges.simulated.wire_in import SignatureType, SignedOrder
 
 ATTESTATION = "This message attests that I control the given wallet"
-
-# Verifying contracts by neg-risk flag; the same addresses on both chains.
-EXCHANGES = {
-    False: "0xE111180000d2663C0091e4f400237545B87B996B",
-    True: "0xe2222d279d744050d28e00520010520000310F59",
-}
 
 _ORDER_FIELDS = (
     "uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
@@ -39,6 +36,10 @@ _AUTH_FIELDS = "address address,string timestamp,uint256 nonce,string message"
 _WRAP_FIELDS = "Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt"
 
 _ECDSA_BYTES = 65
+# The contract knows no other recovery ids, and refuses the second of the two signatures every signature can be turned
+# into: the upper half of the curve's order.
+_RECOVERY_IDS = (27, 28)
+_S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _UINT256_END = 1 << 256
 
 TypedFields = list[dict[str, str]]
@@ -58,8 +59,19 @@ class OrderVerifier:
     """Checks order signatures of one chain."""
 
     def __init__(self, chain_id: int) -> None:
-        """Fix the chain."""
+        """Fix the chain.
+
+        Raises:
+            ConfigError: The exchange contracts are on no such chain.
+        """
+        if chain_id not in CHAINS:
+            raise ConfigError(f"chain_id: expected one of {', '.join(map(str, CHAINS))}, found {chain_id}")
         self._chain_id = chain_id
+
+    @property
+    def exchange_v3(self) -> str:
+        """The exchange contract of positions on this chain."""
+        return EXCHANGE_V3[self._chain_id]
 
     def order_id(self, order: SignedOrder, *, is_neg_risk: bool) -> ExchangeOrderId:
         """Compute the order id: the EIP-712 digest of the plain order, for every signature type."""
@@ -95,16 +107,17 @@ class OrderVerifier:
         except (HttpRefusal, ValueError) as error:
             raise HttpRefusal("Invalid L1 Request headers", status=401) from error
 
-    def _domain(self, *, is_neg_risk: bool) -> dict[str, str | int]:
+    def _domain(self, order: SignedOrder, *, is_neg_risk: bool) -> dict[str, str | int]:
+        contract = contract_of(order.token_id, is_neg_risk=is_neg_risk, chain_id=self._chain_id)
         return {
             "name": "Polymarket CTF Exchange",
-            "version": "2",
+            "version": contract.version,
             "chainId": self._chain_id,
-            "verifyingContract": EXCHANGES[is_neg_risk],
+            "verifyingContract": contract.address,
         }
 
     def _plain(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
-        return encode_typed_data(self._domain(is_neg_risk=is_neg_risk), {"Order": _ORDER}, _values(order))
+        return encode_typed_data(self._domain(order, is_neg_risk=is_neg_risk), {"Order": _ORDER}, _values(order))
 
     def _wrapped(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
         """Nest the order as a deposit wallet signs it (ERC-7739), under the exchange's domain."""
@@ -117,7 +130,7 @@ class OrderVerifier:
             "salt": bytes(32),
         }
         types = {"TypedDataSign": _WRAP, "Order": _ORDER}
-        return encode_typed_data(self._domain(is_neg_risk=is_neg_risk), types, message)
+        return encode_typed_data(self._domain(order, is_neg_risk=is_neg_risk), types, message)
 
 
 def hmac_text(secret: str, *, timestamp: str, method: str, path: str, body: bytes) -> str:
@@ -183,9 +196,10 @@ def _recover(message: SignableMessage, signature: bytes) -> str:
     """Recover the signing address.
 
     Raises:
-        HttpRefusal: Wrong length, values out of range, no point of the curve.
+        HttpRefusal: Wrong length, values out of range, no point of the curve, the malleable twin of a signature.
     """
-    if len(signature) != _ECDSA_BYTES:
+    is_whole = len(signature) == _ECDSA_BYTES
+    if not is_whole or signature[-1] not in _RECOVERY_IDS or int.from_bytes(signature[32:64], "big") > _S_MAX:
         raise HttpRefusal("invalid signature")
     try:
         return str(Account.recover_message(message, signature=signature))

@@ -177,6 +177,11 @@ def refused_answer(text: str) -> PlacedAnswer:
     return PlacedAnswer(error_msg=text, success=False)
 
 
+def blocked_answer(text: str) -> PlacedAnswer:
+    """Answer a leg of a batch in post-only mode: it claims success, and has no id. As production does."""
+    return PlacedAnswer(error_msg=text)
+
+
 def cancel_answer(result: CancelResult) -> CancelAnswer:
     """Answer a cancel."""
     return CancelAnswer(canceled=result.canceled, not_canceled=dict(result.not_canceled))

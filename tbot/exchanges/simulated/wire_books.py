@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
 from tbot.core.market import TokenId
 from tbot.core.messages import Level, Side
 from tbot.core.units import MICRO, Price, Size, text_from_micro
+from tbot.exchanges.simulated.contracts import is_position_id
 from tbot.exchanges.simulated.events import BookView, LevelsChanged, TickChanged, TradePrinted
 from tbot.exchanges.simulated.operations import MarketRules
 from tbot.exchanges.simulated.wire_markets import fee_bps_shown
@@ -29,7 +31,7 @@ class WireLevel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RestBook(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of `GET /book`; the key order is also that of the hash."""
+    """Answer of `GET /book`; the key order is also that of the hash. Only books of positions tell a version."""
 
     market: str
     asset_id: str
@@ -41,6 +43,7 @@ class RestBook(msgspec.Struct, frozen=True, kw_only=True):
     tick_size: str
     neg_risk: bool
     last_trade_price: str
+    version: Literal["v2"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BookFirst(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,4 +292,5 @@ def _book(
         tick_size=text_from_micro(view.tick),
         neg_risk=view.is_neg_risk,
         last_trade_price=last_trade_text,
+        version="v2" if is_position_id(view.token_id) else msgspec.UNSET,
     )

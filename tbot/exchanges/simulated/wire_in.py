@@ -110,9 +110,10 @@ class CancelMarket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of `POST /books`."""
+    """One entry of `POST /books` and of the price lists; only `/prices` looks at the side."""
 
     token_id: str
+    side: str = ""
 
 
 class MarketSubscription(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import msgspec
 
+from tbot.core.market import TokenId
 from tbot.core.units import MICRO, Price
+from tbot.exchanges.simulated.contracts import is_position_id
 from tbot.exchanges.simulated.operations import MarketRules
 
 OUTCOMES = ("Yes", "No")
@@ -66,6 +69,18 @@ class FullMarket(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
 
 
+class SimplifiedMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `GET /simplified-markets`."""
+
+    condition_id: str
+    rewards: Rewards
+    tokens: tuple[WireToken, ...]
+    active: bool
+    closed: bool
+    archived: bool
+    accepting_orders: bool
+
+
 class ShortToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One outcome inside a compact market object."""
 
@@ -99,7 +114,7 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
     """Show a market with all its fields; `prices` are those of YES and NO."""
     tokens = (
-        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO)
+        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO, winner=_has_won(rules, token_id))
         for token_id, outcome, price in zip((rules.yes, rules.no), OUTCOMES, prices, strict=True)
     )
     return FullMarket(
@@ -116,7 +131,22 @@ def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
         maker_base_fee=fee_bps_shown(rules),
         taker_base_fee=fee_bps_shown(rules),
         neg_risk=rules.is_neg_risk,
+        neg_risk_market_id=_event_id(rules),
+        is_50_50_outcome=rules.yes_payout == MICRO // 2,
         tokens=tuple(tokens),
+    )
+
+
+def simplified_market(market: FullMarket) -> SimplifiedMarket:
+    """Cut a market down to what lists of simplified markets show."""
+    return SimplifiedMarket(
+        condition_id=market.condition_id,
+        rewards=market.rewards,
+        tokens=market.tokens,
+        active=market.active,
+        closed=market.closed,
+        archived=market.archived,
+        accepting_orders=market.accepting_orders,
     )
 
 
@@ -133,8 +163,19 @@ def clob_market(rules: MarketRules) -> ClobMarket:
         ao=rules.is_accepting_orders,
         nr=rules.is_neg_risk,
         fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
-        v="v1",
+        v="v2" if is_position_id(rules.yes) else "v1",
     )
+
+
+def _has_won(rules: MarketRules, token_id: TokenId) -> bool:
+    if rules.yes_payout is None:
+        return False
+    return rules.yes_payout == (MICRO if token_id == rules.yes else 0)
+
+
+# All outcomes of an event share it, which is how clients find an event's markets; its last byte is zero on chain.
+def _event_id(rules: MarketRules) -> str:
+    return "0x" + hashlib.sha256(f"event:{rules.event}".encode()).hexdigest()[:62] + "00" if rules.event else ""
 
 
 def fee_bps_shown(rules: MarketRules) -> int:

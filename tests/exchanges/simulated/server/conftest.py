@@ -49,6 +49,14 @@ MAYOR = MarketRules(
     is_neg_risk=True,
 )
 
+COIN = MarketRules(
+    market_id=MarketId("0x017791f201d5a788e0039e511fc1900e5f000000000000000000000000000000"),
+    slug="coin-up-or-down",
+    yes=TokenId("663574927012476832975694178961957910328055987427402067619466963999000625152"),
+    no=TokenId("663574927012476832975694178961957910328055987427402067619466963999000625153"),
+    fee_rate_micro=70_000,
+)
+
 ORDER_FIELDS = [
     {"type": "uint256", "name": "salt"},
     {"type": "address", "name": "maker"},
@@ -207,7 +215,7 @@ class World:
     """The exchange, its server, and what tests need to reach them."""
 
     def __init__(self, nursery: trio.Nursery, faults: FaultSettings, settings: ServerSettings) -> None:
-        markets = ExchangeSettings(markets=(RAIN, MAYOR), flow=None)
+        markets = ExchangeSettings(markets=(RAIN, MAYOR, COIN), flow=None)
         self.nursery = nursery
         self.faults = Faults(faults, seed=1)
         self.exchange = LocalExchange(markets, seed=1, now_ns=now_ns, faults=self.faults)
@@ -215,7 +223,7 @@ class World:
         rng = random.Random(7)
         self.alice = Trader(self, PlayAccount.from_rng(rng))
         self.bob = Trader(self, PlayAccount.from_rng(rng))
-        self.rain, self.mayor = RAIN, MAYOR
+        self.rain, self.mayor, self.coin = RAIN, MAYOR, COIN
         self.now_ns = now_ns
 
     async def rest(self) -> RestClient:

@@ -139,7 +139,7 @@ async def test_deleted_key_is_dead(world: Any, autojump_clock: Any) -> None:
 async def test_balances_in_base_units_by_wallet(world: Any, autojump_clock: Any) -> None:
     answer = (await world.alice.ask("GET", "/balance-allowance?asset_type=COLLATERAL&signature_type=0")).json
     assert answer["balance"] == "10000000000"
-    assert len(answer["allowances"]) == 2
+    assert len(answer["allowances"]) == 3
     proxy = (await world.alice.ask("GET", "/balance-allowance?asset_type=COLLATERAL&signature_type=1")).json
     assert proxy["balance"] == "0"
     await world.bob.placed("BUY", "0.50", "20", token=world.rain.no)

@@ -277,16 +277,15 @@ async def test_mass_cancel_needs_one_token_and_may_go_below_zero(world: Any, aut
     assert int(refused.headers["poly-ratelimit-remaining"]) < 0
 
 
+@pytest.mark.parametrize("version", ["v2", "v3"])
 @pytest.mark.parametrize("name", ["sig0-BUY", "sig1-BUY", "sig2-BUY", "sig3-BUY"])
 async def test_official_order_of_every_wallet_kind_is_taken(
-    world: Any, autojump_clock: Any, vectors: Any, name: str
+    world: Any, autojump_clock: Any, vectors: Any, name: str, version: str
 ) -> None:
-    case = next(case for case in vectors("orders_v2.json") if case["name"] == f"v2-137-{name}-tick0.01")
+    cases = vectors(f"orders_{version}.json")
+    case = next(case for case in cases if case["name"] == f"{version}-137-{name}-tick0.01")
     key = vectors("wallets.json")[0]["private_key"]
     anvil = type(world.alice)(world, PlayAccount.from_key(bytes.fromhex(key[2:])))
-    world.server.keys.register_deposit_wallet(
-        vectors("wallets.json")[0]["deposit_wallet_beacon"], owner=anvil.account.address
-    )
     wallet = case["body"]["order"]["maker"]
     world.exchange.deposit(Account(wallet), Notional(100 * MICRO))
     socket = await anvil.user_socket()
@@ -297,6 +296,55 @@ async def test_official_order_of_every_wallet_kind_is_taken(
     (told,) = await world.heard(socket)
     assert (told["id"], told["maker_address"]) == (case["order_hash"], wallet)
     assert (await anvil.ask("DELETE", "/order", {"orderID": case["order_hash"]})).json["not_canceled"] == {}
+
+
+async def test_older_deposit_wallet_trades_once_it_is_registered(world: Any, autojump_clock: Any, vectors: Any) -> None:
+    wallets = vectors("wallets.json")[0]
+    anvil = type(world.alice)(world, PlayAccount.from_key(bytes.fromhex(wallets["private_key"][2:])))
+    derived = wallets["deposit_wallet_beacon"]
+    assert world.server.keys.wallets_of(anvil.account.address)[3] == derived
+    older = wallets["deposit_wallet_uups_legacy"]
+    world.server.keys.register_deposit_wallet(older, owner=anvil.account.address)
+    assert world.server.keys.wallets_of(anvil.account.address)[3] == older
+    assert world.server.keys.key_of(older) == anvil.credentials.api_key
+
+
+@pytest.mark.parametrize(
+    ("market", "version", "contract"),
+    [
+        ("rain", "2", "0xe2222d279d744050d28e00520010520000310F59"),
+        ("mayor", "2", "0xE111180000d2663C0091e4f400237545B87B996B"),
+        ("coin", "2", "0xE111180000d2663C0091e4f400237545B87B996B"),
+        ("rain", "3", "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"),
+    ],
+)
+async def test_order_signed_for_another_contract_is_refused(
+    world: Any, autojump_clock: Any, market: str, version: str, contract: str
+) -> None:
+    domain = {"version": version, "verifyingContract": contract}
+    token = getattr(world, market).yes
+    answer = await world.alice.place("BUY", "0.40", "10", token=token, domain=domain)
+    assert (answer.status, answer.error) == (400, "invalid signature")
+
+
+async def test_position_has_a_balance_of_its_own_asset_type(world: Any, autojump_clock: Any) -> None:
+    domain = {"version": "3", "verifyingContract": "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"}
+    await world.bob.placed("BUY", "0.50", "20", token=world.coin.no, domain=domain)
+    await world.alice.placed("BUY", "0.50", "20", token=world.coin.yes, domain=domain)
+    await trio.sleep(2.5)
+    asked = f"/balance-allowance?asset_type=CONDITIONAL-V2&token_id={world.coin.yes}"
+    answer = (await world.alice.ask("GET", asked)).json
+    assert answer["balance"] == "20000000"
+    assert list(answer["allowances"]) == ["0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"]
+    assert (await world.alice.ask("GET", "/balance-allowance?asset_type=CONDITIONAL-V2")).error == "Invalid token id"
+
+
+async def test_nothing_is_scored_and_nothing_is_left_from_version_1(world: Any, autojump_clock: Any) -> None:
+    order_id = await world.alice.placed("BUY", "0.50", "10")
+    assert (await world.alice.ask("GET", f"/order-scoring?order_id={order_id}")).json == {"scoring": False}
+    assert (await world.alice.ask("POST", "/orders-scoring", [order_id])).json == {order_id: False}
+    assert (await world.alice.ask("POST", "/orders-scoring", {"a": 1})).error == "Invalid order payload"
+    assert (await world.alice.ask("GET", "/data/pre-migration-orders")).json["data"] == []
 
 
 async def test_wrapped_signature_for_another_order_is_noticed(world: Any, autojump_clock: Any, vectors: Any) -> None:

@@ -23,6 +23,7 @@ def hash_of(book: dict[str, Any]) -> str:
         "tick_size",
         "neg_risk",
         "last_trade_price",
+        *(["version"] if "version" in book else []),
     )
     text = json.dumps({key: "" if key == "hash" else book[key] for key in keys}, separators=(",", ":"))
     return hashlib.sha1(text.encode()).hexdigest()
@@ -62,8 +63,17 @@ async def test_book_has_the_best_level_last_and_its_true_hash(world: Any, autoju
 
 async def test_captured_book_hashes_by_the_same_rule(vectors: Any) -> None:
     for case in vectors("book_hash.json"):
-        if "version" not in case:
-            assert hash_of(case) == case["hash"]
+        assert hash_of(case) == case["hash"]
+
+
+async def test_book_of_a_position_tells_its_version_under_the_hash(world: Any, autojump_clock: Any) -> None:
+    book = (await world.get(f"/book?token_id={world.coin.no}")).json
+    assert list(book.items())[-1] == ("version", "v2")
+    assert book["hash"] == hash_of(book)
+    assert "version" not in (await world.get(f"/book?token_id={world.rain.no}")).json
+    socket = await world.market_socket(world.coin.no)
+    ((first,),) = await world.heard(socket)
+    assert first["hash"] == book["hash"]
 
 
 async def test_books_leaves_unknown_ones_out(world: Any, autojump_clock: Any) -> None:
@@ -97,7 +107,7 @@ async def test_compact_market_parameters(world: Any, autojump_clock: Any) -> Non
 
 async def test_markets_page_and_single_market_agree(world: Any, autojump_clock: Any) -> None:
     listed = (await world.get("/markets?next_cursor=MA==")).json
-    assert (listed["count"], listed["next_cursor"]) == (2, "LTE=")
+    assert (listed["count"], listed["next_cursor"]) == (3, "LTE=")
     single = (await world.get(f"/markets/{world.rain.market_id}")).json
     assert single == listed["data"][0]
     assert (single["minimum_tick_size"], single["minimum_order_size"], single["neg_risk"]) == (0.01, 5, False)
@@ -112,6 +122,50 @@ async def test_market_by_token_puts_the_smaller_number_first(world: Any, autojum
         "primary_token_id": world.rain.no,
         "secondary_token_id": world.rain.yes,
     }
+
+
+async def test_simplified_markets_are_cut_from_the_full_ones(world: Any, autojump_clock: Any) -> None:
+    full = (await world.get("/markets")).json["data"]
+    simplified = (await world.get("/simplified-markets")).json["data"]
+    keys = ("condition_id", "rewards", "tokens", "active", "closed", "archived", "accepting_orders")
+    assert simplified == [{key: market[key] for key in keys} for market in full]
+    for path in ("/sampling-markets", "/sampling-simplified-markets"):
+        assert (await world.get(path)).json == {"limit": 500, "next_cursor": "LTE=", "count": 0, "data": []}
+
+
+async def test_many_prices_at_once_leave_unknown_tokens_out(world: Any, autojump_clock: Any) -> None:
+    await world.alice.placed("BUY", "0.42", "20")
+    await world.bob.placed("BUY", "0.50", "30", token=world.rain.no)
+    yes, no = world.rain.yes, world.rain.no
+    entries = [(yes, "BUY"), (yes, "SELL"), (no, "sell"), ("7", "BUY")]
+    body = json.dumps([{"token_id": token, "side": side} for token, side in entries]).encode()
+    client = await world.rest()
+    expected = {
+        "/prices": {yes: {"BUY": "0.42", "SELL": "0.5"}, no: {"SELL": "0.58"}},
+        "/midpoints": {yes: "0.46", no: "0.54"},
+        "/spreads": {yes: "0.08", no: "0.08"},
+        "/last-trades-prices": [],
+    }
+    for path, answer in expected.items():
+        assert (await client.ask("POST", path, body)).json == answer, path
+        assert (await client.ask("POST", path, b"[7]")).error == "Invalid payload"
+        assert (await client.ask("POST", path, b'[{"token_id": "1", "side": "BUY"}]')).status == 200
+        many = json.dumps([{"token_id": "1"}] * 501).encode()
+        assert (await client.ask("POST", path, many)).error == "Payload exceeds the limit"
+    wrong = json.dumps([{"token_id": yes, "side": "HOLD"}]).encode()
+    assert (await client.ask("POST", "/prices", wrong)).error == "Invalid side"
+
+
+async def test_last_trade_is_told_with_the_side_of_its_taker(world: Any, autojump_clock: Any) -> None:
+    target = f"/last-trade-price?token_id={world.rain.yes}"
+    assert (await world.get(target)).json == {"price": "0.5", "side": ""}
+    await world.alice.placed("BUY", "0.40", "20")
+    await world.bob.placed("BUY", "0.60", "10", token=world.rain.no)
+    assert (await world.get(target)).json == {"price": "0.6", "side": "BUY"}
+    client = await world.rest()
+    wanted = [{"token_id": token} for token in (world.rain.yes, world.mayor.yes)]
+    told = (await client.ask("POST", "/last-trades-prices", json.dumps(wanted).encode())).json
+    assert told == [{"token_id": world.rain.yes, "price": "0.6", "side": "BUY"}]
 
 
 async def test_parameters_and_prices(world: Any, autojump_clock: Any) -> None:
@@ -140,6 +194,8 @@ async def test_parameters_and_prices(world: Any, autojump_clock: Any) -> None:
         ("/price?token_id=123&side=HOLD", 400, "Invalid side"),
         ("/markets?next_cursor=xyz", 400, "invalid next_cursor"),
         ("/markets-by-token/123", 404, "market not found"),
+        ("/fees/builder-fees/0xab", 404, "builder code not found"),
+        ("/last-trade-price?token_id=123", 404, "No orderbook exists for the requested token id"),
         ("/nothing", 404, "not found"),
         ("/markets/../ok", 404, "not found"),
         ("//ok", 404, "not found"),

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import Price
-from tbot.exchanges.simulated.accounts import PlayAccount, proxy_wallet, safe_wallet
+from tbot.errors import ConfigError
+from tbot.exchanges.simulated.accounts import PlayAccount
+from tbot.exchanges.simulated.contracts import condition_of, is_position_id
 from tbot.exchanges.simulated.http import HttpRefusal
 from tbot.exchanges.simulated.verify import OrderVerifier, hmac_text
+from tbot.exchanges.simulated.wallets import deposit_wallet, proxy_wallet, safe_wallet
 from tbot.exchanges.simulated.wire_in import PostOrder, SignedOrder, decode, wish_of
 
 TEST_ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
@@ -23,26 +26,69 @@ def posted(body: Any) -> PostOrder:
     return decode(json.dumps(body).encode(), PostOrder, refusal="Invalid order payload")
 
 
-def test_official_orders_recover_to_their_signer_and_id(vectors: Any) -> None:
-    cases = vectors("orders_v2.json")
-    assert len(cases) == 78
+@pytest.mark.parametrize(("name", "count"), [("orders_v2.json", 78), ("orders_v3.json", 62)])
+def test_official_orders_recover_to_their_signer_and_id(vectors: Any, name: str, count: int) -> None:
+    cases = vectors(name)
+    assert len(cases) == count
     for case in cases:
         verifier, order = OrderVerifier(case["chain_id"]), posted(case["body"]).order
         assert verifier.order_id(order, is_neg_risk=case["neg_risk"]) == case["order_hash"], case["name"]
         assert verifier.signer(order, is_neg_risk=case["neg_risk"]) == TEST_ADDRESS, case["name"]
 
 
-def test_official_orders_mean_the_price_and_size_their_user_typed(vectors: Any) -> None:
-    for case in vectors("orders_v2.json"):
+@pytest.mark.parametrize("name", ["orders_v2.json", "orders_v3.json"])
+def test_official_orders_mean_the_price_and_size_their_user_typed(vectors: Any, name: str) -> None:
+    for case in vectors(name):
         body = posted(case["body"])
         wish = wish_of(body.order, body.order_type, tick=Price(round(float(case["tick_size"]) * 1e6)))
         typed = (round(float(case["price"]) * 1e6), round(float(case["size"]) * 1e6), 0)
         assert (wish.price, wish.size, wish.budget) == typed, case["name"]
 
 
+def test_a_position_is_traded_by_v3_whatever_the_neg_risk_flag(vectors: Any) -> None:
+    order = posted(vectors("orders_v3.json")[0]["body"]).order
+    verifier = OrderVerifier(137)
+    assert verifier.order_id(order, is_neg_risk=True) == verifier.order_id(order, is_neg_risk=False)
+
+
+def test_positions_are_told_from_tokens_as_official_clients_do(vectors: Any) -> None:
+    for case in vectors("asset_ids.json"):
+        assert is_position_id(case["asset_id"]) == case["is_position_id"], case["asset_id"]
+    assert not is_position_id("1")  # no module has the number 0
+
+
+@given(number=st.integers(0, (1 << 256) - 1), bit=st.integers(40, 103))
+def test_a_reserved_bit_makes_it_no_position(number: int, bit: int) -> None:
+    assert not is_position_id(str(number | 1 << bit))
+
+
+def test_both_positions_of_a_market_have_its_condition() -> None:
+    condition = "0x017791f201d5a788e0039e511fc1900e5f000000000000000000000000000000"
+    yes = 663574927012476832975694178961957910328055987427402067619466963999000625152
+    assert [condition_of(str(yes)), condition_of(str(yes + 1))] == [condition, condition]
+
+
+@pytest.mark.parametrize("how", ["recovery id 0", "upper half"])
+def test_a_signature_no_contract_takes_is_refused(vectors: Any, how: str) -> None:
+    body = vectors("orders_v2.json")[0]["body"]
+    raw = bytes.fromhex(body["order"]["signature"][2:])
+    curve_order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    twin = (curve_order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
+    forged = raw[:64] + bytes([raw[64] - 27]) if how == "recovery id 0" else raw[:32] + twin + bytes([55 - raw[64]])
+    order = posted({**body, "order": {**body["order"], "signature": "0x" + forged.hex()}}).order
+    with pytest.raises(HttpRefusal, match=r"^invalid signature$"):
+        OrderVerifier(137).signer(order, is_neg_risk=False)
+
+
+def test_a_chain_without_contracts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of 137, 80002, found 1"):
+        OrderVerifier(1)
+
+
+@pytest.mark.parametrize("vector", ["orders_v2.json", "orders_v3.json"])
 @pytest.mark.parametrize("signature_type", [0, 3])
-def test_any_flipped_bit_of_the_signature_is_noticed(vectors: Any, signature_type: int) -> None:
-    cases = (case["body"] for case in vectors("orders_v2.json"))
+def test_any_flipped_bit_of_the_signature_is_noticed(vectors: Any, signature_type: int, vector: str) -> None:
+    cases = (case["body"] for case in vectors(vector))
     body = next(body for body in cases if body["order"]["signatureType"] == signature_type)
     raw = bytes.fromhex(body["order"]["signature"][2:])
     for position in range(len(raw)):
@@ -96,6 +142,7 @@ def test_wallets_derive_as_in_production(vectors: Any) -> None:
         assert account.address == case["eoa"]
         assert proxy_wallet(account.address) == case["poly_proxy"]
         assert safe_wallet(account.address) == case["gnosis_safe"]
+        assert deposit_wallet(account.address) == case["deposit_wallet_beacon"]
 
 
 def test_play_account_shows_no_key_and_says_what_it_is() -> None:

@@ -1,0 +1,167 @@
+"""The hand of the operator: what a chain or the exchange's staff would do. For play; offered on loopback only.
+
+Every body names amounts as decimals in text, dollars or shares; every answer is `{"ok": true}` or the usual error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from eth_utils.address import to_checksum_address
+
+from tbot.core.market import MarketId
+from tbot.core.units import MICRO, Notional, Price, Size, micro_from_text
+from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
+from tbot.exchanges.simulated.modes import Mode
+from tbot.exchanges.simulated.operations import (
+    Account,
+    Deposit,
+    MergePair,
+    Operation,
+    RedeemTokens,
+    Refused,
+    ResolveMarket,
+    SplitPair,
+)
+from tbot.exchanges.simulated.state import ServerState
+from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
+
+TEXT_CONTROL = "Invalid control payload"
+PAYOUTS = {"YES": Price(MICRO), "NO": Price(0), "50-50": Price(MICRO // 2)}
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+
+
+class DepositOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `deposit`; a negative amount withdraws."""
+
+    account: Address
+    cash: str
+
+
+class PairOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `split` and `merge`."""
+
+    account: Address
+    market: str
+    size: str
+
+
+class RedeemOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `redeem`: everything the account can spend of a resolved market."""
+
+    account: Address
+    market: str
+
+
+class ResolveOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `resolve`. When an outcome of an event wins, all others of the event lose."""
+
+    market: str
+    outcome: Literal["YES", "NO", "50-50"]
+
+
+class ModeOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `mode`."""
+
+    mode: Mode
+
+
+class RestartOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `restart`: how long nothing goes, and how long only post-only orders go after that."""
+
+    restarting_s: Seconds = 90.0
+    post_only_s: Seconds = 120.0
+
+
+class ControlRoutes:
+    """What no client of the real exchange can ask for."""
+
+    def __init__(self, state: ServerState) -> None:
+        """Control this server's exchange."""
+        self._state = state
+
+    def routes(self) -> Routes:
+        """Give the routing table."""
+        return {
+            ("POST", "/control/deposit"): self._deposit,
+            ("POST", "/control/split"): self._split,
+            ("POST", "/control/merge"): self._merge,
+            ("POST", "/control/resolve"): self._resolve,
+            ("POST", "/control/redeem"): self._redeem,
+            ("POST", "/control/mode"): self._mode,
+            ("POST", "/control/restart"): self._restart,
+        }
+
+    async def _deposit(self, request: Request) -> Reply:
+        body = decode(request.body, DepositOrder, refusal=TEXT_CONTROL)
+        return self._done(Deposit(account=_account(body.account), cash=Notional(_micro(body.cash))))
+
+    async def _split(self, request: Request) -> Reply:
+        body = decode(request.body, PairOrder, refusal=TEXT_CONTROL)
+        size = Size(_micro(body.size))
+        return self._done(SplitPair(account=_account(body.account), market_id=self._market(body.market), size=size))
+
+    async def _merge(self, request: Request) -> Reply:
+        body = decode(request.body, PairOrder, refusal=TEXT_CONTROL)
+        size = Size(_micro(body.size))
+        return self._done(MergePair(account=_account(body.account), market_id=self._market(body.market), size=size))
+
+    async def _redeem(self, request: Request) -> Reply:
+        body = decode(request.body, RedeemOrder, refusal=TEXT_CONTROL)
+        return self._done(RedeemTokens(account=_account(body.account), market_id=self._market(body.market)))
+
+    async def _resolve(self, request: Request) -> Reply:
+        body = decode(request.body, ResolveOrder, refusal=TEXT_CONTROL)
+        market_id, payout = self._market(body.market), PAYOUTS[body.outcome]
+        answer = self._done(ResolveMarket(market_id=market_id, yes_payout=payout))
+        if body.outcome == "YES":
+            for loser in self._rivals(market_id):
+                self._state.exchange.apply(ResolveMarket(market_id=loser, yes_payout=Price(0)))
+        return answer
+
+    async def _mode(self, request: Request) -> Reply:
+        self._state.modes.hold(decode(request.body, ModeOrder, refusal=TEXT_CONTROL).mode)
+        return _ok()
+
+    async def _restart(self, request: Request) -> Reply:
+        body = decode(request.body, RestartOrder, refusal=TEXT_CONTROL)
+        now_ns = self._state.now_ns()
+        self._state.modes.restart(now_ns, restarting_s=body.restarting_s, post_only_s=body.post_only_s)
+        return _ok()
+
+    def _rivals(self, market_id: MarketId) -> list[MarketId]:
+        """Name the other outcomes of a market's event that are still open."""
+        event = self._state.exchange.engine.rules(market_id).event
+        markets = self._state.exchange.markets() if event else ()
+        return [m.market_id for m in markets if m.event == event and m.yes_payout is None]
+
+    def _market(self, market_id: str) -> MarketId:
+        if self._state.directory.market(market_id) is None:
+            raise HttpRefusal("market not found", status=404)
+        return MarketId(market_id)
+
+    def _done(self, operation: Operation) -> Reply:
+        reply = self._state.exchange.apply(operation)
+        if isinstance(reply, Refused):
+            raise HttpRefusal(reply.text)
+        return _ok()
+
+
+def _ok() -> Reply:
+    return json_response({"ok": True})
+
+
+def _account(address: str) -> Account:
+    return Account(to_checksum_address(address))
+
+
+def _micro(text: str) -> int:
+    try:
+        amount = micro_from_text(text)
+    except ValueError:
+        raise HttpRefusal(TEXT_CONTROL) from None
+    if abs(amount) >= AMOUNT_END:
+        raise HttpRefusal(TEXT_CONTROL)
+    return amount

@@ -1,0 +1,184 @@
+"""The local exchange on its own: markets, crowd, server, and ten funded accounts whose keys everybody knows.
+
+THE KEYS ARE FOR PLAY: they are the public test accounts that every Ethereum development chain hands out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+import trio
+from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+from msgspec import Meta
+
+from tbot.core.units import MICRO, Nanos, Notional
+from tbot.exchanges.simulated.accounts import ApiCredentials, PlayAccount
+from tbot.exchanges.simulated.contracts import condition_of, is_position_id
+from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.faults import Faults, FaultSettings
+from tbot.exchanges.simulated.flow import FlowSettings
+from tbot.exchanges.simulated.operations import Account, EngineSettings, MarketRules
+from tbot.exchanges.simulated.server import Addresses, LocalServer, ServerSettings
+from tbot.exchanges.simulated.settings import ExchangeSettings
+from tbot.exchanges.simulated.wire_in import SignatureType
+
+NOTICE = "PLAY KEYS: everybody knows them. Never send real money to any of these addresses."
+
+# What development chains such as anvil start with, by their public mnemonic and the usual path.
+_MNEMONIC = " ".join(["test"] * 11 + ["junk"])
+_PATH = "m/44'/60'/0'/0/{}"
+_ACCOUNTS = 10
+
+
+class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of conf/exchange.toml.
+
+    Attributes:
+        markets: What is listed.
+        cash: Play money of each wallet of each account, dollars.
+        engine: Settlement times.
+        traders: The synthetic crowd.
+        has_traders: False = nobody trades but real callers.
+        server: Where it listens; ports 0 = any free one.
+        faults: What goes wrong; nothing unless asked for.
+    """
+
+    markets: Annotated[tuple[MarketRules, ...], Meta(min_length=1)]
+    cash: Annotated[Notional, Meta(ge=0)] = Notional(10_000 * MICRO)
+    engine: EngineSettings = EngineSettings()
+    traders: FlowSettings = FlowSettings()
+    has_traders: bool = True
+    server: ServerSettings = ServerSettings()
+    faults: FaultSettings = FaultSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse markets that no exchange could list."""
+        for rules in self.markets:
+            check_ids(rules)
+        names = [name for rules in self.markets for name in (rules.market_id, rules.yes, rules.no)]
+        if len(set(names)) < len(names):
+            raise ValueError("expected every market_id, yes and no once, found one twice")
+
+
+class Wallets(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an account's money lies besides its own address."""
+
+    proxy: str
+    safe: str
+    deposit: str
+
+
+class FundedAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """A play account with its first API key; it has cash in its own address and in each wallet."""
+
+    address: str
+    private_key: str
+    api_credentials: ApiCredentials
+    wallets: Wallets
+
+    def __repr__(self) -> str:
+        return f"FundedAccount({self.address}, PLAY KEY: NEVER FUND)"
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a program must know to trade here; a service without an address is not offered."""
+
+    rest_url: str
+    ws_market_url: str
+    ws_user_url: str
+    gamma_url: str | None = None
+    data_url: str | None = None
+    relayer_url: str | None = None
+    chain_id: int
+    notice: str = NOTICE
+    accounts: tuple[FundedAccount, ...]
+
+
+class StandaloneExchange:
+    """The exchange, its crowd and its server.
+
+    Attributes:
+        exchange: The exchange itself.
+        server: Polymarket's protocol in front of it.
+        accounts: Enrolled and funded.
+    """
+
+    def __init__(self, settings: StandaloneSettings, *, seed: int, now_ns: Callable[[], Nanos]) -> None:
+        """List the markets and fund everybody.
+
+        Args:
+            settings: What there is.
+            seed: Of traders, faults and API keys: the same seed gives the same keys after a restart.
+            now_ns: The clock.
+        """
+        self._settings = settings
+        self.exchange = LocalExchange(
+            ExchangeSettings(
+                markets=settings.markets,
+                engine=settings.engine,
+                flow=settings.traders if settings.has_traders else None,
+            ),
+            seed=seed,
+            now_ns=now_ns,
+            faults=Faults(settings.faults, seed=seed),
+        )
+        secret = f"{seed}/api keys".encode()
+        self.server = LocalServer(self.exchange, settings.server, secret=secret, now_ns=now_ns)
+        self.accounts = tuple(self._fund(account) for account in public_accounts())
+
+    async def serve(self, *, task_status: trio.TaskStatus[Announcement] = trio.TASK_STATUS_IGNORED) -> None:
+        """Trade and listen until cancelled; reports what to announce once it listens.
+
+        Raises:
+            ConfigError: A port cannot be had.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.exchange.run)
+            addresses: Addresses = await nursery.start(self.server.listen)
+            task_status.started(
+                Announcement(
+                    rest_url=addresses.rest_url,
+                    ws_market_url=addresses.ws_market_url,
+                    ws_user_url=addresses.ws_user_url,
+                    chain_id=self._settings.server.chain_id,
+                    accounts=self.accounts,
+                )
+            )
+
+    def _fund(self, account: PlayAccount) -> FundedAccount:
+        credentials = self.server.enroll(account, self._settings.cash)
+        proxy, safe, deposit = (
+            self.server.keys.wallet_of(account.address, kind)
+            for kind in (SignatureType.POLY_PROXY, SignatureType.POLY_GNOSIS_SAFE, SignatureType.POLY_1271)
+        )
+        for wallet in (proxy, safe, deposit):
+            self.exchange.deposit(Account(wallet), self._settings.cash)
+        return FundedAccount(
+            address=account.address,
+            private_key=account.private_key,
+            api_credentials=credentials,
+            wallets=Wallets(proxy=proxy, safe=safe, deposit=deposit),
+        )
+
+
+def public_accounts() -> tuple[PlayAccount, ...]:
+    """Make the ten test accounts that every development chain has."""
+    seed = seed_from_mnemonic(_MNEMONIC, "")
+    return tuple(PlayAccount.from_key(key_from_seed(seed, _PATH.format(index))) for index in range(_ACCOUNTS))
+
+
+def check_ids(rules: MarketRules) -> None:
+    """Check that clients can make orders for a market.
+
+    Raises:
+        ValueError: A token is no number, or a position is not of the market's condition.
+    """
+    for token_id in (rules.yes, rules.no):
+        if not (token_id.isascii() and token_id.isdigit()):
+            raise ValueError(f"{rules.slug}: expected a token of digits, found {token_id!r}")
+        if is_position_id(token_id) and condition_of(token_id) != rules.market_id:
+            raise ValueError(f"{rules.slug}: expected market_id {condition_of(token_id)}, found {rules.market_id}")
+    if is_position_id(rules.yes) != is_position_id(rules.no):
+        raise ValueError(f"{rules.slug}: expected two tokens or two positions, found one of each")

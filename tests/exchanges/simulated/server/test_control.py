@@ -1,0 +1,137 @@
+"""The operator's hand: pairs, resolution, restricted modes; and that nobody has it unless it was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+
+from tbot.exchanges.simulated.server import ServerSettings
+
+
+@pytest.fixture
+async def ruled(make_world: Any) -> AsyncIterator[Any]:
+    async with make_world(settings=ServerSettings(has_control=True)) as world:
+        yield world
+
+
+async def told(world: Any, verb: str, **body: Any) -> Any:
+    return await (await world.rest()).ask("POST", f"/control/{verb}", json.dumps(body).encode())
+
+
+async def balance(trader: Any, token: str = "") -> int:
+    kind = f"CONDITIONAL&token_id={token}" if token else "COLLATERAL"
+    return int((await trader.ask("GET", f"/balance-allowance?asset_type={kind}")).json["balance"])
+
+
+async def test_without_permission_there_is_no_control(world: Any, autojump_clock: Any) -> None:
+    assert (await told(world, "mode", mode="disabled")).status == 404
+
+
+async def test_pairs_are_split_sold_resolved_and_redeemed(ruled: Any, autojump_clock: Any) -> None:
+    alice, market = ruled.alice, ruled.rain
+    address = alice.account.address.lower()  # spelled without its checksum: the chain knows none
+    assert (await told(ruled, "split", account=address, market=market.market_id, size="100")).json == {"ok": True}
+    assert (await balance(alice), await balance(alice, market.yes)) == (9_900_000_000, 100_000_000)
+    assert (await told(ruled, "merge", account=address, market=market.market_id, size="40")).status == 200
+    await alice.placed("SELL", "0.70", "60")
+    assert (await told(ruled, "resolve", market=market.market_id, outcome="YES")).json == {"ok": True}
+    shown = (await ruled.get(f"/markets/{market.market_id}")).json
+    assert (shown["closed"], shown["accepting_orders"]) == (True, False)
+    assert [(token["price"], token["winner"]) for token in shown["tokens"]] == [(1, True), (0, False)]
+    assert (await alice.ask("GET", "/data/orders")).json["data"] == []
+    assert (await told(ruled, "redeem", account=address, market=market.market_id)).status == 200
+    assert await balance(alice) == 10_000_000_000
+
+
+async def test_orders_of_a_resolved_market_are_told_why_they_ended(ruled: Any, autojump_clock: Any) -> None:
+    socket = await ruled.alice.user_socket()
+    order_id = await ruled.alice.placed("BUY", "0.40", "10")
+    await told(ruled, "resolve", market=ruled.rain.market_id, outcome="50-50")
+    *_, ended = await ruled.heard(socket)
+    assert (ended["id"], ended["status"]) == (order_id, "CANCELED_MARKET_RESOLVED")
+    assert (await ruled.get(f"/markets/{ruled.rain.market_id}")).json["is_50_50_outcome"] is True
+
+
+async def test_deposits_come_and_go(ruled: Any, autojump_clock: Any) -> None:
+    address = ruled.alice.account.address
+    assert (await told(ruled, "deposit", account=address, cash="0.5")).status == 200
+    assert await balance(ruled.alice) == 10_000_500_000
+    assert (await told(ruled, "deposit", account=address, cash="-20000")).error == "not enough balance / allowance"
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "expected"),
+    [
+        ("split", {"account": "0x1", "market": "m", "size": "1"}, (400, "Invalid control payload")),
+        ("split", {"account": "0x" + "11" * 20, "market": "m", "size": "1"}, (404, "market not found")),
+        ("split", {"account": "0x" + "11" * 20, "market": "m", "size": "NaN"}, (400, "Invalid control payload")),
+        ("deposit", {"account": "0x" + "11" * 20, "cash": "1" + "0" * 30}, (400, "Invalid control payload")),
+        ("deposit", {"account": "0x" + "11" * 20, "cash": "1", "to": 1}, (400, "Invalid control payload")),
+        ("redeem", {"account": "0x" + "11" * 20, "market": "0x" + "a1" * 32}, (400, "the market is not resolved")),
+        ("resolve", {"market": "0x" + "a1" * 32, "outcome": "MAYBE"}, (400, "Invalid control payload")),
+        ("mode", {"mode": "sideways"}, (400, "Invalid control payload")),
+        ("restart", {"restarting_s": -1}, (400, "Invalid control payload")),
+    ],
+)
+async def test_nonsense_is_refused(
+    ruled: Any, autojump_clock: Any, verb: str, body: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    answer = await told(ruled, verb, **body)
+    assert (answer.status, answer.error) == expected
+
+
+# --- restricted modes ------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_is_425_then_post_only_then_over(ruled: Any, autojump_clock: Any) -> None:
+    resting = await ruled.alice.placed("BUY", "0.40", "10")
+    await told(ruled, "restart")
+    for method, path, body in (
+        ("POST", "/order", ruled.alice.order("BUY", "0.41", "10", post_only=True)),
+        ("POST", "/orders", [ruled.alice.order("BUY", "0.41", "10")]),
+        ("DELETE", "/order", {"orderID": resting}),
+        ("DELETE", "/cancel-all", None),
+    ):
+        answer = await ruled.alice.ask(method, path, body)
+        assert (answer.status, answer.headers["retry-after"]) == (425, "1")
+    assert len((await ruled.alice.ask("GET", "/data/orders")).json["data"]) == 1
+    await trio.sleep(131)
+    refused = await ruled.alice.place("BUY", "0.41", "10")
+    assert (refused.status, refused.headers["retry-after"]) == (503, "79")
+    assert refused.json == {
+        "error": "post-only mode: only post-only orders and cancels are allowed",
+        "code": "post_only_mode",
+        "retry_after_seconds": 79,
+    }
+    assert (await ruled.alice.place("BUY", "0.41", "10", post_only=True)).status == 200
+    await trio.sleep(80)
+    assert (await ruled.alice.place("BUY", "0.42", "10")).status == 200
+
+
+async def test_legs_of_a_batch_in_post_only_mode_claim_success_without_an_id(ruled: Any, autojump_clock: Any) -> None:
+    await told(ruled, "mode", mode="post_only")
+    legs = [ruled.alice.order("BUY", "0.41", "10"), ruled.alice.order("BUY", "0.40", "10", post_only=True)]
+    first, second = (await ruled.alice.ask("POST", "/orders", legs)).json
+    assert (first["success"], first["orderID"]) == (True, "")
+    assert first["errorMsg"] == "post-only mode: only post-only orders and cancels are allowed"
+    assert (second["success"], second["status"]) == (True, "live")
+
+
+async def test_cancel_only_takes_cancels_and_disabled_takes_nothing(ruled: Any, autojump_clock: Any) -> None:
+    resting = await ruled.alice.placed("BUY", "0.40", "10")
+    await told(ruled, "mode", mode="cancel_only")
+    refused = await ruled.alice.place("BUY", "0.41", "10", post_only=True)
+    assert (refused.status, refused.error) == (
+        503,
+        "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.",
+    )
+    await told(ruled, "mode", mode="disabled")
+    assert "disabled" in (await ruled.alice.ask("DELETE", "/order", {"orderID": resting})).error
+    await told(ruled, "mode", mode="cancel_only")
+    assert (await ruled.alice.ask("DELETE", "/order", {"orderID": resting})).json["canceled"] == [resting]
+    await told(ruled, "mode", mode="normal")
+    assert (await ruled.alice.place("BUY", "0.41", "10")).status == 200
