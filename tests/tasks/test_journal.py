@@ -180,7 +180,7 @@ async def test_failed_write_tells_everyone_who_waits_and_crashes_the_task() -> N
             for name in ("b", "c"):  # still queued when the write fails
                 waiting.start_soon(expect_broken, lambda name=name: commit(client, name))
             waiting.start_soon(expect_broken, client.load)
-            waiting.start_soon(expect_broken, lambda: append(client, 1, QUEUE_SIZE + 1))  # blocked in a full queue
+            waiting.start_soon(expect_broken, lambda: append(client, 1, QUEUE_SIZE + 9))  # blocked in a full queue
             await wait_all_tasks_blocked()
             desk.disk.gate.set()
         await desk.ended.wait()
