@@ -226,17 +226,17 @@ def test_a_structure_without_end_is_cut(tmp_path: Path) -> None:
 
 
 def test_libraries_are_heard_from_warning_up_through_the_same_redaction(tmp_path: Path) -> None:
-    library = logging.getLogger("some.library")
+    library = logging.getLogger("some.package")
     with logs_to(tmp_path)[0]:
         library.info("quiet")
         library.warning("key is %s", KEY)
         bridge = logging.getLogger().handlers[-1]  # alone: pytest's own handler raises on such a record
-        bridge.handle(logging.LogRecord("some.library", 30, "f.py", 1, "%d misfits", ("no number",), None))
+        bridge.handle(logging.LogRecord("some.package", 30, "f.py", 1, "%d misfits", ("no number",), None))
         library.critical("gone", exc_info=ValueError(PHRASE))
         logging.getLogger("py_clob_client.http_helpers").error("the whole body")
     library.warning("after close")
     first, second, third = lines(tmp_path)
-    assert (first["level"], first["logger"], first["text"]) == ("warning", "some.library", "key is ***")
+    assert (first["level"], first["logger"], first["text"]) == ("warning", "some.package", "key is ***")
     assert second["text"] == "%d misfits"
     assert (third["level"], third["error"]) == ("critical", "ValueError: ***")
 
