@@ -18,7 +18,7 @@ import msgspec
 
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, Fill, Settlement, Side, TradeId
-from tbot.core.units import MICRO, Nanos, Notional, Price, Size, notional_floor
+from tbot.core.units import Nanos, Notional, Price, Size, notional_floor, price_of_fill_floor
 
 SETTLEMENT_STEPS: dict[Settlement, tuple[Settlement, ...]] = {
     Settlement.MATCHED: (Settlement.RETRYING, Settlement.MINED, Settlement.CONFIRMED, Settlement.FAILED),
@@ -55,7 +55,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def entry(self) -> Price:
         """Average cost per share held, rounded down; 0 when flat."""
-        return Price(self.cost * MICRO // self.size) if self.size else Price(0)
+        return price_of_fill_floor(self.cost, self.size) if self.size else Price(0)
 
     @property
     def is_oversold(self) -> bool:

@@ -86,7 +86,6 @@ class Wire:
 
     ends: Ends
     play: PlayAccount
-    secret: bytes
     server: LocalServer
 
     @classmethod
@@ -94,7 +93,7 @@ class Wire:
         """Set up server and keys; nothing listens yet."""
         secret = f"play server {seed}".encode()
         server = LocalServer(ends.exchange, settings, secret=secret, now_ns=ends.now_ns)
-        return cls(ends=ends, play=play, secret=secret, server=server)
+        return cls(ends=ends, play=play, server=server)
 
     def credentials(self) -> ApiCredentials:
         """Create the account's API key, or find it again."""
@@ -126,13 +125,14 @@ class Wire:
             settings = self._settings(f"http://{host}", f"ws://{host}/ws/market", f"ws://{host}/ws/user")
             credentials = self.credentials()
             async with trio.open_nursery() as nursery:
-                connections = PolymarketConnections(
-                    transport=None,
-                    market=self._pipe_to(nursery, self.server.serve_websocket),
-                    user=self._pipe_to(nursery, self.server.serve_websocket),
-                )
                 rest = self._pipe_to(nursery, self.server.serve_rest)
-                yield lambda: self._gateway(settings, credentials, _with_rest(connections, rest))
+                channel = self._pipe_to(nursery, self.server.serve_websocket)
+                # A transport keeps a pool of connections, so each gateway gets its own: pools end with their client.
+                yield lambda: self._gateway(
+                    settings,
+                    credentials,
+                    PolymarketConnections(transport=stream_transport(rest), market=channel, user=channel),
+                )
                 nursery.cancel_scope.cancel()
 
         return reach
@@ -166,11 +166,6 @@ class Wire:
             rng=self.ends.fork(),
             connections=connections,
         )
-
-
-def _with_rest(connections: PolymarketConnections, rest: Connect) -> PolymarketConnections:
-    # A transport keeps a pool of connections, so each gateway gets its own: pools do not outlive their client.
-    return PolymarketConnections(transport=stream_transport(rest), market=connections.market, user=connections.user)
 
 
 def delayed_pipe(nursery: trio.Nursery, rng: random.Random) -> tuple[trio.abc.Stream, trio.abc.Stream]:

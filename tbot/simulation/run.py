@@ -23,6 +23,7 @@ from tbot.core.messages import StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import StateCorrupt
 from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.operations import Account
@@ -131,8 +132,10 @@ async def _main(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Aro
     if world.parts is None:
         assert world.failure is not None, "the exchange's part ended before it began"
         raise world.failure
-    violations = judge(world, markets)
-    return report_of(plan, world, markets, violations, trio.current_time() - began)
+    records = tuple(all_records(store))
+    violations = judge(world, markets, records)
+    ran_s = trio.current_time() - began
+    return report_of(plan, world, markets, violations=violations, digest=digest_of(records), ran_s=ran_s)
 
 
 def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
@@ -172,7 +175,7 @@ def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, t
     world = World(
         exchange=exchange,
         account=account,
-        reach=_reach(plan, ends, account),
+        reach=_reach(plan, ends, account, play),
         make_parts=lambda open_gateway: _parts(plan, open_gateway, markets, store, now_ns, is_max=is_max),
         policy=Policy(rng=random.Random(f"{plan.seed}/restarts"), chaos=chaos, note=plan.note),
         exchange_policy=Policy(rng=random.Random(f"{plan.seed}/exchange")),
@@ -190,7 +193,7 @@ def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, t
 
 
 def report_of(
-    plan: Plan, world: World, markets: tuple[Market, ...], violations: tuple[str, ...], ran_s: float
+    plan: Plan, world: World, markets: tuple[Market, ...], *, violations: tuple[str, ...], digest: str, ran_s: float
 ) -> RunReport:
     """Put the report together."""
     assert world.snapshot is not None or violations, "a run without a snapshot must have said why"
@@ -201,7 +204,7 @@ def report_of(
         speed=plan.speed,
         duration_s=min(plan.duration_s, round(ran_s, 3)),
         wall_s=0.0,
-        digest=digest_of(all_records(world.store)),
+        digest=digest,
         orders=order_counts(counts),
         fills=fill_counts(counts),
         volume_usd=counts.get("volume_micro", 0) / MICRO,
@@ -266,10 +269,10 @@ def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable
     return lambda: Liquidity(markets={market.market_id: market for market in markets}, settings=settings)
 
 
-def _reach(plan: Plan, ends: Ends, account: Account) -> Reach:
+def _reach(plan: Plan, ends: Ends, account: Account, play: PlayAccount) -> Reach:
     if plan.speed == "max" and plan.level == "messages":
         return in_memory(ends, account, plan.settings.latency)
-    wire = Wire.of(ends, play_account(plan.seed), plan.seed, plan.settings.server)
+    wire = Wire.of(ends, play, plan.seed, plan.settings.server)
     return wire.loopback() if plan.speed == "real" else wire.piped()
 
 

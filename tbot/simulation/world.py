@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tbot.core.account import CoordinatorState
 from tbot.core.market import Market
 from tbot.core.messages import Prepared, Settlement, Snapshot
 from tbot.core.units import Nanos, Notional
@@ -205,16 +204,20 @@ def _note(world: World, parts: BotParts) -> None:
         world.is_feed_connected = health.is_connected
 
 
-def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:
+def judge(world: World, markets: tuple[Market, ...], records: tuple[RecordRow, ...]) -> tuple[str, ...]:
     """Compare what the exchange and the bot's journal say; call when the bot has stopped.
 
     A bot that gave up is judged on what it left: its cancelled orders and its journal.
+
+    Args:
+        world: After its run.
+        markets: The bot's reference data.
+        records: The whole journal.
     """
     assert world.parts is not None
     loaded = world.store.load()
     if loaded.checkpoint is None:
         return (*world.findings, *world.watch.findings, "the bot left no checkpoint")
-    records = tuple(all_records(world.store))
     replayed = rebuild(_from_nothing(loaded, records), markets, world.parts.limits, world.parts.make_coordinator)
     core = rebuild(loaded, markets, world.parts.limits, world.parts.make_coordinator)
     live_state = core.state() if loaded.records else decode_state(loaded.checkpoint.payload)
@@ -228,11 +231,6 @@ def judge(world: World, markets: tuple[Market, ...]) -> tuple[str, ...]:
         has_ended_in_order=world.failure is None,
     )
     return (*world.findings, *world.watch.findings, *audit(_evidence(world), testimony))
-
-
-def state_of(store: Store, markets: tuple[Market, ...], parts: BotParts) -> CoordinatorState:
-    """Rebuild the newest durable state."""
-    return rebuild(store.load(), markets, parts.limits, parts.make_coordinator).state()
 
 
 def all_records(store: Store) -> Iterator[RecordRow]:

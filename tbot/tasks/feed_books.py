@@ -224,10 +224,6 @@ class FeedBooks:
         """Every token, YES before NO, in the order of the markets."""
         return tuple(self._books)
 
-    def fault_of(self, token_id: TokenId) -> str:
-        """Name the latched fault of a token, "" for none."""
-        return self._books[token_id].fault
-
     def stale_count(self) -> int:
         """Count the tokens last shown as stale."""
         return sum(book.is_shown_stale for book in self._books.values())

@@ -166,13 +166,6 @@ class UnifiedBook:
             return self.bids.levels(), self.asks.levels()
         return _mirrored(self.asks), _mirrored(self.bids)
 
-    def tops_of(self, token_id: TokenId) -> tuple[Price | None, Price | None]:
-        """Best bid and ask of one outcome."""
-        bid, ask = self.bids.best(), self.asks.best()
-        if token_id == self.rules.yes:
-            return bid, ask
-        return _complement(ask), _complement(bid)
-
 
 def last_trade_text(price: Price | None) -> str:
     """Print a last trade price as Polymarket does: at least three decimals, "" before the first trade."""
@@ -185,10 +178,6 @@ def last_trade_text(price: Price | None) -> str:
 def notional_of(size: int, price: int) -> Notional:
     """Shares times price, rounded down: what changes hands in a fill (ExchangeV2 divides integers)."""
     return Notional(size * price // MICRO)
-
-
-def _complement(price: Price | None) -> Price | None:
-    return None if price is None else complement(price)
 
 
 def _mirrored(side: BookSide) -> tuple[Level, ...]:
