@@ -44,8 +44,8 @@ bench *ARGS:
 # Everything a change must pass.
 check: lint typecheck test
 
-# Pin and hash the dependencies of pyproject.toml again.
+# Pin and hash the dependencies of pyproject.toml again. Without its extras an entry does not hold for pip before 23.3.
 lock:
     {{python}} -m venv .venv/lock && .venv/lock/bin/pip install -q uv==0.13.9
     .venv/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
-        --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" -o requirements.lock
+        --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --custom-compile-command "just lock" -o requirements.lock

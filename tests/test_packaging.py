@@ -21,7 +21,7 @@ import tbot
 
 ROOT = Path(__file__).parent.parent
 LOCKED = re.compile(
-    r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>[^\\]+?))? \\?"
+    r"(?P<name>[a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(?P<version>[^ ;]+)(?: ; (?P<marker>[^\\]+?))? \\?"
     r"(?P<hashes>(?:\s--hash=sha256:[0-9a-f]{64}\s?\\?)+)"
 )
 # The bot's side of the wire to the local exchange: there the bot's own arithmetic belongs.
