@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = INTERRUPTED
     try:
         arguments = _parser().parse_args(argv)
-        code = _exchange(arguments) if arguments.command == "exchange" else _sim(arguments)
+        code = arguments.run(arguments)
     except* TbotError as group:
         code = _explain(leaves(group)[0])
     except* KeyboardInterrupt:
@@ -113,31 +113,14 @@ def _sim(arguments: argparse.Namespace) -> int:
 
 
 def _exchange(arguments: argparse.Namespace) -> int:
-    from tbot.exchange_command import ExchangeOptions, serve_exchange  # noqa: PLC0415 - as above
+    from tbot.commands.exchange import ExchangeOptions, serve_exchange  # noqa: PLC0415 - as above
 
     return serve_exchange(
         ExchangeOptions(seed=arguments.seed, port=arguments.port, config=arguments.config, is_json=arguments.json)
     )
 
 
-def _add_exchange(commands: argparse._SubParsersAction[_Parser]) -> None:
-    exchange = commands.add_parser(
-        "exchange",
-        help="serve the local exchange alone",
-        description="Serve a Polymarket of your own on loopback, with synthetic traders, until Ctrl+C or SIGTERM.",
-    )
-    exchange.add_argument("--port", type=_port, default=None, metavar="N", help="of REST; 0: any (default: settings)")
-    exchange.add_argument("--seed", type=_seed, default=7, metavar="N", help="of everything random (default 7)")
-    exchange.add_argument("--config", type=Path, default=Path("conf/exchange.toml"), metavar="FILE", help="settings")
-    exchange.add_argument("--json", action="store_true", help="first print addresses and accounts as one JSON object")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
-    )
-    parser.add_argument("--version", action="version", version=f"tbot {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
     sim = commands.add_parser(
         "sim",
         allow_abbrev=False,
@@ -156,7 +139,30 @@ def _parser() -> _Parser:
     sim.add_argument("--config", type=Path, default=Path("conf/sim.toml"), metavar="FILE", help="settings")
     sim.add_argument("--state", type=Path, default=None, metavar="DIR", help="keep the state here and go on from it")
     sim.add_argument("--json", default=None, metavar="FILE", help="write the result as one JSON object; - for stdout")
-    _add_exchange(commands)
+    sim.set_defaults(run=_sim)
+
+
+def _add_exchange(commands: argparse._SubParsersAction[_Parser]) -> None:
+    exchange = commands.add_parser(
+        "exchange",
+        help="serve the local exchange alone",
+        description="Serve a Polymarket of your own on loopback, with synthetic traders, until Ctrl+C or SIGTERM.",
+    )
+    exchange.add_argument("--port", type=_port, default=None, metavar="N", help="of REST; 0: any (default: settings)")
+    exchange.add_argument("--seed", type=_seed, default=7, metavar="N", help="of everything random (default 7)")
+    exchange.add_argument("--config", type=Path, default=Path("conf/exchange.toml"), metavar="FILE", help="settings")
+    exchange.add_argument("--json", action="store_true", help="first print addresses and accounts as one JSON object")
+    exchange.set_defaults(run=_exchange)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
+    )
+    parser.add_argument("--version", action="version", version=f"tbot {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_sim, _add_exchange):
+        add(commands)
     return parser
 
 

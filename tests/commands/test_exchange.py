@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLAY = "PLAY KEYS: everybody knows them."
 
 pytestmark = pytest.mark.slow
