@@ -28,6 +28,7 @@ TOKEN = "71321045679252212594626385532706912750332728571942532289631379312455583
 OWNER = "11111111-2222-4333-8444-555555555555"
 SALT = 479249096354
 TIMESTAMP_MS = 1767225600000
+TICK = Price(10_000)
 
 
 class Ours:
@@ -43,7 +44,7 @@ class Ours:
         signed = self._signer.sign(
             token_id=TokenId(TOKEN),
             side=Side.BUY,
-            amounts=amounts_of(order_type=OrderType.GTC, side=Side.BUY, price=price, size=size),
+            amounts=amounts_of(order_type=OrderType.GTC, side=Side.BUY, price=price, size=size, tick=TICK),
             order_type=OrderType.GTC,
             is_post_only=False,
             is_neg_risk=False,

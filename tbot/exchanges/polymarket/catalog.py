@@ -5,6 +5,7 @@ from __future__ import annotations
 from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
 from tbot.core.units import Price, Size
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
+from tbot.exchanges.polymarket.asset_ids import is_position_id
 from tbot.exchanges.polymarket.rest import NotFound, Rest
 from tbot.exchanges.polymarket.translate import micro_from_decimal
 from tbot.exchanges.polymarket.wire import ClobMarket, FeeDetails, FullMarket, TickSizeAnswer
@@ -37,11 +38,10 @@ def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_ne
     """Put the answers about one market together.
 
     Raises:
-        ConfigError: A market of protocol V2, whose orders are signed in a way we do not speak yet.
+        ConfigError: A market of a protocol that we do not speak, or whose asset ids contradict its protocol.
         BadFrame: A number that cannot be.
     """
-    if clob.v != "v1":
-        raise ConfigError(f"market {clob.c}: of protocol {clob.v}; only v1 markets can be traded yet")
+    _check_protocol(clob)
     tick_micro = micro_from_decimal(tick.minimum_tick_size)
     if tick_micro not in TICKS:
         raise BadFrame(f"tick {tick.minimum_tick_size} is none of the exchange's ticks")
@@ -56,6 +56,16 @@ def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_ne
         is_neg_risk=is_neg_risk,
         is_accepting_orders=clob.ao,
     )
+
+
+def _check_protocol(clob: ClobMarket) -> None:
+    # Orders are signed for what the asset ids say; where the market says something else, one of them is misread.
+    kinds = {is_position_id(TokenId(token.t)) for token in clob.t}
+    if clob.v not in ("v1", "v2") or kinds != {clob.v == "v2"}:
+        told = (
+            "positions" if kinds == {True} else "CTF tokens" if kinds == {False} else "one position and one CTF token"
+        )
+        raise ConfigError(f"market {clob.c}: of protocol {clob.v[:20]!r} with {told} as assets; cannot be traded by us")
 
 
 def _fee(details: FeeDetails | None) -> FeeSchedule:

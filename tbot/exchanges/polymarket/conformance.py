@@ -39,12 +39,17 @@ REFERENCE: Final = Path(__file__).with_name("reference.py")
 PROBE_S_MAX: Final = 30.0  # it takes 1.5 s; on a machine that needs longer nothing else would work either
 
 _TOKEN: Final = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
+_POSITION: Final = "663574927012476832975694178961957910328055987427402067619466963999000625152"
 _OWNER: Final = "11111111-2222-4333-8444-555555555555"
 _PARTS = msgspec.json.Decoder(dict[str, str])
 
 
 class ProbeOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One order to sign; price and size as text, because the official client computes in floats."""
+    """One order to sign; price and size as text, because the official client computes in floats.
+
+    Attributes:
+        protocol: What the reference is told to sign for; our side finds out from the token.
+    """
 
     name: str
     side: Side
@@ -52,6 +57,7 @@ class ProbeOrder(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     tick: str
     is_neg_risk: bool
+    protocol: int = 2
     salt: int = 479249096354
     timestamp_ms: int = 1767225600000
     token_id: str = _TOKEN
@@ -132,7 +138,10 @@ async def check_conformance(
 
 
 def probe_request(settings: PolymarketSettings) -> ProbeRequest:
-    """Choose what to compute: both sides, both contracts and two ticks."""
+    """Choose what to compute: every contract an order can be for, both sides and three ticks.
+
+    All contracts are probed whatever is configured: the markets change while the bot runs, and an order costs no time.
+    """
     is_own = settings.signature_type == 0
     return ProbeRequest(
         chain_id=settings.chain_id,
@@ -142,6 +151,16 @@ def probe_request(settings: PolymarketSettings) -> ProbeRequest:
         orders=(
             ProbeOrder(name="buy", side=Side.BUY, price="0.56", size="21.04", tick="0.01", is_neg_risk=False),
             ProbeOrder(name="sell neg-risk", side=Side.SELL, price="0.563", size="5", tick="0.001", is_neg_risk=True),
+            ProbeOrder(
+                name="buy position",
+                side=Side.BUY,
+                price="0.5625",
+                size="7.5",
+                tick="0.0025",
+                is_neg_risk=True,  # which must change nothing
+                protocol=3,
+                token_id=_POSITION,
+            ),
         ),
     )
 
@@ -174,10 +193,11 @@ def probe_ours(request: ProbeRequest) -> Parts:
 
 def _order_parts(signer: OrderSigner, order: ProbeOrder) -> Parts:
     price, size = Price(micro_from_text(order.price)), Size(micro_from_text(order.size))
+    tick = Price(micro_from_text(order.tick))
     signed = signer.sign(
         token_id=TokenId(order.token_id),
         side=order.side,
-        amounts=amounts_of(order_type=OrderType.GTC, side=order.side, price=price, size=size),
+        amounts=amounts_of(order_type=OrderType.GTC, side=order.side, price=price, size=size, tick=tick),
         order_type=OrderType.GTC,
         is_post_only=False,
         is_neg_risk=order.is_neg_risk,

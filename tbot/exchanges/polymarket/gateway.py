@@ -268,7 +268,9 @@ class PolymarketGateway:
         signed = self._orders.sign(
             token_id=order.token_id,
             side=order.side,
-            amounts=amounts_of(order_type=order.order_type, side=order.side, price=order.price, size=order.size),
+            amounts=amounts_of(
+                order_type=order.order_type, side=order.side, price=order.price, size=order.size, tick=market.tick
+            ),
             order_type=order.order_type,
             is_post_only=order.is_post_only,
             is_neg_risk=market.is_neg_risk,

@@ -50,9 +50,13 @@ def _order(request: dict[str, Any], order: dict[str, Any]) -> tuple[str, str]:
     amounts = OrderBuilder(signer, kind, funder).get_order_amounts(
         order["side"], float(order["size"]), float(order["price"]), ROUNDING_CONFIG[order["tick"]]
     )
-    contracts = get_contract_config(request["chain_id"])
-    contract = contracts.neg_risk_exchange_v2 if order["is_neg_risk"] else contracts.exchange_v2
-    builder = ExchangeOrderBuilderV2(contract, request["chain_id"], signer, generate_salt=lambda: str(order["salt"]))
+    builder = ExchangeOrderBuilderV2(
+        _contract(request["chain_id"], order),
+        request["chain_id"],
+        signer,
+        generate_salt=lambda: str(order["salt"]),
+        domain_version=str(order["protocol"]),
+    )
     data = OrderDataV2(
         maker=funder,
         tokenId=order["token_id"],
@@ -68,6 +72,13 @@ def _order(request: dict[str, Any], order: dict[str, Any]) -> tuple[str, str]:
     signed = SignedOrderV2(**vars(unsigned), signature=builder.build_order_signature(typed))
     body = json.dumps(order_to_json_v2(signed, request["owner"], "GTC"), separators=(",", ":"), ensure_ascii=False)
     return body, builder.build_order_hash(typed)
+
+
+def _contract(chain_id: int, order: dict[str, Any]) -> str:
+    contracts = get_contract_config(chain_id)
+    if order["protocol"] == 3:
+        return str(contracts.exchange_v3)
+    return str(contracts.neg_risk_exchange_v2 if order["is_neg_risk"] else contracts.exchange_v2)
 
 
 def _l1(request: dict[str, Any]) -> str:

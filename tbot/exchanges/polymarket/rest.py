@@ -16,6 +16,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import AuthenticationFailed, BadFrame, Disconnected, ExchangeUnavailable, RateLimited
+from tbot.exchanges.polymarket.asset_ids import balance_type
 from tbot.exchanges.polymarket.auth import l1_headers
 from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer, Http, NotSent
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -132,9 +133,7 @@ class Rest:
 
     async def balance(self, token_id: TokenId | None, *, signature_type: int) -> int:
         """Read what the exchange counts as ours, in millionths: of a token, or of collateral when None."""
-        asset = (
-            {"asset_type": "COLLATERAL"} if token_id is None else {"asset_type": "CONDITIONAL", "token_id": token_id}
-        )
+        asset = {"asset_type": balance_type(token_id)} | ({} if token_id is None else {"token_id": token_id})
         query = asset | {"signature_type": str(signature_type)}
         answer = await self._get(BalanceAnswer, "/balance-allowance", query, is_private=True)
         if not (answer.balance.isascii() and answer.balance.isdigit() and len(answer.balance) < 40):

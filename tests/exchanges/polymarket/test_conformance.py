@@ -28,7 +28,7 @@ def settings_of(signature_type: int, chain_id: int = 137) -> PolymarketSettings:
 @pytest.mark.parametrize(("signature_type", "chain_id"), [(0, 137), (1, 137), (2, 137), (3, 137), (0, 80002)])
 async def test_our_signing_equals_the_official_clients(signature_type: int, chain_id: int) -> None:
     parts = await check_conformance(settings_of(signature_type, chain_id))
-    assert len(parts) == 7
+    assert len(parts) == 9
 
 
 async def test_one_flipped_character_in_any_part_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

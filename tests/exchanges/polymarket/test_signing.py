@@ -14,14 +14,18 @@ import pytest
 from tbot.core.market import TokenId
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import Price, Size, micro_from_text
-from tbot.errors import ConfigError
+from tbot.errors import BadFrame, ConfigError
 from tbot.exchanges.polymarket.amounts import amounts_of
+from tbot.exchanges.polymarket.asset_ids import balance_type, is_position_id
 from tbot.exchanges.polymarket.auth import RequestSigner, l1_headers
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey, checksum_address
-from tbot.exchanges.polymarket.signing import OrderSigner, SignedOrder
+from tbot.exchanges.polymarket.signing import OrderSigner, SignedOrder, exchange_contract
 
 VECTORS = Path(__file__).parent / "vectors"
 ORDERS = json.loads((VECTORS / "orders_v2.json").read_text())
+CASES = ORDERS["cases"] + json.loads((VECTORS / "orders_v3.json").read_text())["cases"]
+ASSETS = json.loads((VECTORS / "asset_ids.json").read_text())["cases"]
+UNIFIED = json.loads((VECTORS / "wire_body_unified_sdk.json").read_text())["cases"]
 AUTH = json.loads((VECTORS / "auth.json").read_text())
 KEY = SigningKey.from_hex(TEST_KEY_HEX)
 
@@ -30,6 +34,7 @@ def sign_case(case: dict[str, Any], key: SigningKey = KEY) -> SignedOrder:
     order, body = case["body"]["order"], case["body"]
     side, order_type = Side(case["side"]), OrderType(body["orderType"])
     price, size = Price(micro_from_text(case["price"])), Size(micro_from_text(case["size"]))
+    tick = Price(micro_from_text(case["tick_size"]))
     signer = OrderSigner(
         key,
         chain_id=case["chain_id"],
@@ -42,7 +47,7 @@ def sign_case(case: dict[str, Any], key: SigningKey = KEY) -> SignedOrder:
     return signer.sign(
         token_id=TokenId(order["tokenId"]),
         side=side,
-        amounts=amounts_of(order_type=order_type, side=side, price=price, size=size),
+        amounts=amounts_of(order_type=order_type, side=side, price=price, size=size, tick=tick),
         order_type=order_type,
         is_post_only=body["postOnly"],
         is_neg_risk=case["neg_risk"],
@@ -52,7 +57,7 @@ def sign_case(case: dict[str, Any], key: SigningKey = KEY) -> SignedOrder:
     )
 
 
-@pytest.mark.parametrize("case", ORDERS["cases"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_order_vector_is_reproduced_byte_for_byte(case: dict[str, Any]) -> None:
     signed = sign_case(case)
     assert signed.order_id == case["order_hash"]
@@ -60,12 +65,47 @@ def test_order_vector_is_reproduced_byte_for_byte(case: dict[str, Any]) -> None:
 
 
 def test_vectors_cover_every_kind_of_order() -> None:
-    cases = ORDERS["cases"]
-    assert {case["signature_type"] for case in cases} == {0, 1, 2, 3}
-    assert {case["chain_id"] for case in cases} == {137, 80002}
-    assert {case["neg_risk"] for case in cases} == {False, True}
-    assert len({case["tick_size"] for case in cases}) == 6
-    assert {case["body"]["orderType"] for case in cases} == {"GTC", "GTD"}
+    for protocol in (2, 3):
+        cases = [case for case in CASES if case["protocol"] == protocol]
+        assert {case["signature_type"] for case in cases} == {0, 1, 2, 3}
+        assert {case["chain_id"] for case in cases} == {137, 80002}
+        assert len({case["tick_size"] for case in cases}) == 6
+        assert {case["body"]["orderType"] for case in cases} == {"GTC", "GTD"}
+    assert {case["neg_risk"] for case in CASES if case["protocol"] == 2} == {False, True}
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c["protocol"] == 3][:4], ids=lambda case: case["name"])
+def test_a_position_is_signed_for_its_own_exchange_whatever_the_market_says(case: dict[str, Any]) -> None:
+    signed = [sign_case(case | {"neg_risk": flag}) for flag in (False, True)]
+    assert signed[0] == signed[1]
+    assert signed[0].order_id == case["order_hash"]
+
+
+@pytest.mark.parametrize("case", UNIFIED, ids=lambda case: case["name"])
+def test_body_says_the_same_as_the_unified_client_s(case: dict[str, Any]) -> None:
+    twin = next(each for each in CASES if each["name"] == case["name"])
+    ours = json.loads(sign_case(twin).body)
+    assert ours == {"postOnly": False} | case["body"]  # which leaves the flag out when it is false
+
+
+def test_wrapped_signature_has_the_length_the_contract_takes_apart() -> None:
+    wrapped = [json.loads(sign_case(case).body) for case in CASES if case["signature_type"] == 3]
+    assert {len(body["order"]["signature"]) for body in wrapped} == {2 + 2 * 317}
+
+
+@pytest.mark.parametrize("case", ASSETS, ids=lambda case: case["asset_id"][-6:])
+def test_asset_id_tells_its_protocol(case: dict[str, Any]) -> None:
+    token_id = TokenId(case["asset_id"])
+    assert is_position_id(token_id) is case["is_position_id"]
+    assert balance_type(token_id) == ("CONDITIONAL-V2" if case["is_position_id"] else "CONDITIONAL")
+    contract = exchange_contract(token_id, is_neg_risk=True, chain_id=137)
+    assert contract.version == ("3" if case["is_position_id"] else "2")
+
+
+@pytest.mark.parametrize("text", ["", "0x12", "-1", "1.5", "²", "9" * 79, str(1 << 256)])
+def test_what_is_no_asset_id_is_refused(text: str) -> None:
+    with pytest.raises(BadFrame, match="asset id"):
+        is_position_id(TokenId(text))
 
 
 def test_another_key_gives_another_signature() -> None:
