@@ -110,6 +110,13 @@ def history(seed: int, length: int) -> Timed:
     return log
 
 
+def settling(operation: Operation) -> Operation:
+    """Let every trade become final: what is bound in one that never does cannot be redeemed."""
+    if isinstance(operation, PlaceOrder) and operation.course is Course.STUCK:
+        return msgspec.structs.replace(operation, course=Course.RETRY)
+    return operation
+
+
 HISTORIES = st.builds(history, st.integers(0, 2**32), st.integers(1, 60))
 
 
@@ -277,7 +284,7 @@ def test_a_replayed_log_gives_the_same_engine_and_the_same_events(log: Timed, cu
 @given(HISTORIES)
 @settings(max_examples=60, deadline=None)
 def test_everything_settles_once_time_has_passed(log: Timed) -> None:
-    engine = run(log)
+    engine = run([(now, settling(operation)) for now, operation in log])
     engine.advance(Nanos(log[-1][0] + 1000 * NANOS_PER_S))
     ends = {Settlement.CONFIRMED, Settlement.FAILED}
     assert all(trade.settlement in ends for trade in engine.trades)

@@ -17,7 +17,8 @@ from tbot.exchanges.simulated.events import (
     OrderChanged,
     TradeChanged,
 )
-from tbot.exchanges.simulated.faults import AccountFault, Faults, MarketFault
+from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.streams import AccountStream, MarketStream
 
@@ -39,6 +40,8 @@ class Broadcast:
         self._delayed: list[tuple[Nanos, int, AccountStream, AccountEvent]] = []
         self._count = 0
         self._dark_since_ns: Nanos | None = None
+        # (stream, market) that carries nothing until a moment.
+        self._frozen: dict[tuple[int, MarketId], Nanos] = {}
 
     @contextmanager
     def market_stream(self, pairs: Iterable[tuple[TokenId, MarketId]]) -> Iterator[MarketStream]:
@@ -51,6 +54,7 @@ class Broadcast:
             yield stream
         finally:
             self._markets.pop(key, None)
+            self._frozen = {pair: until for pair, until in self._frozen.items() if pair[0] != key}
             stream.end("closed by its reader")
 
     @contextmanager
@@ -85,16 +89,31 @@ class Broadcast:
         for stream in self._markets.values():
             stream.frozen_until_ns = until_ns
 
+    def freeze_market(self, market_id: MarketId, until_ns: Nanos) -> None:
+        """Let one market carry nothing on the market streams open now, until a moment."""
+        for key in self._markets:
+            self._frozen[key, market_id] = until_ns
+
     def thaw(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
         """End the silences that are over, with whole books, so that no reader goes on with a wrong one."""
+        for key, market_id in [pair for pair, until_ns in self._frozen.items() if until_ns <= now_ns]:
+            del self._frozen[key, market_id]
+            self._show(self._markets[key], book, now_ns, only=market_id)
         for stream in self._markets.values():
             if 0 < stream.frozen_until_ns <= now_ns:
                 stream.frozen_until_ns = Nanos(0)
-                for token_id in stream.tokens:
-                    view = book(token_id)
-                    stream.push(
-                        BookShown(market_id=view.market_id, book=view, exchange_ms=view.exchange_ms, at_ns=now_ns)
-                    )
+                self._show(stream, book, now_ns)
+
+    def thaw_all(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
+        """End every silence before its time."""
+        for stream in self._markets.values():
+            stream.frozen_until_ns = min(stream.frozen_until_ns, now_ns)
+        self.thaw(book, now_ns)
+
+    def thaw_markets(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
+        """Let every frozen market go on before its time."""
+        self._frozen = dict.fromkeys(self._frozen, now_ns)
+        self.thaw(book, now_ns)
 
     def dark_since_ns(self, now_ns: Nanos) -> Nanos | None:
         """Since when no market stream carries data, as far as it was asked; None = one does now."""
@@ -106,7 +125,8 @@ class Broadcast:
 
     def next_thaw_ns(self) -> Nanos | None:
         """When the next silence ends."""
-        return min((s.frozen_until_ns for s in self._markets.values() if s.frozen_until_ns), default=None)
+        silences = [s.frozen_until_ns for s in self._markets.values() if s.frozen_until_ns]
+        return min([*silences, *self._frozen.values()], default=None)
 
     def next_due_ns(self) -> Nanos | None:
         """When the next delayed event is due."""
@@ -119,14 +139,23 @@ class Broadcast:
             stream.push(event)
 
     def _publish_public(self, event: MarketEvent, now_ns: Nanos) -> None:
-        for stream in self._markets.values():
+        for key, stream in self._markets.items():
             if not stream.has_market(event.market_id):
                 continue
             if isinstance(event, BookShown) and not stream.has_token(event.book.token_id):
                 continue
-            if now_ns < stream.frozen_until_ns or self._faults.on_market_event() is MarketFault.DROP:
+            if now_ns < max(stream.frozen_until_ns, self._frozen.get((key, event.market_id), 0)):
+                continue
+            if self._faults.on_market_event():
                 continue
             stream.push(event)
+
+    def _show(
+        self, stream: MarketStream, book: Callable[[TokenId], BookView], now_ns: Nanos, *, only: MarketId | None = None
+    ) -> None:
+        for view in map(book, stream.tokens):
+            if only in (None, view.market_id):
+                stream.push(BookShown(market_id=view.market_id, book=view, exchange_ms=view.exchange_ms, at_ns=now_ns))
 
     def _publish_private(self, event: AccountEvent, now_ns: Nanos) -> None:
         for stream in self._accounts.values():
@@ -134,15 +163,17 @@ class Broadcast:
                 self._push_private(stream, event, now_ns)
 
     def _push_private(self, stream: AccountStream, event: AccountEvent, now_ns: Nanos) -> None:
-        match self._faults.on_account_event():
-            case AccountFault.DROP:
+        match self._faults.on_account_event(stream.account):
+            case Fault.MISSED_EVENTS:
                 return
-            case AccountFault.DELAY:
+            case Fault.REORDERED_EVENTS:
                 due_ns = Nanos(now_ns + self._faults.event_delay_ns())
                 heapq.heappush(self._delayed, (due_ns, self._next_key(), stream, event))
                 return
-            case AccountFault.DUPLICATE:
+            case Fault.DUPLICATED_EVENTS:
                 stream.push(event)
+            case _:
+                pass
         stream.push(event)
 
     def _next_key(self) -> int:

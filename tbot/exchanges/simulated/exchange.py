@@ -18,9 +18,13 @@ from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.broadcast import Broadcast
 from tbot.exchanges.simulated.events import Balances, BookView, OrderView, Trade
+from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.fault_switches import FaultOrder
 from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.flow import Flow
 from tbot.exchanges.simulated.matching import Engine
+from tbot.exchanges.simulated.misbehaviour import Misbehaviour
+from tbot.exchanges.simulated.modes import Mode, Modes
 from tbot.exchanges.simulated.operations import (
     ANY_MARKET,
     ANY_TOKEN,
@@ -97,10 +101,12 @@ class LocalExchange:
         self._on_operation = on_operation
         self._flow = Flow.seeded(seed, settings.flow, settings.markets) if settings.flow else None
         self._broadcast = Broadcast(settings.stream_capacity, faults)
+        self.modes = Modes()
+        self._misbehaviour = Misbehaviour(faults, self.engine, self._broadcast, self.modes, self.apply)
         self._scheduled: list[tuple[Nanos, int, Ticket]] = []
         self._schedule_count = 0
         self._alive_ns: dict[Account, Nanos] = {}
-        self._due_ns: dict[str, Nanos | None] = {}
+        self._sweep_ns: Nanos | None = None
         self._wake = trio.Event()
         self._wakes_at_ns: Nanos | None = None
         self._begin(log)
@@ -131,7 +137,7 @@ class LocalExchange:
         """
         now_ns = self._now_ns()
         if isinstance(operation, PlaceOrder) and operation.course is Course.CONFIRM:
-            course = self.faults.on_settlement()
+            course = self._misbehaviour.course(operation)
             if course is not Course.CONFIRM:
                 operation = msgspec.structs.replace(operation, course=course)
         if self._on_operation is not None:
@@ -144,7 +150,7 @@ class LocalExchange:
 
     def place(self, order: PlaceOrder) -> Placed | Refused:
         """Place one order; `Refused.text` is Polymarket's error text."""
-        reply = self.apply(order)
+        reply = self._misbehaviour.refusal(order) or self.apply(order)
         assert isinstance(reply, Placed | Refused)
         return reply
 
@@ -184,9 +190,9 @@ class LocalExchange:
     def heartbeat(self, account: Account) -> None:
         """Arm or renew the dead-man switch of an account."""
         self._alive_ns[account] = self._now_ns()
-        if self._due_ns.get("sweep") is None:
-            self._due_ns["sweep"] = self._after(self.settings.sweep_s)
-            self._wake_if_sooner(self._due_ns["sweep"])
+        if self._sweep_ns is None:
+            self._sweep_ns = self._after(self.settings.sweep_s)
+            self._wake_if_sooner(self._sweep_ns)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -260,35 +266,53 @@ class LocalExchange:
         """Tell since when no market stream carries data: all are silent, or none is open; None = one does."""
         return self._broadcast.dark_since_ns(self._now_ns())
 
+    def shown_balances(self, account: Account) -> Balances:
+        """Tell what an account can trade with as the exchange's cache knows it, which may be stale."""
+        return self._misbehaviour.shown_balances(account)
+
+    def refresh_balances(self, account: Account) -> None:
+        """Bring the cache of one account up to date."""
+        self._misbehaviour.refresh_balances(account)
+
     def calm(self) -> None:
         """Send the synthetic traders home and inject no more faults; their resting orders stay."""
         self._flow = None
-        self.faults.calm()
-        self._due_ns.pop("cut", None)
-        self._due_ns.pop("silence", None)
+        self._misbehaviour.calm()
 
     # --- misbehaving ------------------------------------------------------------------------------------------------
 
+    def misbehave(self, order: FaultOrder) -> None:
+        """Let a fault begin, now or at its time.
+
+        Raises:
+            ValueError: Its target is no token of this exchange.
+        """
+        self._misbehaviour.order(order, self._now_ns())
+        self._wake_if_sooner(self._misbehaviour.next_ns())
+
+    def behave(self, fault: Fault) -> None:
+        """End a fault that is on."""
+        self._misbehaviour.lift(fault, self._now_ns())
+
+    def coarsen(self, token_id: str) -> None:
+        """Change the tick of a token's market under an order in flight."""
+        self._misbehaviour.coarsen(token_id, self._now_ns())
+        self._wake_if_sooner(self._misbehaviour.next_ns())
+
     def cut_connections(self, reason: str) -> None:
         """End every stream now."""
-        self.faults.count("connections_cut")
+        self.faults.count(Fault.CONNECTION_CUT)
         self._broadcast.cut(reason)
 
     def silence(self, seconds: float) -> None:
         """Send no data on the market streams open now; they stay open and end their silence with whole books."""
-        self.faults.count("market_silence")
-        until_ns = self._after(seconds)
-        self._broadcast.freeze(until_ns)
-        self._due_ns["thaw"] = until_ns
-        self._wake_if_sooner(until_ns)
+        self.misbehave(FaultOrder(name=Fault.SILENT_FEED, seconds=seconds))
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive everything that time does: traders, settlement, expiries, faults, messages in flight. Never returns."""
-        now_ns = self._now_ns()
-        self._due_ns["cut"] = self.faults.next_cut_ns(now_ns)
-        self._due_ns["silence"] = self.faults.next_silence_ns(now_ns)
+        self.faults.begin(self._now_ns())
         task_status.started()
         while True:
             self.step()
@@ -296,10 +320,10 @@ class LocalExchange:
 
     def next_ns(self) -> Nanos | None:
         """When something is due next; None = nothing ever, unless somebody acts."""
-        dues = [due for due in self._due_ns.values() if due is not None]
-        dues += [due for due in (self.engine.next_due_ns(), self._broadcast.next_due_ns()) if due is not None]
+        others = (self.engine.next_due_ns(), self._broadcast.next_due_ns(), self._misbehaviour.next_ns())
+        dues = [due for due in (*others, self._sweep_ns) if due is not None]
         if self._flow is not None:
-            dues.append(self._flow.next_ns)
+            dues.append(max(self._flow.next_ns, self.modes.up_ns(self._now_ns())))
         if self._scheduled:
             dues.append(self._scheduled[0][0])
         return min(dues, default=None)
@@ -309,35 +333,20 @@ class LocalExchange:
         now_ns = self._now_ns()
         while self._scheduled and self._scheduled[0][0] <= now_ns:
             ticket = heapq.heappop(self._scheduled)[2]
-            ticket.answer(self.apply(ticket.operation))
+            operation = ticket.operation
+            ticket.answer(self.place(operation) if isinstance(operation, PlaceOrder) else self.apply(operation))
         engine_due_ns = self.engine.next_due_ns()
         if engine_due_ns is not None and engine_due_ns <= now_ns:
             self.apply(Advance())
-        while self._flow is not None and self._flow.next_ns <= now_ns:
+        # Nobody trades while the engine is down, the crowd as little as anybody else.
+        is_up = self.modes.current(now_ns) is not Mode.RESTARTING
+        while is_up and self._flow is not None and self._flow.next_ns <= now_ns:
             for operation in self._flow.step(self.engine, now_ns):
                 self.apply(operation)
         self._broadcast.deliver_delayed(now_ns)
-        self._misbehave(now_ns)
-
-    def _misbehave(self, now_ns: Nanos) -> None:
-        for name, due_ns in tuple(self._due_ns.items()):
-            if due_ns is not None and due_ns <= now_ns:
-                self._due_ns[name] = self._on_due(name, now_ns)
-
-    # One table row a timer: what it does, and when it is due again.
-    def _on_due(self, name: str, now_ns: Nanos) -> Nanos | None:
-        match name:
-            case "cut":
-                self.cut_connections("connection reset")
-                return self.faults.next_cut_ns(now_ns)
-            case "silence":
-                self.silence(self.faults.settings.silence_s)
-                return self.faults.next_silence_ns(now_ns)
-            case "thaw":
-                self._broadcast.thaw(self.engine.book, now_ns)
-                return self._broadcast.next_thaw_ns()
-            case _:
-                return self._sweep(now_ns)
+        self._misbehaviour.step(now_ns)
+        if self._sweep_ns is not None and self._sweep_ns <= now_ns:
+            self._sweep_ns = self._sweep(now_ns)
 
     def _sweep(self, now_ns: Nanos) -> Nanos | None:
         limit_ns = int(self.settings.dead_man_s * NANOS_PER_S)

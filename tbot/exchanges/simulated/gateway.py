@@ -18,12 +18,14 @@ import trio
 
 from tbot.core.market import Market, TokenId, fee_taker_floor
 from tbot.core.messages import (
+    Accepted,
     AccountEvent,
     BookSnapshot,
     CancelReply,
     ExchangeOrderId,
     ExchangeReport,
     MarketEvent,
+    OrderState,
     OrderType,
     OutcomeUnknown,
     RejectCode,
@@ -40,7 +42,14 @@ from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.faults import CancelFault, ReportFault, SubmitFault
+from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.modes import (
+    TEXT_CANCEL_ONLY,
+    TEXT_DISABLED,
+    TEXT_POST_ONLY_MODE,
+    TEXT_RESTARTING,
+    Mode,
+)
 from tbot.exchanges.simulated.operations import (
     Account,
     CancelOrders,
@@ -182,6 +191,7 @@ class InProcessGateway:
                 pong_s=self._latency.pong_s,
                 rng=self._rng,
                 now_ns=self._now_ns,
+                faults=self._exchange.faults,
             )
 
     @asynccontextmanager
@@ -197,6 +207,7 @@ class InProcessGateway:
                 pong_s=self._latency.pong_s,
                 rng=self._rng,
                 now_ns=self._now_ns,
+                faults=self._exchange.faults,
             )
 
     async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
@@ -236,7 +247,7 @@ class InProcessGateway:
     async def submit(self, order: PreparedOrder) -> SubmitReply:
         """Send the prepared bytes once; every doubt is an `OutcomeUnknown`."""
         with trio.move_on_after(self._latency.timeout_s):
-            return await self._submit(order, self._exchange.faults.on_submit())
+            return await self._submit(order, self._decoder.decode(order.body))
         return self._unknown(order.exchange_order_id, "no answer in time", was_cancel=False)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
@@ -256,7 +267,7 @@ class InProcessGateway:
         requested_ns = self._now_ns()
         exchange, account = self._exchange, self._account
         await self._travel()
-        if exchange.faults.on_report() is ReportFault.UNAVAILABLE:
+        if exchange.faults.on_report():
             raise ExchangeUnavailable("the exchange does not answer reads now")
         open_orders = tuple(open_order_of(order) for order in exchange.open_orders(account))
         await self._round_trip()
@@ -265,7 +276,7 @@ class InProcessGateway:
             await self._round_trip()
         found = tuple(lookup_of(order_id, exchange.order(order_id)) for order_id in lookups)
         await self._round_trip()
-        balances = exchange.balances(account)
+        balances = exchange.shown_balances(account)
         await self._travel()
         received_ns, desk = self._now_ns(), self._desk(())
         return ExchangeReport(
@@ -288,44 +299,80 @@ class InProcessGateway:
         """Nothing stays open between calls."""
         await trio.lowlevel.checkpoint()
 
-    async def _submit(self, order: PreparedOrder, fault: SubmitFault) -> SubmitReply:
-        if fault is SubmitFault.LOST_BEFORE:
+    async def _submit(self, order: PreparedOrder, place: PlaceOrder) -> SubmitReply:
+        exchange = self._exchange
+        keys = (self._account, place.token_id, self._rules(place.token_id).market_id)
+        fault = exchange.faults.on_submit(*keys)
+        if fault is Fault.POST_LOST:
             await trio.sleep_forever()
-        if fault is SubmitFault.RATE_LIMITED:
+        if fault is Fault.POST_RATE_LIMITED:
             await self._round_trip()
-            reason = f"rate limited, retry after {self._exchange.faults.settings.retry_after_s} s"
-            return Rejected(
+            reason = f"rate limited, retry after {exchange.faults.settings.retry_after_s} s"
+            return self._rejected(order, RejectCode.RATE_LIMITED, reason)
+        if refusal := self._mode_refusal(place):
+            await self._round_trip()
+            return self._rejected(order, RejectCode.UNAVAILABLE, refusal)
+        if fault is Fault.TICK_CHANGE_IN_FLIGHT:
+            exchange.coarsen(place.token_id)
+        return await self._land(order, place, fault, keys)
+
+    async def _land(
+        self, order: PreparedOrder, place: PlaceOrder, fault: Fault | None, keys: tuple[str, ...]
+    ) -> SubmitReply:
+        exchange, settings = self._exchange, self._exchange.faults.settings
+        is_immediate = place.order_type in (OrderType.FAK, OrderType.FOK)
+        if is_immediate and exchange.faults.on_immediate(*keys):
+            exchange.schedule(place, self._lands_ns(settings.delayed_s))
+            await self._round_trip()
+            return Accepted(
                 client_order_id=order.client_order_id,
-                code=RejectCode.RATE_LIMITED,
-                reason=reason,
+                exchange_order_id=order.exchange_order_id,
+                state=OrderState.DELAYED,
                 at_ns=self._now_ns(),
             )
-        late_s = self._exchange.faults.settings.late_s if fault is SubmitFault.LATE else 0.0
-        ticket = self._exchange.schedule(self._decoder.decode(order.body), self._lands_ns(late_s))
-        if fault in (SubmitFault.LOST_AFTER, SubmitFault.LATE):
+        ticket = exchange.schedule(place, self._lands_ns(settings.late_s if fault is Fault.POST_LANDS_LATE else 0.0))
+        if fault in (Fault.POST_RESTS_UNANSWERED, Fault.POST_LANDS_LATE):
             await trio.sleep_forever()
         reply = await ticket.wait()
         await self._travel()
-        if fault is SubmitFault.HTTP_5XX_AFTER_ACCEPT:
+        if fault is Fault.ERROR_AFTER_ACCEPT:
             return self._unknown(order.exchange_order_id, "HTTP 502", was_cancel=False)
         assert isinstance(reply, Placed | Refused)
         return submit_reply(reply, order, self._now_ns())
 
-    async def _cancel(self, order_ids: tuple[ExchangeOrderId, ...], fault: CancelFault) -> tuple[CancelReply, ...]:
-        if fault is CancelFault.LOST_BEFORE:
+    async def _cancel(self, order_ids: tuple[ExchangeOrderId, ...], fault: Fault | None) -> tuple[CancelReply, ...]:
+        if fault is Fault.CANCEL_LOST:
             await trio.sleep_forever()
-        if fault is CancelFault.RATE_LIMITED:
+        mode = self._exchange.modes.current(self._now_ns())
+        if fault is Fault.CANCEL_RATE_LIMITED or mode in (Mode.RESTARTING, Mode.DISABLED):
             await self._round_trip()
             retry_after_s, at_ns = self._exchange.faults.settings.retry_after_s, self._now_ns()
             return tuple(Throttled(exchange_order_id=i, retry_after_s=retry_after_s, at_ns=at_ns) for i in order_ids)
         ticket = self._exchange.schedule(CancelOrders(account=self._account, order_ids=order_ids), self._lands_ns(0.0))
-        if fault is CancelFault.LOST_AFTER:
+        if fault is Fault.CANCEL_UNANSWERED:
             await trio.sleep_forever()
         result = await ticket.wait()
         await self._travel()
         assert isinstance(result, CancelResult)
         at_ns = self._now_ns()
         return tuple(cancel_reply(order_id, result, at_ns) for order_id in order_ids)
+
+    def _mode_refusal(self, place: PlaceOrder) -> str:
+        """Say why the exchange takes no such order now; "" = it does."""
+        match self._exchange.modes.current(self._now_ns()):
+            case Mode.NORMAL:
+                return ""
+            case Mode.POST_ONLY:
+                return "" if place.is_post_only else TEXT_POST_ONLY_MODE
+            case Mode.RESTARTING:
+                return TEXT_RESTARTING
+            case Mode.CANCEL_ONLY:
+                return TEXT_CANCEL_ONLY
+            case Mode.DISABLED:
+                return TEXT_DISABLED
+
+    def _rejected(self, order: PreparedOrder, code: RejectCode, reason: str) -> Rejected:
+        return Rejected(client_order_id=order.client_order_id, code=code, reason=reason, at_ns=self._now_ns())
 
     # FAK/FOK BUY orders have a budget of collateral in whole cents, all others a number of shares.
     def _place(self, order: SubmitOrder, order_id: ExchangeOrderId) -> PlaceOrder:

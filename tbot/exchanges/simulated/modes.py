@@ -1,6 +1,7 @@
 """Restricted modes: what the exchange refuses while its engine restarts or its operators hold trading.
 
-Source: docs.polymarket.com (restarts, trading restrictions), read 2026-11-22. The body of a 425 is not documented.
+Source: docs.polymarket.com (restarts, trading restrictions), read 2026-11-22. The body of a 425 is not documented;
+its text is the one users met (Polymarket/py-clob-client#273, March 2026).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tbot.exchanges.simulated.http import HttpRefusal, json_response
 TEXT_POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
 TEXT_CANCEL_ONLY = "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
 TEXT_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
-TEXT_RESTARTING = "matching engine is restarting"
+TEXT_RESTARTING = "service not ready"
 
 _RETRY_RESTARTING_S = 1
 _FOREVER_NS = Nanos(1 << 62)
@@ -59,6 +60,11 @@ class Modes:
     def current(self, now_ns: Nanos) -> Mode:
         """Tell the mode at a moment."""
         return self._phase(now_ns)[1]
+
+    def up_ns(self, now_ns: Nanos) -> Nanos:
+        """When the engine trades again: now, unless it restarts."""
+        ends_ns, mode = self._phase(now_ns)
+        return ends_ns if mode is Mode.RESTARTING else now_ns
 
     def check_orders(self, now_ns: Nanos) -> None:
         """Check that orders may be sent at all.

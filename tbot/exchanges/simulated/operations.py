@@ -33,6 +33,7 @@ class Course(StrEnum):
     CONFIRM = "CONFIRM"  # MATCHED, MINED, CONFIRMED
     RETRY = "RETRY"  # MATCHED, RETRYING, MINED, CONFIRMED
     FAIL = "FAIL"  # MATCHED, RETRYING, FAILED: a ghost fill
+    STUCK = "STUCK"  # MATCHED, RETRYING, and never more
 
 
 class EndReason(StrEnum):

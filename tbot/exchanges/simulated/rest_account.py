@@ -12,7 +12,6 @@ from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
 from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
 from tbot.exchanges.simulated.events import OrderView, Trade
-from tbot.exchanges.simulated.faults import ReportFault
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.rest_public import page
@@ -86,7 +85,7 @@ class AccountRoutes:
 
     async def _orders(self, request: Request, member: Member) -> Reply:
         # One sweep of a report starts with this page, so the dice are thrown here and for no other read.
-        if self._state.exchange.faults.on_report() is ReportFault.UNAVAILABLE:
+        if self._state.exchange.faults.on_report():
             raise HttpRefusal("Internal server error", status=500)
         query = request.query
         found = [order for order in self._candidates(query.get("id", ""), member) if _matches(order, query.get)]
@@ -135,16 +134,15 @@ class AccountRoutes:
     # --- balances ---------------------------------------------------------------------------------------------------
 
     async def _balance(self, request: Request, member: Member) -> Reply:
-        balances = self._state.exchange.balances(self._asked_wallet(request, member))
+        balances = self._state.exchange.shown_balances(self._asked_wallet(request, member))
         asset_type, v3 = request.query["asset_type"], self._state.verifier.exchange_v3
         if asset_type == COLLATERAL:
             return _balance_answer(balances.cash, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, v3))
         amount = dict(balances.tokens).get(TokenId(request.query["token_id"]), 0)
         return _balance_answer(amount, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK) if asset_type == CONDITIONAL else (v3,))
 
-    # The exchange's own count is never stale here, so there is nothing to read again.
     async def _update_balance(self, request: Request, member: Member) -> Reply:
-        self._asked_wallet(request, member)
+        self._state.exchange.refresh_balances(self._asked_wallet(request, member))
         return Response(body=b"")
 
     def _asked_wallet(self, request: Request, member: Member) -> Account:
@@ -165,12 +163,17 @@ class AccountRoutes:
     async def _heartbeat(self, request: Request, member: Member) -> Reply:
         body = decode(request.body, Heartbeat, refusal="Invalid payload")
         given = body.heartbeat_id or ""
+        if self._state.exchange.faults.on_heartbeat(member.api_key):
+            self._beat(member)  # somebody else's, a moment before
         expected = self._heartbeats.expected(member.api_key)
         if given != expected:
             return json_response({"error_msg": "Invalid Heartbeat ID", "heartbeat_id": expected}, status=400)
+        return json_response({"heartbeat_id": self._beat(member)})
+
+    def _beat(self, member: Member) -> str:
         for account in self._state.accounts_of(member):
             self._state.exchange.heartbeat(account)
-        return json_response({"heartbeat_id": self._heartbeats.advance(member.api_key)})
+        return self._heartbeats.advance(member.api_key)
 
 
 class HeartbeatChains:

@@ -11,7 +11,9 @@ import msgspec
 from eth_utils.address import to_checksum_address
 
 from tbot.core.market import MarketId
-from tbot.core.units import MICRO, Notional, Price, Size, micro_from_text
+from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size, micro_from_text
+from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Fault
+from tbot.exchanges.simulated.fault_switches import FOREVER_NS, FaultOrder
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.modes import Mode
 from tbot.exchanges.simulated.operations import (
@@ -75,6 +77,39 @@ class RestartOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     post_only_s: Seconds = 120.0
 
 
+class FaultEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `DELETE /control/fault`."""
+
+    name: Fault
+
+
+class SwitchShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One switch that is on.
+
+    Attributes:
+        left: How often it strikes yet; None = without limit.
+        left_s: Seconds until it ends by itself; None = it does not.
+    """
+
+    target: str
+    left: int | None
+    left_s: float | None
+
+
+class FaultShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the catalogue as it stands."""
+
+    name: Fault
+    does: str
+    report: str
+    ends: str
+    strikes_at: str
+    target: str
+    rate: float
+    count: int
+    on: tuple[SwitchShown, ...]
+
+
 class ControlRoutes:
     """What no client of the real exchange can ask for."""
 
@@ -92,6 +127,9 @@ class ControlRoutes:
             ("POST", "/control/redeem"): self._redeem,
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
+            ("POST", "/control/fault"): self._begin_fault,
+            ("DELETE", "/control/fault"): self._end_fault,
+            ("GET", "/control/faults"): self._list_faults,
         }
 
     async def _deposit(self, request: Request) -> Reply:
@@ -130,6 +168,43 @@ class ControlRoutes:
         now_ns = self._state.now_ns()
         self._state.modes.restart(now_ns, restarting_s=body.restarting_s, post_only_s=body.post_only_s)
         return _ok()
+
+    async def _begin_fault(self, request: Request) -> Reply:
+        order = decode(request.body, FaultOrder, refusal=TEXT_CONTROL)
+        try:
+            self._state.exchange.misbehave(order)
+        except ValueError as error:
+            raise HttpRefusal(str(error)) from error
+        return _ok()
+
+    async def _end_fault(self, request: Request) -> Reply:
+        self._state.exchange.behave(decode(request.body, FaultEnd, refusal=TEXT_CONTROL).name)
+        return _ok()
+
+    async def _list_faults(self, _: Request) -> Reply:
+        return json_response([self._shown(fault) for fault in CATALOGUE])
+
+    def _shown(self, fault: Fault) -> FaultShown:
+        faults, entry, now_ns = self._state.exchange.faults, CATALOGUE[fault], self._state.now_ns()
+        on = tuple(
+            SwitchShown(
+                target=switch.target,
+                left=switch.left,
+                left_s=None if switch.until_ns >= FOREVER_NS else max(switch.until_ns - now_ns, 0) / NANOS_PER_S,
+            )
+            for switch in faults.switches.of(fault)
+        )
+        return FaultShown(
+            name=fault,
+            does=entry.does,
+            report=entry.report,
+            ends=entry.ends,
+            strikes_at=entry.draw,
+            target=entry.aim,
+            rate=getattr(faults.settings, entry.rate),
+            count=faults.faults_injected.get(fault, 0),
+            on=on,
+        )
 
     def _rivals(self, market_id: MarketId) -> list[MarketId]:
         """Name the other outcomes of a market's event that are still open."""

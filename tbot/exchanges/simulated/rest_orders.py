@@ -14,7 +14,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType
 from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.simulated.accounts import Member
-from tbot.exchanges.simulated.faults import CancelFault, SubmitFault
+from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.modes import PostOnlyMode
 from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder
@@ -24,6 +24,7 @@ from tbot.exchanges.simulated.wire_account import (
     PlacedAnswer,
     blocked_answer,
     cancel_answer,
+    delayed_answer,
     placed_answer,
     refused_answer,
 )
@@ -42,6 +43,7 @@ from tbot.exchanges.simulated.wire_in import (
 
 TEXT_EXPIRATION = "invalid expiration"
 TEXT_SIGNATURE = "invalid signature"
+TEXT_NOT_INSERTED = "could not insert order"
 
 _ORDER_ID = re.compile(r"0x[0-9a-fA-F]{64}")
 # The year 2286: a later expiration is a mistake, and its nanoseconds would not fit the 64 bits of a log record.
@@ -94,25 +96,41 @@ class OrderRoutes:
     def _submit(
         self, bodies: tuple[PostOrder, ...], member: Member, headers: tuple[Header, ...], *, is_batch: bool
     ) -> Reply:
-        match self._state.exchange.faults.on_submit():
-            case SubmitFault.RATE_LIMITED:
+        token_ids = [body.order.token_id for body in bodies]
+        match self._state.exchange.faults.on_submit(*self._keys(token_ids, member)):
+            case Fault.POST_RATE_LIMITED:
                 raise self._rate_limited()
-            case SubmitFault.LOST_BEFORE:
+            case Fault.POST_LOST:
                 return NoAnswer.HOLD
-            case SubmitFault.LATE:
-                self._land_later(bodies, member)
+            case Fault.POST_LANDS_LATE:
+                self._land_later(bodies, member, self._state.exchange.faults.settings.late_s)
                 return NoAnswer.HOLD
-            case SubmitFault.LOST_AFTER:
-                self._place_all(bodies, member)
+            case Fault.POST_RESTS_UNANSWERED:
+                self._place_all(bodies, member, is_batch=is_batch)
                 return NoAnswer.CUT
-            case SubmitFault.HTTP_5XX_AFTER_ACCEPT:
-                self._place_all(bodies, member)
-                raise HttpRefusal("could not insert order", status=500)
-            case SubmitFault.NONE:
-                return _answered(self._place_all(bodies, member), headers, is_batch=is_batch)
+            case Fault.ERROR_AFTER_ACCEPT:
+                self._place_all(bodies, member, is_batch=is_batch)
+                raise HttpRefusal(TEXT_NOT_INSERTED, status=500)
+            case Fault.TICK_CHANGE_IN_FLIGHT:
+                for token_id in dict.fromkeys(token_ids):
+                    self._state.exchange.coarsen(token_id)
+            case _:
+                pass
+        return _answered(self._place_all(bodies, member, is_batch=is_batch), headers, is_batch=is_batch)
 
-    def _place_all(self, bodies: tuple[PostOrder, ...], member: Member) -> tuple[PlacedAnswer, ...]:
-        return tuple(self._place(body, member) for body in bodies)
+    def _keys(self, token_ids: list[str], member: Member) -> tuple[str, ...]:
+        """Name what an injected fault may be aimed at."""
+        markets = (self._state.directory.rules(token_id) for token_id in token_ids)
+        market_ids = [rules.market_id for rules in markets if rules is not None]
+        return (*self._state.accounts_of(member), *token_ids, *market_ids)
+
+    def _place_all(self, bodies: tuple[PostOrder, ...], member: Member, *, is_batch: bool) -> tuple[PlacedAnswer, ...]:
+        keys = self._keys([body.order.token_id for body in bodies], member)
+        is_partial = is_batch and self._state.exchange.faults.on_batch(*keys)
+        return tuple(
+            blocked_answer(TEXT_NOT_INSERTED) if is_partial and leg % 2 else self._place(body, member)
+            for leg, body in enumerate(bodies)
+        )
 
     def _place(self, body: PostOrder, member: Member) -> PlacedAnswer:
         try:
@@ -123,13 +141,18 @@ class OrderRoutes:
             return blocked_answer(str(refusal))
         except HttpRefusal as refusal:
             return refused_answer(str(refusal))
-        reply = self._state.exchange.place(order)
+        exchange = self._state.exchange
+        is_immediate = order.order_type in (OrderType.FAK, OrderType.FOK)
+        if is_immediate and exchange.faults.on_immediate(*self._keys([order.token_id], member)):
+            self._land_later((body,), member, exchange.faults.settings.delayed_s)
+            return delayed_answer(order.order_id)
+        reply = exchange.place(order)
         return placed_answer(reply, order.side) if isinstance(reply, Placed) else refused_answer(reply.text)
 
     # A message still on its way when its sender gave up: it lands whether or not the sender still lives.
-    def _land_later(self, bodies: tuple[PostOrder, ...], member: Member) -> None:
+    def _land_later(self, bodies: tuple[PostOrder, ...], member: Member, seconds: float) -> None:
         exchange = self._state.exchange
-        due_ns = Nanos(self._state.now_ns() + int(exchange.faults.settings.late_s * NANOS_PER_S))
+        due_ns = Nanos(self._state.now_ns() + int(seconds * NANOS_PER_S))
         for body in bodies:
             try:
                 exchange.schedule(self._checked(body, member), due_ns)
@@ -227,14 +250,14 @@ class OrderRoutes:
     def _cancelled(self, cancel: Callable[[], CancelResult], headers: tuple[Header, ...]) -> Reply:
         self._state.modes.check_cancels(self._state.now_ns())
         match self._state.exchange.faults.on_cancel():
-            case CancelFault.RATE_LIMITED:
+            case Fault.CANCEL_RATE_LIMITED:
                 raise self._rate_limited()
-            case CancelFault.LOST_BEFORE:
+            case Fault.CANCEL_LOST:
                 return NoAnswer.HOLD
-            case CancelFault.LOST_AFTER:
+            case Fault.CANCEL_UNANSWERED:
                 cancel()
                 return NoAnswer.CUT
-            case CancelFault.NONE:
+            case _:
                 return json_response(cancel_answer(cancel()), headers=headers)
 
     def _holder(self, order_id: ExchangeOrderId, member: Member) -> Account:

@@ -21,7 +21,7 @@ from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccou
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, dispatcher, error_response, serve_http
-from tbot.exchanges.simulated.modes import Modes
+from tbot.exchanges.simulated.links import Link
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
@@ -111,7 +111,7 @@ class LocalServer:
             verifier=verifier,
             quotas=Quotas(settings.quota),
             directory=Directory(exchange, self.keys),
-            modes=Modes(),
+            modes=exchange.modes,
             now_ns=now_ns,
         )
         kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes)
@@ -136,7 +136,8 @@ class LocalServer:
 
     async def serve_websocket(self, stream: trio.abc.Stream) -> None:
         """Serve one WebSocket connection until it ends; the stream is closed on return."""
-        await self._contained(partial(serve_websocket, stream, self._state, self._settings.channels))
+        link = Link(stream, self._state.exchange.faults, self._state.now_ns)
+        await self._contained(partial(serve_websocket, link, self._state, self._settings.channels))
 
     async def listen(self, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve both ports until cancelled; reports the addresses once it listens.

@@ -13,7 +13,12 @@ from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import Disconnected
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
+from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.streams import Stream, StreamEnded
+
+# A stall is looked at this often.
+LOOK_S = 0.25
 
 Theirs = TypeVar("Theirs", bound=TheirMarketEvent | TheirAccountEvent)
 Ours = TypeVar("Ours")
@@ -31,6 +36,7 @@ class Session(Generic[Theirs, Ours]):
         first: Messages that wait already, such as the books of a new subscription.
         latency_ms: Shortest and longest way of an event.
         pong_s: A quiet connection shows a sign of life this often.
+        faults: Cut the connection, or stall it.
     """
 
     def __init__(
@@ -43,8 +49,10 @@ class Session(Generic[Theirs, Ours]):
         pong_s: float,
         rng: random.Random,
         now_ns: Callable[[], Nanos],
+        faults: Faults,
     ) -> None:
         self._stream = stream
+        self._faults = faults
         self._translate = translate
         self._first = first
         self._latency_ms = latency_ms
@@ -71,7 +79,13 @@ class Session(Generic[Theirs, Ours]):
                 return messages
             due_ns = min(self._pong_due_ns, self._arriving[0][0]) if self._arriving else self._pong_due_ns
             with trio.move_on_after((due_ns + 1 - now_ns) / NANOS_PER_S):
-                await self._stream.wait()
+                await self._wait()
+
+    async def _wait(self) -> None:
+        if self._faults.is_on(Fault.SLOW_READER) and self._stream.is_open:
+            await trio.sleep(LOOK_S)
+        else:
+            await self._stream.wait()
 
     def _arrived(self) -> tuple[Ours, ...]:
         self._pull()
@@ -82,11 +96,16 @@ class Session(Generic[Theirs, Ours]):
         return tuple(messages)
 
     def _pull(self) -> None:
+        # What has arrived stays arrived; what has not waits at the exchange, which cuts a reader too far behind.
+        if self._stream.is_open and self._faults.is_on(Fault.SLOW_READER):
+            return
         try:
             events = self._stream.receive_nowait()
         except StreamEnded as ended:
             raise Disconnected(str(ended)) from ended
         for event in events:
+            if self._faults.on_frame():
+                raise Disconnected("cut in the middle of a frame")
             self._count += 1
             heapq.heappush(self._arriving, (self._arrival_ns(event), self._count, event))
 

@@ -28,6 +28,7 @@ COURSE_STEPS: dict[Course, tuple[tuple[Settlement, _Delay], ...]] = {
         (Settlement.RETRYING, lambda s: s.retry_after_ns),
         (Settlement.FAILED, lambda s: 2 * s.retry_after_ns),
     ),
+    Course.STUCK: ((Settlement.RETRYING, lambda s: s.retry_after_ns),),
 }
 """Every status after MATCHED with its delay from the match."""
 

@@ -10,6 +10,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
 from tbot.exchanges.simulated.exchange import LocalExchange
+from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import Handler, Reply, Request
 from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import Account, MarketRules
@@ -80,8 +81,10 @@ class ServerState:
 
     @property
     def now_s(self) -> float:
-        """Unix seconds."""
-        return self.now_ns() / NANOS_PER_S
+        """Unix seconds, by the clock of the REST servers, which a fault may set wrong."""
+        faults = self.exchange.faults
+        skew_s = faults.settings.skew_s if faults.is_on(Fault.CLOCK_SKEW) else 0.0
+        return self.now_ns() / NANOS_PER_S + skew_s
 
     def accounts_of(self, member: Member) -> tuple[Account, ...]:
         """Name the accounts a member trades from: one a wallet, the key's own address first."""

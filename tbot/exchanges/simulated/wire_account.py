@@ -177,8 +177,13 @@ def refused_answer(text: str) -> PlacedAnswer:
     return PlacedAnswer(error_msg=text, success=False)
 
 
+def delayed_answer(order_id: str) -> PlacedAnswer:
+    """Answer an order that waits before it meets the book."""
+    return PlacedAnswer(order_id=order_id, status="delayed", taking_amount="0", making_amount="0")
+
+
 def blocked_answer(text: str) -> PlacedAnswer:
-    """Answer a leg of a batch in post-only mode: it claims success, and has no id. As production does."""
+    """Answer a leg of a batch that was not taken (post-only mode): it claims success, and has no id. So production."""
     return PlacedAnswer(error_msg=text)
 
 

@@ -25,7 +25,7 @@ from tbot.exchanges.simulated.operations import (
     SplitPair,
 )
 from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, YES, Bench
-from tests.properties.test_matching_properties import ACCOUNTS, MARKETS, OPENING, Timed, history
+from tests.properties.test_matching_properties import ACCOUNTS, MARKETS, OPENING, Timed, history, settling
 
 BUY, SELL = Side.BUY, Side.SELL
 REDEEM_ANN = RedeemTokens(account=ANN, market_id=RAIN.market_id)
@@ -124,7 +124,7 @@ def faults_of(engine: Engine) -> list[str]:
 def with_resolution(log: Timed, seed: int) -> Timed:
     """Put the end of each market and early redemptions somewhere into a history."""
     rng = random.Random(seed)
-    told: Timed = list(log)
+    told: Timed = [(now, settling(operation)) for now, operation in log]
     for market in MARKETS:
         operations: list[Operation] = [
             ResolveMarket(market_id=market.market_id, yes_payout=Price(rng.choice((0, MICRO // 2, MICRO))))

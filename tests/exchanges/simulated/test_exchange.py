@@ -176,7 +176,7 @@ async def test_a_cut_ends_every_stream_and_new_ones_work(autojump_clock: MockClo
             assert len(await market.receive()) == 1
         with pytest.raises(StreamEnded, match="closed by its reader"):
             market.receive_nowait()
-        assert exchange.faults.faults_injected == {"connections_cut": 1}
+        assert exchange.faults.faults_injected == {"connection_cut": 1}
 
 
 async def test_a_stream_waits_until_there_is_something(autojump_clock: MockClock) -> None:
@@ -221,8 +221,8 @@ async def test_cuts_and_silences_come_at_their_rates(autojump_clock: MockClock) 
     async with running(faults=FaultSettings(cuts_per_hour=20, silences_per_hour=20)) as exchange:
         await trio.sleep(3_600)
         counts = exchange.faults.faults_injected
-        assert 8 <= counts["connections_cut"] <= 35
-        assert 8 <= counts["market_silence"] <= 35
+        assert 8 <= counts["connection_cut"] <= 35
+        assert 8 <= counts["silent_feed"] <= 35
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ async def test_a_failing_settlement_is_undone(autojump_clock: MockClock) -> None
         await trio.sleep(10)
         assert exchange.engine.trades[0].settlement is Settlement.FAILED
         assert exchange.balances(BOB) == before
-        assert exchange.faults.faults_injected["settlement_fail"] >= 1
+        assert exchange.faults.faults_injected["ghost_fill"] >= 1
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------

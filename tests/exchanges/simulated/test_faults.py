@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tbot.core.units import NANOS_PER_S, Nanos
-from tbot.exchanges.simulated.faults import (
-    AccountFault,
-    CancelFault,
-    Faults,
-    FaultSettings,
-    MarketFault,
-    ReportFault,
-    SubmitFault,
-)
+from tbot.exchanges.simulated.fault_catalogue import Draw, Fault, by_draw
+from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.operations import Course
 
 START = Nanos(1_790_000_000 * NANOS_PER_S)
@@ -40,15 +33,12 @@ EVERYTHING = FaultSettings(
 
 def test_nothing_goes_wrong_by_default() -> None:
     faults = Faults(FaultSettings(), seed=1)
+    faults.begin(START)
     for _ in range(50):
-        assert faults.on_submit() is SubmitFault.NONE
-        assert faults.on_cancel() is CancelFault.NONE
-        assert faults.on_report() is ReportFault.NONE
-        assert faults.on_account_event() is AccountFault.NONE
-        assert faults.on_market_event() is MarketFault.NONE
+        assert faults.on_submit() is faults.on_cancel() is faults.on_account_event() is None
+        assert not any([faults.on_report(), faults.on_market_event(), faults.on_frame(), faults.on_heartbeat("key")])
         assert faults.on_settlement() is Course.CONFIRM
-    assert faults.next_cut_ns(START) is None
-    assert faults.next_silence_ns(START) is None
+    assert faults.next_ns() is None
     assert faults.faults_injected == {}
 
 
@@ -57,13 +47,12 @@ def test_every_kind_of_fault_happens_at_about_its_rate_and_is_counted() -> None:
     submits = [faults.on_submit() for _ in range(4_000)]
     cancels = [faults.on_cancel() for _ in range(4_000)]
     courses = [faults.on_settlement() for _ in range(4_000)]
-    for fault in SubmitFault:
-        assert submits.count(fault) == pytest.approx(2_000 if fault is SubmitFault.NONE else 400, rel=0.2)
-    for cancel in CancelFault:
-        assert cancels.count(cancel) == pytest.approx(1_600 if cancel is CancelFault.NONE else 800, rel=0.2)
+    lost = [*(f for f in by_draw(Draw.SUBMIT) if f is not Fault.TICK_CHANGE_IN_FLIGHT), *by_draw(Draw.CANCEL)]
+    for fault in lost:
+        assert (submits + cancels).count(fault) == pytest.approx(800 if fault in cancels else 400, rel=0.2)
+        assert faults.faults_injected[fault] == (submits + cancels).count(fault)
+    assert submits.count(None) == pytest.approx(2_000, rel=0.2)
     assert courses.count(Course.FAIL) == pytest.approx(400, rel=0.2)
-    counted = {name: n for name, n in faults.faults_injected.items() if name.startswith("submit_")}
-    assert counted == {f"submit_{f}": submits.count(f) for f in SubmitFault if f is not SubmitFault.NONE}
 
 
 def test_the_same_seed_decides_the_same_and_another_differently() -> None:
@@ -83,13 +72,15 @@ def test_one_kind_of_decision_does_not_change_another() -> None:
 
 def test_cuts_come_at_their_rate_and_always_later() -> None:
     faults = Faults(EVERYTHING, seed=2)
-    now, times = START, 0
+    now, cuts = START, 0
+    faults.begin(now)
     while now < START + 100 * 3600 * NANOS_PER_S:
-        due = faults.next_cut_ns(now)
+        due = faults.next_ns()
         assert due is not None
         assert due > now
-        now, times = due, times + 1
-    assert times == pytest.approx(600, rel=0.15)
+        now = due
+        cuts += [order.name for order in faults.due(now)].count(Fault.CONNECTION_CUT)
+    assert cuts == pytest.approx(600, rel=0.15)
 
 
 def test_delays_stay_within_their_bounds() -> None:

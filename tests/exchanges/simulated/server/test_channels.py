@@ -215,7 +215,7 @@ async def test_lost_event_shows_in_the_next_hash(make_world: Any, autojump_clock
                 (change,) = [c for c in frame["price_changes"] if c["asset_id"] == world.rain.yes]
                 book.apply(change)
                 verdicts.append(change["hash"] == book.hash(frame["timestamp"]))
-        dropped = world.faults.faults_injected["market_drop"]
+        dropped = world.faults.faults_injected["lost_market_events"]
         assert len(verdicts) + dropped == 20
         # True until the first loss, false ever after: this reader never resynchronises.
         assert verdicts == sorted(verdicts, reverse=True)
