@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from tbot.core.exchange_mode import OPEN, ExchangeMode
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
     AccountView,
@@ -19,6 +20,7 @@ from tbot.core.messages import (
     Fill,
     PositionRow,
     Quotes,
+    RejectCode,
     Settlement,
     Side,
     Snapshot,
@@ -124,6 +126,8 @@ class Account:
         self.bids_seen: dict[TokenId, Price] = {}
         self.refusals: dict[str, int] = {}
         self.holds: dict[tuple[StrategyName, TokenId, Side], Nanos] = {}
+        # What the exchange lets us send; not durable: the first refusal after a restart tells it again.
+        self.exchange_mode = OPEN
         self.notes: deque[str] = deque(maxlen=NOTES_KEPT)
 
     @property
@@ -162,6 +166,17 @@ class Account:
         """Keep a finding for people; counted, so that none goes unseen."""
         self.count("notes")
         self.notes.append(text)
+
+    def enter_mode(self, mode: ExchangeMode) -> bool:
+        """Take note of what the exchange lets us send now; True when the restriction is another one than before."""
+        is_news = (mode.permit, mode.code) != (self.exchange_mode.permit, self.exchange_mode.code)
+        self.exchange_mode = mode
+        if is_news and mode.code is not RejectCode.RATE_LIMITED:
+            # Not counted: counts are durable, and a replay begun at a checkpoint does not know the mode before it.
+            self.notes.append(
+                f"the exchange takes: {mode.permit.value}" + (f" ({mode.code.value})" if mode.code else "")
+            )
+        return is_news
 
     def halt(self, reason: str) -> None:
         """Stop trading until a person resumes; the first reason stands."""

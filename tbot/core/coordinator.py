@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from tbot.core import drift
 from tbot.core.account import Account, CoordinatorState
 from tbot.core.decide import COMMANDS_MAX, OPERATOR, TAKE_LEVEL, decide, wake_ns
+from tbot.core.exchange_mode import mode_accepted, mode_refused
 from tbot.core.messages import (
     Accepted,
     AccountGap,
@@ -60,17 +61,9 @@ from tbot.core.orders import (
     shares,
 )
 from tbot.core.reconcile import Correction, corrections, foreign_orders
+from tbot.core.refusals import describe_shortfall, halt_reason, held_until_ns
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Size
 
-# How long a side waits after a refusal before it asks again; a refusal is an answer about this moment only.
-HOLD_MS: dict[RejectCode, int] = {
-    RejectCode.POST_ONLY_WOULD_CROSS: 250,
-    RejectCode.NOT_ENOUGH_BALANCE: 5_000,
-    RejectCode.RATE_LIMITED: 1_000,
-    RejectCode.UNAVAILABLE: 2_000,
-    RejectCode.EXPIRED_UNSENT: 0,
-}
-HOLD_MS_OTHER = 1_000
 CANCEL_RETRY_NS = 2 * NANOS_PER_S
 TAKES_MAX = 16
 # A flatten order that found no buyer is tried again after this.
@@ -295,9 +288,15 @@ class Coordinator:
 
     def _accepted(self, message: Accepted, _: Nanos) -> None:
         order = self.orders.of_client(message.client_order_id)
-        if order is not None:
-            self._mark_accepted(order)
-            self._step(order, OrderEvent.ACCEPT, message.at_ns)
+        if order is None:
+            return
+        self._mark_accepted(order)
+        self._step(order, OrderEvent.ACCEPT, message.at_ns)
+        before = self.account.exchange_mode
+        is_post_only, sent_ns = not order.is_immediate, order.prepared_ns
+        after = mode_accepted(before, is_post_only=is_post_only, sent_ns=sent_ns, at_ns=message.at_ns)
+        if self.account.enter_mode(after) and before.is_probed:
+            self.report_asked_ns = Nanos(0)  # the engine is back: what stands there now?
 
     def _rejected(self, message: Rejected, _: Nanos) -> None:
         order = self.orders.of_client(message.client_order_id)
@@ -308,9 +307,9 @@ class Coordinator:
         elif self._step(order, OrderEvent.REJECT, message.at_ns):
             order.reason = message.reason
             self.account.count("rejected")
-            hold_ms = HOLD_MS.get(message.code, HOLD_MS_OTHER)
-            key = (order.strategy, order.token_id, order.side)
-            self.account.holds[key] = Nanos(message.at_ns + hold_ms * NANOS_PER_MS)
+            self.account.holds[order.strategy, order.token_id, order.side] = held_until_ns(message)
+            self._refused(message.code, message.retry_after_s, message.at_ns)
+            self._read_refusal(message)
 
     def _canceled(self, message: Canceled, _: Nanos) -> None:
         order = self.orders.of_exchange(message.exchange_order_id)
@@ -331,7 +330,17 @@ class Coordinator:
         if order.status in asked and self._step(order, OrderEvent.DOUBT, message.at_ns):
             self.account.count("unknown")
 
+    def _refused(self, code: RejectCode, retry_after_s: float, at_ns: Nanos) -> None:
+        self.account.enter_mode(mode_refused(self.account.exchange_mode, code, retry_after_s, at_ns))
+
+    def _read_refusal(self, message: Rejected) -> None:
+        if reason := halt_reason(message):
+            self.account.halt(reason)
+        if message.shortfall is not None:
+            self.account.note(f"not enough balance: {describe_shortfall(message.shortfall)}")
+
     def _throttled(self, message: Throttled, _: Nanos) -> None:
+        self._refused(message.code, message.retry_after_s, message.at_ns)
         order = self.orders.of_exchange(message.exchange_order_id)
         if order is None:
             return

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tbot.core.account import Account, Mode
+from tbot.core.exchange_mode import may_submit, submits_room
 from tbot.core.market import TokenId
 from tbot.core.messages import (
     CancelOrder,
@@ -65,10 +66,12 @@ def decide(c: Coordinator, now_ns: Nanos, *, cancels_max: int, submits_max: int)
     plans = _plans(c.account, now_ns)
     for order, reason in _cancels(c.account, plans, now_ns)[:cancels_max]:
         yield _cancel(c, order, reason, now_ns)
-    sent = 0
+    sent, room = 0, _room(c.account, submits_max, now_ns)
     for proposal in _proposals(c.account, plans, now_ns):
-        if sent >= submits_max:
+        if sent >= room:
             break
+        if not may_submit(c.account.exchange_mode, is_post_only=proposal.is_post_only, now_ns=now_ns):
+            continue
         submit = _submit(c, proposal, now_ns)
         if submit is not None:
             sent += 1
@@ -84,6 +87,7 @@ def wake_ns(c: Coordinator, now_ns: Nanos) -> Nanos:
     account = c.account
     moments = [q.valid_until_ns + 1 for q in account.quotes.values() if q.quotes]
     moments += account.holds.values()
+    moments.append(account.exchange_mode.until_ns)
     moments += [o.cancel_after_ns for o in account.orders.active()]
     future = [m for m in moments if m > now_ns]
     return Nanos(min([*future, now_ns + IDLE_NS]))
@@ -179,6 +183,12 @@ def _cancel(c: Coordinator, order: Order, reason: str, now_ns: Nanos) -> CancelO
 
 
 # Submits.
+
+
+def _room(account: Account, submits_max: int, now_ns: Nanos) -> int:
+    in_flight = sum(o.status in (OrderStatus.INTENDED, OrderStatus.PREPARED) for o in account.orders.active())
+    room = submits_room(account.exchange_mode, in_flight=in_flight, now_ns=now_ns)
+    return submits_max if room is None else min(room, submits_max)
 
 
 def _proposals(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> Iterator[Proposal]:

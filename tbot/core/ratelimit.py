@@ -77,6 +77,27 @@ class TokenBucket:
         missing = max(0, cost * _TOKEN - self._level_at(start))
         return Nanos(start - -missing // self._rate)
 
+    @property
+    def burst(self) -> int:
+        """Whole tokens it holds when full."""
+        return self._capacity // _TOKEN
+
+    def resize(self, rate_per_s: float, burst: float, now_ns: Nanos) -> None:
+        """Take another limit from now on; what is there is kept, and cut to the new capacity.
+
+        Args:
+            rate_per_s: Tokens refilled a second.
+            burst: Capacity in tokens.
+            now_ns: Wall time.
+
+        Raises:
+            ValueError: As for a new bucket.
+        """
+        level = self._level_at(max(now_ns, self._open_ns))
+        fresh = TokenBucket(rate_per_s, burst)
+        self._rate, self._capacity = fresh._rate, fresh._capacity
+        self._level, self._at_ns = min(level, self._capacity), max(now_ns, self._open_ns)
+
     def drain(self, until_ns: Nanos) -> None:
         """Let nothing pass before a moment (`Retry-After`), then one token: the exchange says that its own is empty.
 

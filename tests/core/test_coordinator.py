@@ -20,6 +20,7 @@ from tbot.core.messages import (
     TradeStatus,
 )
 from tbot.core.orders import OrderStatus
+from tbot.core.refusals import HALTS
 from tbot.core.units import MICRO, Notional
 from tests.core.coordinators import (
     CASH,
@@ -163,7 +164,10 @@ def test_cancel_that_left_no_trace_is_sent_again() -> None:
     assert len(cancels(desk.report(listed(order)))) == 1
 
 
-@pytest.mark.parametrize("code", [c for c in RejectCode if c is not RejectCode.DUPLICATE])
+LASTING = {RejectCode.DUPLICATE, RejectCode.CANCEL_ONLY, RejectCode.TRADING_DISABLED, *HALTS}
+
+
+@pytest.mark.parametrize("code", [c for c in RejectCode if c not in LASTING])
 def test_rejected_order_is_over_and_its_side_waits(code: RejectCode) -> None:
     desk = trading_desk()
     (order,) = desk.quote(bid(0.45))

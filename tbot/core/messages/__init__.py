@@ -49,6 +49,7 @@ from tbot.core.messages.replies import (
     OutcomeUnknown,
     Prepared,
     Rejected,
+    Shortfall,
     SubmitReply,
     Throttled,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "Resume",
     "Role",
     "Settlement",
+    "Shortfall",
     "Side",
     "Snapshot",
     "Stop",

@@ -47,13 +47,36 @@ class Accepted(Message, frozen=True, kw_only=True):
     at_ns: Nanos
 
 
+class Shortfall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The exchange's own sum behind "not enough balance", in millionths of what the order gives; None = not told.
+
+    Attributes:
+        balance: What it counts as ours; its cache lags the chain.
+        active: Promised to our resting orders.
+        matched: Given in trades that have not settled.
+        wanted: What the refused order would give.
+    """
+
+    balance: int | None = None
+    active: int | None = None
+    matched: int | None = None
+    wanted: int | None = None
+
+
 class Rejected(Message, frozen=True, kw_only=True):
-    """The order is surely not on the book and never will be."""
+    """The order is surely not on the book and never will be.
+
+    Attributes:
+        retry_after_s: Wait asked for by the exchange; 0 = none named.
+        shortfall: The numbers of a refusal for want of balance, where it told them.
+    """
 
     client_order_id: ClientOrderId
     code: RejectCode
     reason: str
     at_ns: Nanos
+    retry_after_s: float = 0.0
+    shortfall: Shortfall | None = None
 
 
 class Canceled(Message, frozen=True, kw_only=True):
@@ -91,11 +114,13 @@ class Throttled(Message, frozen=True, kw_only=True):
     Attributes:
         exchange_order_id: The order whose cancel was not sent.
         retry_after_s: Wait asked for by the exchange.
+        code: Why: a rate limit, or a mode of the exchange that concerns orders as well.
     """
 
     exchange_order_id: ExchangeOrderId
     retry_after_s: float
     at_ns: Nanos
+    code: RejectCode = RejectCode.RATE_LIMITED
 
 
 SubmitReply = Accepted | Rejected | OutcomeUnknown

@@ -63,8 +63,20 @@ class RejectCode(StrEnum):
     VERSION_MISMATCH = "version_mismatch"
     MARKET_NOT_READY = "market_not_ready"
     RATE_LIMITED = "rate_limited"  # refused before it reached the engine
-    UNAVAILABLE = "unavailable"  # restart, post-only or cancel-only mode: the order is not on the book
+    RESTARTING = "restarting"  # the engine is down for some minutes; then only post-only orders are taken for a while
+    POST_ONLY_MODE = "post_only_mode"
+    CANCEL_ONLY = "cancel_only"
+    TRADING_DISABLED = "trading_disabled"  # not even cancels
+    UNAVAILABLE = "unavailable"  # for want of a connection, or for no reason we know: the order is not on the book
     EXPIRED_UNSENT = "expired_unsent"  # refused by ourselves: too old when its turn came
+    NOT_AUTHORIZED = "not_authorized"  # credentials or clock
+    BAD_SIGNATURE = "bad_signature"  # key, wallet, kind of wallet or contract
+    BANNED = "banned"
+    CLOSED_ONLY = "closed_only"  # the account may only reduce
+    BLOCKED = "blocked"  # by the edge in front of the exchange: geoblock or its like
+    BAD_AMOUNTS = "bad_amounts"  # decimals or a price that the engine does not take
+    BAD_EXPIRATION = "bad_expiration"
+    MALFORMED = "malformed"  # our bug, or their new rule
     OTHER = "other"
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import httpx2
 import msgspec
+import structlog
 
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import (
@@ -20,32 +21,22 @@ from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
     ExchangeReport,
-    OrderType,
-    RejectCode,
-    Rejected,
     Role,
     SubmitOrder,
     SubmitReply,
     TickSizeChanged,
 )
-from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import ExchangeUnavailable, InvariantViolated, RateLimited
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.errors import ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
-from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
+from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
 from tbot.exchanges.polymarket.fills import Ownership
-from tbot.exchanges.polymarket.http import Http, NotSent
+from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.limits import RateGate, TooLate
-from tbot.exchanges.polymarket.outcomes import (
-    cancel_replies,
-    cancels_throttled,
-    cancels_unknown,
-    rejected,
-    submit_reply,
-    submit_unknown,
-)
+from tbot.exchanges.polymarket.limits import OPEN_SHARE, RateGate
+from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, OrderEntry
 from tbot.exchanges.polymarket.reports import Reporter, undecodable_is_unavailable
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -64,16 +55,14 @@ from tbot.exchanges.polymarket.sockets import (
 )
 from tbot.exchanges.polymarket.translate import book_snapshot
 
-# GTD is left out: `SubmitOrder` states no expiry, and quotes are pulled by us or by the dead-man switch.
-ORDER_TYPES = frozenset({OrderType.GTC, OrderType.FAK, OrderType.FOK})
+log = structlog.get_logger()
+
 VERSION_SPOKEN = 2
 # The exchange cancels everything 10 s after the last heartbeat, once one was sent (docs, read 2026-11-22).
 DEAD_MAN_S = 10.0
-# Signed requests carry our clock; beyond a few seconds of difference they are refused.
-CLOCK_SKEW_S_MAX = 5
-# Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
-UNSENT_MAX = 1024
-NOT_SENT_RETRY_S = 0.5
+# Our stamps follow the exchange's clock; a difference beyond this says that something is wrong with ours.
+CLOCK_SKEW_S_MAX = 30
+CLOCK_EVERY_NS = 20 * NANOS_PER_S
 
 
 class PolymarketConnections(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,19 +111,14 @@ class PolymarketGateway:
         self._credentials = credentials
         self._now_ns = now_ns
         self._rng = rng
-        self._orders = OrderSigner(
-            key,
-            chain_id=settings.chain_id,
-            owner=credentials.api_key,
-            signature_type=settings.signature_type,
-            funder=settings.funder,
-        )
+        self._clock = ExchangeClock(now_ns)
+        self._gate = RateGate(settings.limits, now_ns)
         self._ours = Ownership(api_key=credentials.api_key, wallet=(settings.funder or key.address).lower())
         self._http = Http(
             settings.rest_url,
-            gate=RateGate(settings.limits, now_ns),
+            gate=self._gate,
             timeouts=timeouts,
-            now_ns=now_ns,
+            now_ns=self._clock.now_ns,
             signer=RequestSigner(key.address, credentials),
             transport=reach.transport,
         )
@@ -149,7 +133,7 @@ class PolymarketGateway:
         self._connect_market = reach.market or tcp_connector(settings.ws_market_url)
         self._connect_user = reach.user or tcp_connector(settings.ws_user_url)
         self._markets: dict[TokenId, Market] = {}
-        self._unsent: dict[ExchangeOrderId, Nanos] = {}
+        self._entry = self._order_entry(key)
         self._heartbeat_id = ""
         self._capabilities = _capabilities(settings)
 
@@ -157,6 +141,27 @@ class PolymarketGateway:
     def capabilities(self) -> Capabilities:
         """What this exchange can do."""
         return self._capabilities
+
+    def _order_entry(self, key: SigningKey) -> OrderEntry:
+        settings = self._settings
+        signer = OrderSigner(
+            key,
+            chain_id=settings.chain_id,
+            owner=self._credentials.api_key,
+            signature_type=settings.signature_type,
+            funder=settings.funder,
+        )
+        return OrderEntry(
+            self.rest,
+            signer,
+            self._gate,
+            market_of=self._market,
+            refresh=self._refresh,
+            salt=lambda: self._rng.getrandbits(SALT_BITS),
+            now_ns=self._now_ns,
+            offset_ns=lambda: self._clock.offset_ns,
+            patience_s=settings.timeouts.patience_s,
+        )
 
     # --- reference data -----------------------------------------------------------------------------------------
 
@@ -185,9 +190,11 @@ class PolymarketGateway:
         version = await self.rest.version()
         if version != VERSION_SPOKEN:
             return f"the exchange wants orders of protocol {version}, we speak {VERSION_SPOKEN}"
-        skew_s = abs(await self.rest.time_s() - self._now_ns() // NANOS_PER_S)
+        for _ in range(SAMPLES):
+            await self._measure_clock()
+        skew_s = abs(self._clock.offset_ns) / NANOS_PER_S
         if skew_s > CLOCK_SKEW_S_MAX:
-            return f"this machine's clock differs from the exchange's by {skew_s} s"
+            return f"this machine's clock differs from the exchange's by {skew_s:.0f} s: set it"
         return "the account may only reduce positions" if await self.rest.is_closed_only() else ""
 
     def tick_at(self, token_id: TokenId, price: Price) -> Price:
@@ -262,52 +269,15 @@ class PolymarketGateway:
         Raises:
             InvariantViolated: The order breaks a rule of the market that the plan should have kept.
         """
-        if order.order_type not in ORDER_TYPES:
-            raise InvariantViolated(f"order type {order.order_type} is not offered (see capabilities)")
-        market = self._market(order.token_id)
-        signed = self._orders.sign(
-            token_id=order.token_id,
-            side=order.side,
-            amounts=amounts_of(
-                order_type=order.order_type, side=order.side, price=order.price, size=order.size, tick=market.tick
-            ),
-            order_type=order.order_type,
-            is_post_only=order.is_post_only,
-            is_neg_risk=market.is_neg_risk,
-            salt=self._rng.getrandbits(SALT_BITS),
-            timestamp_ms=now_ns // NANOS_PER_MS,
-        )
-        if len(self._unsent) >= UNSENT_MAX:
-            self._unsent.pop(next(iter(self._unsent)))
-        self._unsent[signed.order_id] = order.deadline_ns
-        return PreparedOrder(
-            client_order_id=order.client_order_id,
-            exchange_order_id=signed.order_id,
-            body=signed.body,
-            prepared_ns=now_ns,
-        )
+        return self._entry.prepare(order, now_ns)
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
-        """Send the prepared bytes once; not after the deadline of its command. Doubts are `OutcomeUnknown`.
-
-        Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
-        is told as unknown.
-        """
-        deadline_ns = self._unsent.pop(order.exchange_order_id, None)
-        if deadline_ns is not None:
-            return await self._submit_by(order, deadline_ns)
-        reply = await self._submit_by(order, self._patience_ns())
-        if isinstance(reply, Rejected):
-            return submit_unknown(order, f"sent again, then {reply.code}: {reply.reason}", reply.at_ns)
-        return reply
+        """Send the prepared bytes; see `OrderEntry.submit`."""
+        return await self._entry.submit(order)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
-        step = self._capabilities.cancel_batch_max
-        replies: list[CancelReply] = []
-        for start in range(0, len(order_ids), step):
-            replies += await self._cancel_some(order_ids[start : start + step])
-        return tuple(replies)
+        return await self._entry.cancel(order_ids)
 
     async def protect(self) -> None:
         """Tell the dead-man switch that we live.
@@ -330,33 +300,27 @@ class PolymarketGateway:
             ExchangeUnavailable: Nothing is known; try again later.
             AuthenticationFailed: The credentials are refused.
         """
-        return await self._reporter.report(since_ns, lookups, self._markets)
+        if self._now_ns() >= self._clock.measured_ns + CLOCK_EVERY_NS:
+            with suppress(ExchangeUnavailable):  # the report will say so itself
+                await self._measure_clock()  # which also keeps a connection warm
+        report = await self._reporter.report(since_ns, lookups, self._markets)
+        self._entry.learn_open([order.exchange_order_id for order in report.open_orders], report.requested_ns)
+        return report
 
     # --- private ------------------------------------------------------------------------------------------------
 
-    async def _submit_by(self, order: PreparedOrder, by_ns: Nanos) -> SubmitReply:
-        try:
-            answer = await self.rest.post_order(order.body, by_ns=by_ns)
-        except TooLate as error:
-            return rejected(order, RejectCode.EXPIRED_UNSENT, str(error), self._now_ns())
-        except RateLimited as error:
-            return rejected(order, RejectCode.RATE_LIMITED, str(error), self._now_ns())
-        except NotSent as error:
-            return rejected(order, RejectCode.UNAVAILABLE, str(error), self._now_ns())
-        except ExchangeUnavailable as error:
-            return submit_unknown(order, str(error), self._now_ns())
-        return submit_reply(order, answer, self._now_ns())
+    async def _measure_clock(self) -> None:
+        sent_ns = self._now_ns()
+        was_off = self._clock.is_off
+        self._clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
+        if self._clock.is_off and not was_off:
+            log.warning("clock.off", offset_s=round(self._clock.offset_ns / NANOS_PER_S, 1))
 
-    async def _cancel_some(self, order_ids: Sequence[ExchangeOrderId]) -> list[CancelReply]:
-        try:
-            answer = await self.rest.delete_orders(order_ids)
-        except RateLimited as error:
-            return cancels_throttled(order_ids, error.retry_after_s, self._now_ns())
-        except NotSent:
-            return cancels_throttled(order_ids, NOT_SENT_RETRY_S, self._now_ns())
-        except ExchangeUnavailable as error:
-            return cancels_unknown(order_ids, str(error), self._now_ns())
-        return cancel_replies(order_ids, answer, self._now_ns())
+    async def _refresh(self) -> None:
+        await self.load_markets()
+        version = await self.rest.version()
+        if version != VERSION_SPOKEN:
+            log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
 
     def _fee_taker(self, token_id: TokenId, price: Price, size: Size) -> Notional:
         # Trades of the same account in markets that are not ours to trade are told too; nothing is known of their fee.
@@ -374,9 +338,6 @@ class PolymarketGateway:
         if market is not None:
             changed = msgspec.structs.replace(market, tick=event.tick)
             self._markets |= dict.fromkeys(market.tokens, changed)
-
-    def _patience_ns(self) -> Nanos:
-        return Nanos(self._now_ns() + int(self._settings.timeouts.patience_s * NANOS_PER_S))
 
 
 async def obtain_credentials(
@@ -414,13 +375,13 @@ def _capabilities(settings: PolymarketSettings) -> Capabilities:
         has_post_only=True,
         has_deltas=True,
         has_positions_signed=False,
-        # A batch above the burst could never pass, and one as large as it would wait for the last token.
-        cancel_batch_max=max(1, int(limits.cancels_burst / 2)),
+        # A batch above the burst could never pass.
+        cancel_batch_max=max(1, min(CANCEL_IDS_MAX, int(limits.cancels_burst))),
         dead_man_s=DEAD_MAN_S,
         buckets=(
             Bucket(name="orders", rate_per_s=limits.orders_per_s, burst=limits.orders_burst),
             Bucket(name="cancels", rate_per_s=limits.cancels_per_s, burst=limits.cancels_burst),
             Bucket(name="reads", rate_per_s=limits.reads_per_s, burst=limits.reads_burst),
         ),
-        open_orders_max=max(1, int(limits.cancels_burst - limits.cancels_reserve)),
+        open_orders_max=max(1, int(limits.cancels_burst * OPEN_SHARE)),
     )

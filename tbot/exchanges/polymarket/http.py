@@ -59,6 +59,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         except BadFrame:
             return self.content[:200].decode("utf-8", "replace")
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the body is none of the exchange's own shapes, so that somebody else answered for it."""
+        try:
+            return not decode(_COMPLAINT, self.content).text
+        except BadFrame:
+            return True
+
 
 class Http:
     """A pool of HTTP/1.1 connections to one host, behind the rate gate. One for each restart unit."""
@@ -133,7 +141,7 @@ class Http:
             TimedOut: No whole answer in time.
             Disconnected: The connection broke under it.
         """
-        await self._gate.enter(lane, cost, by_ns=by_ns)
+        await self._gate.enter(lane, cost, by_ns=by_ns, path=(method, path))
         request = self._client.build_request(
             method,
             path,
@@ -171,6 +179,7 @@ class Http:
 
     def _answer(self, response: httpx2.Response, lane: Lane) -> Answer:
         content = response.content
+        self._gate.learn_tier(response.headers.get("poly-ratelimit-tier", ""))
         is_refusal = response.status_code >= 400
         retry_after_s = _retry_after_s(response.headers, content, self._now_ns()) if is_refusal else None
         if response.status_code == 429:

@@ -1,9 +1,15 @@
-"""The rate gate: every request passes it, cancels before orders before reads.
+"""The rate gate: every request passes it, cancels before heartbeats before orders before reads.
 
-Arithmetic is `core.ratelimit`; here is only the waiting. A 429 closes its own lane and the lesser ones: when orders are
-refused we may still cancel, and when a cancel is refused nothing else should hurry. An order also waits while too few
-cancel tokens are left, so that whatever we place can be cancelled. Waiting ends at a moment the caller names; a request
-that cannot pass by then is told so at once, while there is still time to want something else.
+Arithmetic is `core.ratelimit`; here is only the waiting. Two kinds of limits hold at once: the buckets of the signer,
+whose sizes the exchange tells by the name of a tier, and windows per path, which count requests of this address.
+
+A 429 closes its own lane and the lesser ones: when orders are refused we may still cancel, and when a cancel is refused
+nothing else should hurry. An order also waits while the cancel tokens left are fewer than the orders that may rest, so
+that whatever we place can be cancelled at once, and beyond 0.8 of the burst it does not pass at all. Waiting ends at a
+moment the caller names; a request that cannot pass by then is told so at once, while there is still time to want
+something else.
+
+Source: docs.polymarket.com (rate limits), read 2026-11-22.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Final, NamedTuple
 
 import trio
 
@@ -21,6 +28,49 @@ from tbot.exchanges.polymarket.settings import LimitSettings
 
 RETRY_AFTER_S_MAX = 120.0  # a longer ban would outlive every order; ask again earlier
 BEATS_PER_S, BEATS_BURST = 1.0, 4.0  # one each 5 s is due, two when the id must be corrected
+# Open orders never need more than this share of the cancel burst: cancelling all of them is always affordable.
+OPEN_SHARE = 0.8
+# Until the next order may be tried when too many rest: only cancels and fills change that.
+CROWDED_S = 1.0
+
+
+class Tier(NamedTuple):
+    """What a signer may send, by the name in the `Poly-RateLimit-Tier` header."""
+
+    orders_per_s: float
+    orders_burst: float
+    cancels_per_s: float
+    cancels_burst: float
+
+
+TIERS: Final = {
+    "standard": Tier(40, 60, 80, 120),
+    "copper": Tier(60, 90, 120, 180),
+    "bronze": Tier(80, 120, 160, 240),
+    "silver": Tier(200, 300, 400, 600),
+    "gold": Tier(400, 600, 800, 1_200),
+    "platinum": Tier(450, 675, 900, 1_350),
+    "diamond": Tier(525, 787, 1_050, 1_575),
+    "elite": Tier(600, 900, 1_200, 1_800),
+}
+# Requests per second and burst of an address, by method and path. A window of n in 10 s is a bucket of n / 20 a second
+# and n / 2 at once: in no 10 s do more pass. Where ten minutes are limited as well, the refill keeps to that.
+WINDOWS: Final[dict[tuple[str, str], tuple[float, float]]] = {
+    ("POST", "/order"): (195, 2_500),
+    ("POST", "/orders"): (33, 1_000),
+    ("DELETE", "/order"): (195, 2_500),
+    ("DELETE", "/orders"): (23, 1_000),
+    ("DELETE", "/cancel-all"): (9.5, 125),
+    ("GET", "/data/orders"): (25, 250),
+    ("GET", "/data/trades"): (25, 250),
+    ("GET", "/balance-allowance"): (10, 100),
+    ("GET", "/balance-allowance/update"): (2.5, 25),
+    ("GET", "/tick-size"): (10, 100),
+    ("GET", "/book"): (75, 750),
+    ("POST", "/books"): (25, 250),
+    ("GET", "/auth/derive-api-key"): (5, 50),
+    ("POST", "/auth/api-key"): (5, 50),
+}
 # Woken a hair late rather than early: float seconds are coarser than the nanoseconds of the buckets.
 _WAKE_LATE_S = 1e-6
 
@@ -39,7 +89,12 @@ class TooLate(RateLimited):
 
 
 class RateGate:
-    """Lets requests pass in the order of their lanes, as fast as the buckets allow."""
+    """Lets requests pass in the order of their lanes, as fast as the buckets allow.
+
+    Attributes:
+        open_orders: Orders that may rest, those on their way included; kept by whoever sends them.
+        tier: The tier the exchange told last; "" = none yet.
+    """
 
     def __init__(self, limits: LimitSettings, now_ns: Callable[[], Nanos]) -> None:
         """Start with full buckets.
@@ -54,19 +109,23 @@ class RateGate:
             Lane.ORDER: TokenBucket(limits.orders_per_s, limits.orders_burst),
             Lane.READ: TokenBucket(limits.reads_per_s, limits.reads_burst),
         }
+        self._windows = {path: TokenBucket(rate, burst) for path, (rate, burst) in WINDOWS.items()}
         self._reserve = int(limits.cancels_reserve)
+        self.open_orders = 0
+        self.tier = ""
         self._now_ns = now_ns
         self._waiting: list[tuple[Lane, int]] = []
         self._arrivals = 0
         self._changed = trio.Event()
 
-    async def enter(self, lane: Lane, cost: int = 1, *, by_ns: Nanos) -> None:
+    async def enter(self, lane: Lane, cost: int = 1, *, by_ns: Nanos, path: tuple[str, str] = ("", "")) -> None:
         """Wait for our turn. Always a checkpoint.
 
         Args:
             lane: Kind of request.
             cost: Tokens: ids of a batch, else 1.
             by_ns: Last moment at which the request may leave.
+            path: Method and path; counts against its window, if there is one.
 
         Raises:
             TooLate: That moment is past.
@@ -77,7 +136,7 @@ class RateGate:
         ticket = (lane, self._arrivals)
         bisect.insort(self._waiting, ticket)
         try:
-            while (wait_ns := self._pass(ticket, cost, by_ns, self._now_ns())) is not None:
+            while (wait_ns := self._pass(ticket, cost, by_ns, path, self._now_ns())) is not None:
                 with trio.move_on_after(wait_ns / NANOS_PER_S + _WAKE_LATE_S):
                     await self._changed.wait()
         finally:
@@ -93,14 +152,37 @@ class RateGate:
                 self._buckets[each].drain(until_ns)
         self._wake()
 
+    def learn_tier(self, name: str) -> None:
+        """Take the limits of a tier from now on; a name we do not know changes nothing."""
+        tier = TIERS.get(name.strip().lower())
+        if tier is None or name == self.tier:
+            return
+        self.tier = name
+        now_ns = self._now_ns()
+        self._buckets[Lane.ORDER].resize(tier.orders_per_s, tier.orders_burst, now_ns)
+        self._buckets[Lane.CANCEL].resize(tier.cancels_per_s, tier.cancels_burst, now_ns)
+        self._wake()
+
+    def available(self, lane: Lane) -> int:
+        """Return the tokens of a lane that may be taken now."""
+        return self._buckets[lane].available(self._now_ns())
+
+    def burst(self, lane: Lane) -> int:
+        """Return the most tokens a lane ever has: no request may cost more."""
+        return self._buckets[lane].burst
+
     def learn(self, lane: Lane, remaining: int) -> None:
         """Lower a lane's count to what the exchange says is left."""
         self._buckets[lane].learn(remaining, self._now_ns())
 
     # Take the tokens and return None, or return how long to wait before asking again.
-    def _pass(self, ticket: tuple[Lane, int], cost: int, by_ns: Nanos, now_ns: Nanos) -> int | None:
-        lane = ticket[0]
+    def _pass(
+        self, ticket: tuple[Lane, int], cost: int, by_ns: Nanos, path: tuple[str, str], now_ns: Nanos
+    ) -> int | None:
+        lane, window = ticket[0], self._windows.get(path)
         ready_ns = self._ready_ns(lane, cost, now_ns)
+        if window is not None:
+            ready_ns = max(ready_ns, window.ready_ns(1, now_ns))
         wait_s = (ready_ns - now_ns) / NANOS_PER_S
         if now_ns > by_ns:
             raise TooLate(f"{lane.name}: its moment passed in the queue", retry_after_s=wait_s)
@@ -110,15 +192,22 @@ class RateGate:
             return by_ns - now_ns  # whoever is before us wakes us when it leaves
         if ready_ns > now_ns:
             return ready_ns - now_ns
-        taken = self._buckets[lane].take(cost, now_ns)
+        taken = self._buckets[lane].take(cost, now_ns) and (window is None or window.take(1, now_ns))
         assert taken, "a bucket that is ready gives"
         return None
 
     def _ready_ns(self, lane: Lane, cost: int, now_ns: Nanos) -> Nanos:
-        ready_ns = self._buckets[lane].ready_ns(cost, now_ns)
-        if lane is Lane.ORDER:
-            return max(ready_ns, self._buckets[Lane.CANCEL].ready_ns(self._reserve, now_ns))
-        return ready_ns
+        bucket = self._buckets[lane]
+        if cost > bucket.burst:
+            raise RateLimited(f"{lane.name}: {cost} tokens are more than it ever has", retry_after_s=CROWDED_S)
+        ready_ns = bucket.ready_ns(cost, now_ns)
+        if lane is not Lane.ORDER:
+            return ready_ns
+        cancels = self._buckets[Lane.CANCEL]
+        if self.open_orders > max(1, int(cancels.burst * OPEN_SHARE)):
+            raise RateLimited(f"ORDER: {self.open_orders} orders may rest already", retry_after_s=CROWDED_S)
+        needed = min(max(self._reserve, self.open_orders), cancels.burst)
+        return max(ready_ns, cancels.ready_ns(needed, now_ns))
 
     def _wake(self) -> None:
         self._changed.set()

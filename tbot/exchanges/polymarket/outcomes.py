@@ -28,16 +28,17 @@ from tbot.errors import BadFrame
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.fills import PLACEMENT_STATES
 from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer
-from tbot.exchanges.polymarket.rejects import is_doubtful, reject_code
+from tbot.exchanges.polymarket.rejects import is_doubtful, reject_code, shortfall_of
 from tbot.exchanges.polymarket.wire import CancelAnswer, OrderAnswer, decode
 
-# Given before the matching engine sees anything, whatever the body says: 425 = engine restarting.
+# Given before the matching engine sees anything, whatever the body says. A 403 whose body is none of the exchange's own
+# comes from the edge in front of it, which serves some places, and some callers, not at all.
 REFUSED_AT_THE_DOOR: dict[int, RejectCode] = {
-    401: RejectCode.OTHER,
-    403: RejectCode.OTHER,
+    401: RejectCode.NOT_AUTHORIZED,
+    403: RejectCode.BLOCKED,
     404: RejectCode.OTHER,
-    413: RejectCode.OTHER,
-    425: RejectCode.UNAVAILABLE,
+    413: RejectCode.MALFORMED,
+    425: RejectCode.RESTARTING,
     429: RejectCode.RATE_LIMITED,
 }
 # A refusal only when its body says so in JSON; a bare 503 may come from a proxy that lost the answer.
@@ -53,17 +54,26 @@ _CANCEL = msgspec.json.Decoder(CancelAnswer)
 def submit_reply(order: PreparedOrder, answer: Answer, at_ns: Nanos) -> SubmitReply:
     """Read the answer to `POST /order`."""
     if answer.status in REFUSED_AT_THE_DOOR:
-        return rejected(order, REFUSED_AT_THE_DOOR[answer.status], f"{answer.status} {answer.complaint}", at_ns)
+        return rejected(order, door_code(answer), f"{answer.status} {answer.complaint}", at_ns, _wait_s(answer))
     if answer.status not in REFUSED_IN_WORDS:
         return submit_unknown(order, f"{answer.status} {answer.complaint}", at_ns)
     try:
         told = decode(_ORDER, answer.content)
     except BadFrame as error:
         return submit_unknown(order, f"{answer.status}, undecodable: {error}", at_ns)
-    return _verdict(order, told, answer.status, at_ns)
+    return _verdict(order, told, answer, at_ns)
 
 
-def _verdict(order: PreparedOrder, told: OrderAnswer, status: int, at_ns: Nanos) -> SubmitReply:
+def door_code(answer: Answer) -> RejectCode:
+    """Classify a refusal given before the engine saw anything."""
+    code = REFUSED_AT_THE_DOOR[answer.status]
+    if answer.status == 403 and not answer.is_foreign:
+        return reject_code(answer.complaint)
+    return code
+
+
+def _verdict(order: PreparedOrder, told: OrderAnswer, answer: Answer, at_ns: Nanos) -> SubmitReply:
+    status = answer.status
     state = PLACEMENT_STATES.get((told.status or "").lower())
     if status == 200 and told.success and not told.text and told.orderID and state is not None:
         if told.orderID.lower() != order.exchange_order_id:
@@ -77,13 +87,26 @@ def _verdict(order: PreparedOrder, told: OrderAnswer, status: int, at_ns: Nanos)
     if not told.text or told.orderID or is_doubtful(told.text) or state is not None:
         # No reason, or a reason beside an id or a status: neither a yes nor a no.
         return submit_unknown(order, f"{status} {told.status or ''} {told.text}".strip(), at_ns)
-    code = reject_code(told.text)
-    return rejected(order, RejectCode.UNAVAILABLE if status == 503 else code, told.text, at_ns)
+    code = reject_code(f"{told.code or ''} {told.text}")
+    if status == 503 and code is RejectCode.OTHER:
+        code = RejectCode.UNAVAILABLE
+    return rejected(order, code, told.text, at_ns, _wait_s(answer))
 
 
-def rejected(order: PreparedOrder, code: RejectCode, reason: str, at_ns: Nanos) -> Rejected:
+def rejected(order: PreparedOrder, code: RejectCode, reason: str, at_ns: Nanos, retry_after_s: float = 0.0) -> Rejected:
     """Say that the order is surely not on the book."""
-    return Rejected(client_order_id=order.client_order_id, code=code, reason=reason[:_REASON_MAX], at_ns=at_ns)
+    return Rejected(
+        client_order_id=order.client_order_id,
+        code=code,
+        reason=reason[:_REASON_MAX],
+        at_ns=at_ns,
+        retry_after_s=retry_after_s,
+        shortfall=shortfall_of(reason) if code is RejectCode.NOT_ENOUGH_BALANCE else None,
+    )
+
+
+def _wait_s(answer: Answer) -> float:
+    return answer.retry_after_s or 0.0
 
 
 def submit_unknown(order: PreparedOrder, reason: str, at_ns: Nanos) -> OutcomeUnknown:
@@ -97,7 +120,7 @@ def cancel_replies(order_ids: Sequence[ExchangeOrderId], answer: Answer, at_ns: 
     """Read the answer to a cancel of one or many ids; one reply an id, in order."""
     if answer.status in CANCEL_NOT_TAKEN:
         wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
-        return cancels_throttled(order_ids, wait_s, at_ns)
+        return cancels_throttled(order_ids, wait_s, at_ns, mode_code(answer))
     if 400 <= answer.status < 500:
         reason = f"{answer.status} {answer.complaint}"[:_REASON_MAX]
         return [CancelRefused(exchange_order_id=each, reason=reason, at_ns=at_ns) for each in order_ids]
@@ -119,9 +142,21 @@ def _cancel_verdict(order_id: ExchangeOrderId, told: CancelAnswer, at_ns: Nanos)
     return cancels_unknown((order_id,), "the answer does not name this order", at_ns)[0]
 
 
-def cancels_throttled(order_ids: Sequence[ExchangeOrderId], retry_after_s: float, at_ns: Nanos) -> list[CancelReply]:
+def mode_code(answer: Answer) -> RejectCode:
+    """Say what an answer of 425, 429 or 503 tells of the exchange as a whole."""
+    if answer.status != 503:
+        return REFUSED_AT_THE_DOOR[answer.status]
+    code = reject_code(answer.complaint)
+    return code if code is not RejectCode.OTHER else RejectCode.UNAVAILABLE
+
+
+def cancels_throttled(
+    order_ids: Sequence[ExchangeOrderId], retry_after_s: float, at_ns: Nanos, code: RejectCode
+) -> list[CancelReply]:
     """Say that cancels were not sent, or not looked at."""
-    return [Throttled(exchange_order_id=each, retry_after_s=retry_after_s, at_ns=at_ns) for each in order_ids]
+    return [
+        Throttled(exchange_order_id=each, retry_after_s=retry_after_s, at_ns=at_ns, code=code) for each in order_ids
+    ]
 
 
 def cancels_unknown(order_ids: Sequence[ExchangeOrderId], reason: str, at_ns: Nanos) -> list[CancelReply]:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import ExchangeOrderId
+from tbot.core.messages import ExchangeOrderId, RejectCode
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import AuthenticationFailed, BadFrame, Disconnected, ExchangeUnavailable, RateLimited
 from tbot.exchanges.polymarket.asset_ids import balance_type
@@ -21,6 +21,7 @@ from tbot.exchanges.polymarket.auth import l1_headers
 from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer, Http, NotSent
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import Lane
+from tbot.exchanges.polymarket.outcomes import mode_code
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.wire import (
     BalanceAnswer,
@@ -59,6 +60,23 @@ class NotFound(ExchangeUnavailable):
     """HTTP 404: no such market, book, order or key."""
 
 
+class Blocked(ExchangeUnavailable):
+    """HTTP 403 from the edge in front of the exchange: a geoblock, or a caller it does not like."""
+
+
+class Restricted(RateLimited):
+    """HTTP 425, or a 503 that names its reason: the exchange restarts, or takes only some requests.
+
+    Attributes:
+        code: Which restriction.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float, code: RejectCode) -> None:
+        """Keep the code beside the wait."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.code = code
+
+
 class Rest:
     """Typed calls over one `Http`."""
 
@@ -94,6 +112,20 @@ class Rest:
             body=msgspec.json.encode({"orderID": order_ids[0]} if is_single else list(order_ids)),
             is_private=True,
             cost=len(order_ids),
+        )
+
+    async def cancel_all(self) -> Answer:
+        """Cancel every open order of the account, whoever placed it.
+
+        Needs one cancel token to start; the others are taken afterwards, and the answer's headers tell.
+        """
+        return await self._http.call(
+            "DELETE",
+            "/cancel-all",
+            lane=Lane.CANCEL,
+            by_ns=self._patience_ns(),
+            total_s=self._timeouts.order_s,
+            is_private=True,
         )
 
     async def heartbeat(self, heartbeat_id: str) -> str:
@@ -284,6 +316,7 @@ class Rest:
 
 def _raise_for_status(answer: Answer) -> None:
     told = f"{answer.status} {answer.complaint}" if answer.status != 200 else ""
+    wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
     match answer.status:
         case 200:
             return
@@ -291,9 +324,12 @@ def _raise_for_status(answer: Answer) -> None:
             raise AuthenticationFailed(f"{told}: check the API credentials and this machine's clock")
         case 404:
             raise NotFound(told)
+        case 403 if answer.is_foreign:
+            raise Blocked(f"{told}: the edge in front of the exchange refuses us")
         case 429:
-            wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
             raise RateLimited(told, retry_after_s=wait_s)
+        case 425 | 503 if (code := mode_code(answer)) is not RejectCode.UNAVAILABLE:
+            raise Restricted(told, retry_after_s=wait_s, code=code)
         case _:
             raise ExchangeUnavailable(told)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as gen
 
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import RateLimited
@@ -142,3 +145,121 @@ async def test_a_cancelled_waiter_holds_nobody_up(autojump_clock: trio.testing.M
     with trio.move_on_after(1):
         await gate.enter(Lane.CANCEL, by_ns=soon(60))
     await gate.enter(Lane.READ, by_ns=soon(60))
+
+
+# --- tiers, windows, and what may rest -------------------------------------------------------------------------------
+
+
+async def test_tier_told_by_the_exchange_sets_both_buckets(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    gate.learn_tier("Gold")
+    await trio.sleep(2)
+    assert (gate.burst(Lane.ORDER), gate.burst(Lane.CANCEL)) == (600, 1_200)
+    assert gate.available(Lane.ORDER) == 600
+    gate.learn_tier("Unheard of")
+    gate.learn_tier("")
+    assert gate.burst(Lane.CANCEL) == 1_200
+    gate.learn_tier("standard")
+    assert (gate.available(Lane.ORDER), gate.available(Lane.CANCEL)) == (60, 120)
+
+
+async def test_larger_tier_gives_room_but_no_tokens_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    for _ in range(2):
+        await gate.enter(Lane.ORDER, by_ns=soon(1))
+    gate.learn_tier("Elite")
+    assert gate.available(Lane.ORDER) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "window_s"), [(("GET", "/balance-allowance"), 200, 10), (("POST", "/order"), 5_000, 10)]
+)
+async def test_no_window_of_an_address_is_ever_passed(
+    autojump_clock: trio.testing.MockClock, path: tuple[str, str], count: int, window_s: float
+) -> None:
+    gate = RateGate(LimitSettings(reads_per_s=9_000, reads_burst=9_000, orders_per_s=9_000, orders_burst=9_000), now_ns)
+    lane = Lane.ORDER if path[0] == "POST" else Lane.READ
+    left: list[float] = []
+    for _ in range(31):
+        with suppress(RateLimited):
+            while True:
+                await gate.enter(lane, by_ns=soon(0), path=path)
+                left.append(trio.current_time())
+        await trio.sleep(1)
+    assert left
+    for start in range(31):
+        assert sum(start <= at < start + 10 for at in left) <= count
+
+
+async def test_an_order_waits_until_the_cancels_of_all_that_rest_are_paid_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gate, start = gate_of(), trio.current_time()
+    await gate.enter(Lane.CANCEL, 6, by_ns=soon(1))
+    gate.open_orders = 4
+    await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() - start == pytest.approx(2, abs=0.01)
+
+
+async def test_more_than_the_burst_can_cancel_never_rests(autojump_clock: trio.testing.MockClock) -> None:
+    gate = gate_of()
+    gate.open_orders = 5  # 0.8 of a burst of 6 is 4
+    with pytest.raises(RateLimited, match="may rest already"):
+        await gate.enter(Lane.ORDER, by_ns=soon(60))
+    gate.open_orders = 4
+    await gate.enter(Lane.ORDER, by_ns=soon(60))
+
+
+async def test_a_cost_that_no_bucket_ever_holds_is_told_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(RateLimited, match="more than it ever has"):
+        await gate_of().enter(Lane.CANCEL, 7, by_ns=soon(60))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    actions=gen.lists(
+        gen.one_of(
+            gen.tuples(gen.just("submit"), gen.just(0)),
+            gen.tuples(gen.just("cancel"), gen.integers(1, 5)),
+            gen.tuples(gen.just("fill"), gen.integers(1, 3)),
+            gen.tuples(gen.just("wait"), gen.integers(1, 20)),
+            gen.tuples(gen.just("told"), gen.integers(-3, 6)),
+            gen.tuples(gen.just("tier"), gen.integers(0, 2)),
+        ),
+        max_size=80,
+    )
+)
+def test_cancelling_everything_is_affordable_whenever_an_order_has_left(actions: list[tuple[str, int]]) -> None:
+    async def play() -> None:
+        gate = gate_of()
+        for action, amount in actions:
+            await _act(gate, action, amount)
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _act(gate: RateGate, action: str, amount: int) -> None:
+    match action:
+        case "submit":
+            gate.open_orders += 1
+            try:
+                await gate.enter(Lane.ORDER, by_ns=soon(0.5))
+            except RateLimited:
+                gate.open_orders -= 1
+                return
+            assert gate.available(Lane.CANCEL) >= gate.open_orders
+            assert gate.open_orders <= 0.8 * gate.burst(Lane.CANCEL)
+        case "cancel":
+            try:
+                await gate.enter(Lane.CANCEL, min(amount, gate.burst(Lane.CANCEL)), by_ns=soon(0))
+            except RateLimited:
+                return
+            gate.open_orders = max(0, gate.open_orders - amount)
+        case "fill":
+            gate.open_orders = max(0, gate.open_orders - amount)
+        case "wait":
+            await trio.sleep(amount / 10)
+        case "told":
+            gate.learn(Lane.CANCEL, amount)
+        case _:
+            gate.learn_tier(("Standard", "Copper", "nonsense")[amount])

@@ -20,6 +20,7 @@ from tbot.core.messages import (
     OutcomeUnknown,
     RejectCode,
     Rejected,
+    Shortfall,
     Throttled,
 )
 from tbot.core.units import NANOS_PER_S, Nanos
@@ -76,19 +77,44 @@ REFUSALS: list[tuple[int, object, RejectCode]] = [
     (400, {"error": "order couldn't be fully filled. FOK orders are fully filled or killed."}, RejectCode.NOT_FILLED),
     (400, {"error": "no orders found to match with FAK order. FAK orders ..."}, RejectCode.NOT_FILLED),
     (400, {"error": "the market is not yet ready to process new orders"}, RejectCode.MARKET_NOT_READY),
-    (400, {"error": "invalid signature"}, RejectCode.OTHER),
-    (200, {"success": False, "errorMsg": "Insufficient balance", "orderID": None}, RejectCode.OTHER),
-    (200, {"success": True, "errorMsg": "post-only mode: only post-only", "orderID": ""}, RejectCode.UNAVAILABLE),
-    (401, {"error": "Unauthorized/Invalid api key"}, RejectCode.OTHER),
-    (403, b"<html>no</html>", RejectCode.OTHER),
-    (425, b"", RejectCode.UNAVAILABLE),
-    (429, b"Too Many Requests", RejectCode.RATE_LIMITED),
+    (400, {"error": "invalid signature"}, RejectCode.BAD_SIGNATURE),
+    (400, {"error": "maker address not allowed, please use the deposit wallet flow"}, RejectCode.BAD_SIGNATURE),
+    (400, {"error": "the order owner has to be the owner of the API KEY"}, RejectCode.NOT_AUTHORIZED),
+    (400, {"error": "the order signer address has to be the address of the API KEY"}, RejectCode.NOT_AUTHORIZED),
+    (400, {"error": "'0xabc' address banned"}, RejectCode.BANNED),
+    (400, {"error": "'0xabc' address in closed only mode"}, RejectCode.CLOSED_ONLY),
+    (400, {"error": "Invalid order payload"}, RejectCode.MALFORMED),
+    (400, {"error": "invalid nonce"}, RejectCode.MALFORMED),
+    (400, {"error": "Too many orders in payload: 16, max allowed: 15"}, RejectCode.MALFORMED),
+    (400, {"error": "invalid expiration"}, RejectCode.BAD_EXPIRATION),
+    (400, {"error": "order canceled in the CTF exchange contract"}, RejectCode.OTHER),
     (
-        503,
-        {"error": "post-only mode: ...", "code": "post_only_mode", "retry_after_seconds": 79},
-        RejectCode.UNAVAILABLE,
+        400,
+        {"error": "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals, ..."},
+        RejectCode.BAD_AMOUNTS,
     ),
-    (503, {"error": "Trading is currently cancel-only."}, RejectCode.UNAVAILABLE),
+    (
+        400,
+        {"error": "invalid amounts, the taker amount for a $0.5 order of size 10 should be '5' but ... is '6'"},
+        RejectCode.BAD_AMOUNTS,
+    ),
+    (400, {"errorMsg": "INVALID_POST_ONLY_ORDER_TYPE"}, RejectCode.MALFORMED),
+    (400, {"errorMsg": "INVALID_ORDER_MIN_TICK_SIZE"}, RejectCode.OFF_GRID),
+    (200, {"success": False, "errorMsg": "Insufficient balance", "orderID": None}, RejectCode.OTHER),
+    (200, {"success": True, "errorMsg": "post-only mode: only post-only", "orderID": ""}, RejectCode.POST_ONLY_MODE),
+    (401, {"error": "Unauthorized/Invalid api key"}, RejectCode.NOT_AUTHORIZED),
+    (403, b"<html>no</html>", RejectCode.BLOCKED),
+    (403, {"error": "'0xabc' address banned"}, RejectCode.BANNED),
+    (403, {"error": "Trading restricted in your region"}, RejectCode.BLOCKED),
+    (403, {"error": "something of their own"}, RejectCode.OTHER),
+    (413, b"", RejectCode.MALFORMED),
+    (425, b"", RejectCode.RESTARTING),
+    (429, b"Too Many Requests", RejectCode.RATE_LIMITED),
+    (503, {"error": "...", "code": "post_only_mode", "retry_after_seconds": 79}, RejectCode.POST_ONLY_MODE),
+    (503, {"error": "Trading is currently cancel-only. ..."}, RejectCode.CANCEL_ONLY),
+    (503, {"error": "Trading is currently disabled. Check polymarket.com"}, RejectCode.TRADING_DISABLED),
+    (503, {"error": "trading is disabled"}, RejectCode.TRADING_DISABLED),
+    (503, {"error": "some other reason"}, RejectCode.UNAVAILABLE),
 ]
 
 
@@ -117,6 +143,9 @@ DOUBTS: list[tuple[int, object]] = [
     (301, b""),
     (408, b""),
     (500, {"error": "could not insert order"}),
+    (400, {"error": "there are no matching orders"}),
+    (400, {"error": "the trade contains rounding issues"}),
+    (500, {"error": "price of the taker's order has a discrepancy greater than ..."}),
     (502, b"<html>"),
     (503, b"upstream connect error"),
     (504, b""),
@@ -169,6 +198,30 @@ class _Hanging(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await trio.sleep_forever()
         raise AssertionError
+
+
+SUMS = [
+    (
+        "not enough balance: balance: 10000000, sum of active orders: 8, sum of matched orders: 15, order amount: 45",
+        Shortfall(balance=10_000_000, active=8, matched=15, wanted=45),
+    ),
+    (
+        "not enough balance / allowance: ... -> balance: 0, sum of matched orders: 5.25, order amount: 7",
+        Shortfall(balance=0, matched=5_250_000, wanted=7),
+    ),
+    ("not enough balance / allowance", None),
+    ("not enough balance / allowance: balance: plenty, order amount: 1.2.3", None),
+]
+
+
+@pytest.mark.parametrize(("text", "shortfall"), SUMS, ids=lambda value: str(value)[-20:])
+async def test_the_sum_behind_a_refusal_is_read(
+    autojump_clock: trio.testing.MockClock, text: str, shortfall: Shortfall | None
+) -> None:
+    reply = await submit_to(answering(400, {"error": text}))
+    assert isinstance(reply, Rejected)
+    assert reply.code is RejectCode.NOT_ENOUGH_BALANCE
+    assert reply.shortfall == shortfall
 
 
 # --- deadlines and resending -----------------------------------------------------------------------------------------
@@ -244,7 +297,7 @@ async def test_orders_prepared_and_never_sent_are_forgotten_at_some_point(
     await gateway.load_markets()
     for _ in range(1_100):
         gateway.prepare(order_of(), now_ns())
-    assert len(gateway._unsent) == 1_024
+    assert len(gateway._entry._unsent) == 1_024
 
 
 async def test_same_seed_and_time_give_the_same_bytes(autojump_clock: trio.testing.MockClock) -> None:
@@ -278,7 +331,7 @@ async def test_many_cancels_go_in_batches_the_bucket_can_pay(autojump_clock: tri
     gateway = gateway_of(cancel_all)
     ids = [ExchangeOrderId(f"0x{n}") for n in range(121)]
     replies = await gateway.cancel(ids)
-    assert [len(batch) for batch in sent] == [60, 60, 1]
+    assert [len(batch) for batch in sent] == [120, 1]
     assert [reply.exchange_order_id for reply in replies] == ids
     assert await gateway.cancel([]) == ()
 
@@ -288,6 +341,7 @@ async def test_many_cancels_go_in_batches_the_bucket_can_pay(autojump_clock: tri
     [
         (answering(429, b"", **{"retry-after": "2"}), Throttled),
         (answering(425, b""), Throttled),
+        (answering(503, {"error": "Trading is currently disabled."}), Throttled),
         (answering(503, {"error": "trading is disabled", "retry_after_seconds": 2}), Throttled),
         (raising(httpx2.ConnectError), Throttled),
         (answering(400, {"error": "Invalid orderID"}), CancelRefused),

@@ -1,0 +1,61 @@
+"""The exchange's clock as far as it can be known from here: ours, plus a difference that is measured.
+
+Requests and orders carry a time, and one that is seconds off is refused. `GET /time` answers in whole seconds, so one
+measurement may be half a second wrong, more when the line was slow; the median of five forgets the odd slow one. A
+difference that this measure cannot tell from none is taken for none: a machine that keeps time should be believed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from statistics import median_low
+
+from tbot.core.units import NANOS_PER_S, Nanos
+
+SAMPLES = 5
+# Half a second of rounding and as much for the line.
+TOLERANCE_NS = NANOS_PER_S
+
+
+class ExchangeClock:
+    """Wall time by the exchange's clock.
+
+    Attributes:
+        offset_ns: What is added to ours; 0 while the difference is too small to be told.
+        measured_ns: When it was last measured, by our clock; 0 = never.
+    """
+
+    def __init__(self, now_ns: Callable[[], Nanos]) -> None:
+        """Begin with our own time.
+
+        Args:
+            now_ns: Our wall time.
+        """
+        self._now_ns = now_ns
+        self._samples: deque[int] = deque(maxlen=SAMPLES)
+        self.offset_ns = 0
+        self.measured_ns = Nanos(0)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether our clock differs by more than a second."""
+        return self.offset_ns != 0
+
+    def now_ns(self) -> Nanos:
+        """Return the time to put on requests and orders."""
+        return Nanos(self._now_ns() + self.offset_ns)
+
+    def learn(self, their_s: int, *, sent_ns: Nanos, received_ns: Nanos) -> None:
+        """Take one answer of `GET /time` in.
+
+        Args:
+            their_s: Unix seconds, cut off.
+            sent_ns: Our time before the request.
+            received_ns: Our time after it.
+        """
+        middle_ns = (sent_ns + received_ns) // 2
+        self._samples.append(their_s * NANOS_PER_S + NANOS_PER_S // 2 - middle_ns)
+        difference_ns = median_low(self._samples)
+        self.offset_ns = difference_ns if abs(difference_ns) > TOLERANCE_NS else 0
+        self.measured_ns = received_ns

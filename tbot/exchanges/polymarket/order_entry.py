@@ -1,0 +1,290 @@
+"""Orders and cancels of one account: signed here, sent here, and every answer judged here.
+
+It keeps what only the sender can know between two calls: which signed orders have not left yet, which may rest, and
+what the exchange has just said it does not take. Doubts and refusals are values; nothing is raised for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+import msgspec
+import trio
+
+from tbot.core.exchange_mode import OPEN, may_submit, mode_accepted, mode_refused
+from tbot.core.market import Market, TokenId
+from tbot.core.messages import (
+    Accepted,
+    Canceled,
+    CancelReply,
+    ExchangeOrderId,
+    OrderType,
+    RejectCode,
+    Rejected,
+    SubmitOrder,
+    SubmitReply,
+)
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
+from tbot.errors import ConfigError, Disconnected, ExchangeUnavailable, InvariantViolated, RateLimited, TimedOut
+from tbot.exchanges.gateway import PreparedOrder
+from tbot.exchanges.polymarket.amounts import amounts_of
+from tbot.exchanges.polymarket.http import Answer, NotSent
+from tbot.exchanges.polymarket.limits import Lane, RateGate, TooLate
+from tbot.exchanges.polymarket.outcomes import (
+    cancel_replies,
+    cancels_throttled,
+    cancels_unknown,
+    rejected,
+    submit_reply,
+    submit_unknown,
+)
+from tbot.exchanges.polymarket.rest import Rest
+from tbot.exchanges.polymarket.signing import OrderSigner
+
+# GTD is left out: `SubmitOrder` states no expiry, and quotes are pulled by us or by the dead-man switch.
+ORDER_TYPES = frozenset({OrderType.GTC, OrderType.FAK, OrderType.FOK})
+# Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
+UNSENT_MAX = 1024
+NOT_SENT_RETRY_S = 0.5
+# A refresh after a refusal holds its answer back for so long at most; without it the next start reads everything.
+LEARN_S = 5.0
+# The exchange takes no more ids in one request (changelog of 2026-06-15).
+CANCEL_IDS_MAX = 1_000
+# A batch of cancels takes what the bucket holds, but for fewer than this a round trip of its own is not worth it.
+CANCEL_IDS_MIN = 20
+
+
+class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    # What must be known of an order between its signature and its sending.
+    deadline_ns: Nanos
+    is_post_only: bool
+
+
+class OrderEntry:
+    """Signs, sends and cancels for one account.
+
+    Attributes:
+        open_orders: Orders that may rest, with the time of their sending; a report corrects it.
+    """
+
+    def __init__(
+        self,
+        rest: Rest,
+        signer: OrderSigner,
+        gate: RateGate,
+        *,
+        market_of: Callable[[TokenId], Market],
+        refresh: Callable[[], Awaitable[object]],
+        salt: Callable[[], int],
+        now_ns: Callable[[], Nanos],
+        offset_ns: Callable[[], int],
+        patience_s: float,
+    ) -> None:
+        """Keep the means.
+
+        Args:
+            rest: Signed for the account.
+            signer: Signs its orders.
+            gate: The one that `rest` passes; it is told how many orders may have to be cancelled.
+            market_of: The loaded market of a token; raises `InvariantViolated` for an unknown one.
+            refresh: Reads the markets' parameters anew.
+            salt: A number for each order that makes it unique.
+            now_ns: Wall time.
+            offset_ns: How far the exchange's clock is ahead.
+            patience_s: Bytes sent before wait at most this long at the gate.
+        """
+        self._rest = rest
+        self._signer = signer
+        self._gate = gate
+        self._market_of = market_of
+        self._refresh = refresh
+        self._salt = salt
+        self._now_ns = now_ns
+        self._offset_ns = offset_ns
+        self._patience_s = patience_s
+        self._unsent: dict[ExchangeOrderId, _Unsent] = {}
+        self._mode = OPEN
+        self._is_learning = False
+        self._is_alone = False
+        self.open_orders: dict[ExchangeOrderId, Nanos] = {}
+
+    def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
+        """Sign an order without sending it; about 40 us.
+
+        Raises:
+            InvariantViolated: The order breaks a rule of the market that the plan should have kept.
+        """
+        if order.order_type not in ORDER_TYPES:
+            raise InvariantViolated(f"order type {order.order_type} is not offered (see capabilities)")
+        market = self._market_of(order.token_id)
+        signed = self._signer.sign(
+            token_id=order.token_id,
+            side=order.side,
+            amounts=amounts_of(
+                order_type=order.order_type, side=order.side, price=order.price, size=order.size, tick=market.tick
+            ),
+            order_type=order.order_type,
+            is_post_only=order.is_post_only,
+            is_neg_risk=market.is_neg_risk,
+            salt=self._salt(),
+            timestamp_ms=(now_ns + self._offset_ns()) // NANOS_PER_MS,
+        )
+        if len(self._unsent) >= UNSENT_MAX:
+            self._unsent.pop(next(iter(self._unsent)))
+        self._unsent[signed.order_id] = _Unsent(deadline_ns=order.deadline_ns, is_post_only=order.is_post_only)
+        return PreparedOrder(
+            client_order_id=order.client_order_id,
+            exchange_order_id=signed.order_id,
+            body=signed.body,
+            prepared_ns=now_ns,
+        )
+
+    async def submit(self, order: PreparedOrder) -> SubmitReply:
+        """Send the prepared bytes once; not after the deadline of its command. Doubts are `OutcomeUnknown`.
+
+        Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
+        is told as unknown.
+        """
+        unsent = self._unsent.pop(order.exchange_order_id, None)
+        if unsent is not None:
+            return self._held_back(order, unsent) or await self._submit_first(order, unsent)
+        reply = await self._submit_by(order, self._patience_ns())
+        if isinstance(reply, Rejected):
+            return submit_unknown(order, f"sent again, then {reply.code}: {reply.reason}", reply.at_ns)
+        return reply
+
+    async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
+        """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
+        if self._is_cheaper_to_cancel_all(order_ids):
+            return tuple(await self._cancel_by(self._rest.cancel_all, order_ids))
+        replies: list[CancelReply] = []
+        while len(replies) < len(order_ids):
+            some = order_ids[len(replies) : len(replies) + self._cancels_at_once()]
+            replies += await self._cancel_by(lambda some=some: self._rest.delete_orders(some), some)  # type: ignore[misc]
+        return tuple(replies)
+
+    def learn_open(self, listed: Collection[ExchangeOrderId], requested_ns: Nanos) -> None:
+        """Correct what may rest by a report: orders sent since it was asked for are kept.
+
+        Args:
+            listed: Every open order of the account, other programs' as well.
+            requested_ns: When the list was asked for.
+        """
+        self._is_alone = all(order_id in self.open_orders for order_id in listed)
+        self.open_orders = {
+            order_id: sent_ns
+            for order_id, sent_ns in self.open_orders.items()
+            if order_id in listed or sent_ns >= requested_ns
+        }
+        self._gate.open_orders = len(self.open_orders)
+
+    # --- submits ------------------------------------------------------------------------------------------------
+
+    def _held_back(self, order: PreparedOrder, unsent: _Unsent) -> Rejected | None:
+        """Refuse what the exchange has just said it does not take: orders that were under way to us when it said so."""
+        mode, now_ns = self._mode, self._now_ns()
+        if mode.code is None or may_submit(mode, is_post_only=unsent.is_post_only, now_ns=now_ns):
+            return None
+        wait_s = max(0.0, (mode.until_ns - now_ns) / NANOS_PER_S)
+        return rejected(order, mode.code, f"not sent: the exchange takes {mode.permit.value}", now_ns, wait_s)
+
+    async def _submit_first(self, order: PreparedOrder, unsent: _Unsent) -> SubmitReply:
+        # Counted before it leaves, so that whatever is on its way can be cancelled.
+        self._may_rest(order.exchange_order_id)
+        reply = await self._submit_by(order, unsent.deadline_ns)
+        if isinstance(reply, Rejected):
+            self._is_gone(order.exchange_order_id)
+            self._mode = mode_refused(self._mode, reply.code, reply.retry_after_s, reply.at_ns)
+            if reply.code is RejectCode.VERSION_MISMATCH:
+                await self._learn_anew()
+        elif isinstance(reply, Accepted):
+            self._mode = mode_accepted(
+                self._mode, is_post_only=unsent.is_post_only, sent_ns=order.prepared_ns, at_ns=reply.at_ns
+            )
+        return reply
+
+    async def _submit_by(self, order: PreparedOrder, by_ns: Nanos) -> SubmitReply:
+        try:
+            answer = await self._rest.post_order(order.body, by_ns=by_ns)
+        except TooLate as error:
+            return rejected(order, RejectCode.EXPIRED_UNSENT, str(error), self._now_ns())
+        except RateLimited as error:
+            return rejected(order, RejectCode.RATE_LIMITED, str(error), self._now_ns(), error.retry_after_s)
+        except NotSent as error:
+            return rejected(order, RejectCode.UNAVAILABLE, str(error), self._now_ns())
+        except TimedOut as error:
+            return submit_unknown(order, str(error), self._now_ns())
+        except Disconnected as error:
+            return await self._submit_again(order, by_ns, error)
+        except ExchangeUnavailable as error:
+            return submit_unknown(order, str(error), self._now_ns())
+        return submit_reply(order, answer, self._now_ns())
+
+    async def _submit_again(self, order: PreparedOrder, by_ns: Nanos, cause: Disconnected) -> SubmitReply:
+        """Send the same bytes once more: most often they closed an idle connection just before we used it.
+
+        Whether the first ones arrived stays open, so only an acceptance is believed.
+        """
+        doubt = submit_unknown(order, str(cause), self._now_ns())
+        try:
+            answer = await self._rest.post_order(order.body, by_ns=by_ns)
+        except ExchangeUnavailable:
+            return doubt
+        reply = submit_reply(order, answer, self._now_ns())
+        return reply if isinstance(reply, Accepted) else doubt
+
+    async def _learn_anew(self) -> None:
+        """Read the markets' parameters again: what was signed for does not fit. The next order is planned anew."""
+        if self._is_learning:
+            return  # one of the orders refused together is enough
+        self._is_learning = True
+        try:
+            with trio.move_on_after(LEARN_S):
+                await self._refresh()
+        except (ExchangeUnavailable, ConfigError):
+            pass  # the refusal is told all the same, and the side waits before it asks again
+        finally:
+            self._is_learning = False
+
+    # --- cancels ------------------------------------------------------------------------------------------------
+
+    def _is_cheaper_to_cancel_all(self, order_ids: Sequence[ExchangeOrderId]) -> bool:
+        """Tell whether one request for everything does the same as a list that the bucket cannot pay for now.
+
+        It needs a single token, however many orders there are. But it also takes orders that are not ours, so a report
+        must have shown that we are alone in the account.
+        """
+        is_everything = set(order_ids) >= set(self.open_orders)
+        return is_everything and self._is_alone and len(order_ids) > self._gate.available(Lane.CANCEL)
+
+    def _cancels_at_once(self) -> int:
+        held = max(self._gate.available(Lane.CANCEL), CANCEL_IDS_MIN)
+        return max(1, min(CANCEL_IDS_MAX, self._gate.burst(Lane.CANCEL), held))
+
+    async def _cancel_by(
+        self, send: Callable[[], Awaitable[Answer]], order_ids: Sequence[ExchangeOrderId]
+    ) -> list[CancelReply]:
+        try:
+            answer = await send()
+        except RateLimited as error:
+            return cancels_throttled(order_ids, error.retry_after_s, self._now_ns(), RejectCode.RATE_LIMITED)
+        except NotSent:
+            return cancels_throttled(order_ids, NOT_SENT_RETRY_S, self._now_ns(), RejectCode.UNAVAILABLE)
+        except ExchangeUnavailable as error:
+            return cancels_unknown(order_ids, str(error), self._now_ns())
+        replies = cancel_replies(order_ids, answer, self._now_ns())
+        for reply in replies:
+            if isinstance(reply, Canceled):
+                self._is_gone(reply.exchange_order_id)
+        return replies
+
+    def _may_rest(self, order_id: ExchangeOrderId) -> None:
+        self.open_orders[order_id] = self._now_ns()
+        self._gate.open_orders = len(self.open_orders)
+
+    def _is_gone(self, order_id: ExchangeOrderId) -> None:
+        self.open_orders.pop(order_id, None)
+        self._gate.open_orders = len(self.open_orders)
+
+    def _patience_ns(self) -> Nanos:
+        return Nanos(self._now_ns() + int(self._patience_s * NANOS_PER_S))
