@@ -53,5 +53,9 @@ class AuthenticationFailed(TbotError):
     """The exchange refuses our credentials, or the signing probe differs from the reference. Never restarted."""
 
 
+class AnotherSender(TbotError):
+    """Somebody else keeps the dead-man switch of our credentials: two bots on one key. A person must stop one."""
+
+
 class StateCorrupt(TbotError):
     """The state folder cannot be used as it is. It is left untouched; the message names the remedy."""

@@ -38,6 +38,9 @@ NOTES_KEPT = 50
 REMEMBER_NS = 3_600 * NANOS_PER_S
 # And at least this much longer than any report reaches back: a forgotten trade that is told again would book twice.
 REMEMBER_BEFORE_REPORT_NS = 600 * NANOS_PER_S
+# Trades settle within a minute, in the worst recorded hour within some. One that has not after this is given up waiting
+# for: else it would hold reports, memory and the comparison of balances back for ever.
+SETTLE_WITHIN_NS = 900 * NANOS_PER_S
 # The exchange's clock may be ahead of ours by less than this. No trade is told for the first time an hour late.
 CLOCK_SKEW_NS = 60 * NANOS_PER_S
 
@@ -266,8 +269,24 @@ class Account:
         Reports reach back to the one before, so only a trade that has not settled keeps the moment further back: its
         end may have been told while nobody listened.
         """
-        unsettled = self.ledger.unsettled_since_ns() if self.ledger is not None else None
+        unsettled = self.unsettled_since_ns()
         return self.reported_ns if unsettled is None else Nanos(min(unsettled, self.reported_ns))
+
+    def unsettled_since_ns(self) -> Nanos | None:
+        """Return when the oldest trade still waited for was first heard of; None when there is none."""
+        return self.ledger.unsettled_since_ns(self._given_up_ns(self.reported_ns)) if self.ledger is not None else None
+
+    def take_report(self, requested_ns: Nanos) -> None:
+        """Note that everything up to a moment is known, and name the trades that should have settled by then."""
+        before_ns, self.reported_ns = self.reported_ns, requested_ns
+        if self.ledger is None:
+            return
+        for trade_id in self.ledger.overdue(self._given_up_ns(before_ns), self._given_up_ns(requested_ns)):
+            self.count("overdue")
+            self.note(f"trade {trade_id} has not settled in {SETTLE_WITHIN_NS // (60 * NANOS_PER_S)} minutes: in doubt")
+
+    def _given_up_ns(self, reported_ns: Nanos) -> Nanos:
+        return Nanos(max(0, reported_ns - SETTLE_WITHIN_NS))
 
     def risk_facts(self, token_id: TokenId) -> RiskFacts | None:
         """Gather what the limits look at; None while the book or the ledger is unknown."""

@@ -428,7 +428,7 @@ class Coordinator:
         for fill in message.fills:
             self._fill(fill, now_ns)
         if message.requested_ns > account.reported_ns:  # told twice, absence would count twice
-            account.reported_ns = message.requested_ns
+            account.take_report(message.requested_ns)
             for correction in corrections(message, self.orders, now_ns):
                 self._correct(correction, message.requested_ns)
             account.counts["foreign_orders"] = len(foreign_orders(message, self.orders))

@@ -321,7 +321,7 @@ def _why_ask(c: Coordinator, doubtful: int, now_ns: Nanos) -> str:
         return "ledger and exchange differ"
     if not c.report_asked_ns:
         return "events may have been lost"
-    unsettled = c.account.ledger.unsettled_since_ns() if c.account.ledger is not None else None
+    unsettled = c.account.unsettled_since_ns()
     return "a trade does not settle" if unsettled is not None and now_ns - unsettled > SETTLE_AFTER_NS else ""
 
 

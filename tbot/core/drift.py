@@ -72,7 +72,7 @@ def differences(
 
 def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
     """Whether all is quiet: nothing pending on either side, nothing moved since the report was asked for."""
-    is_settled = account.ledger is not None and account.ledger.unsettled_since_ns() is None
+    is_settled = account.unsettled_since_ns() is None
     is_claimed = any(order.size_pending for order in account.orders.working())
     return is_settled and not is_claimed and requested_ns - account.news_ns >= SETTLE_NS
 

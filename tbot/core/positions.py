@@ -12,7 +12,7 @@ what the average-cost division leaves stays in the cost of the shares still held
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -32,6 +32,7 @@ SETTLEMENT_STEPS: dict[Settlement, tuple[Settlement, ...]] = {
 # Statuses told before their fill wait here. Sockets reorder by seconds, so a thousand is far more than a busy account
 # can have under way; beyond it the oldest is dropped and the next report tells the status again.
 EARLY_MAX = 1024
+BEGINNING = Nanos(0)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -201,9 +202,17 @@ class Ledger:
         trade = self._trades.get(trade_id)
         return None if trade is None else trade.settlement
 
-    def unsettled_since_ns(self) -> Nanos | None:
-        """Return when the oldest trade that is not final was first heard of; None when all are final."""
-        return min((t.received_ns for t in self._trades.values() if SETTLEMENT_STEPS[t.settlement]), default=None)
+    def unsettled_since_ns(self, from_ns: Nanos = BEGINNING) -> Nanos | None:
+        """Return when the oldest trade that is not final was first heard of; None when all are final.
+
+        Args:
+            from_ns: Trades heard of before are left out: they are given up waiting for.
+        """
+        return min((t.received_ns for t in self._unsettled() if t.received_ns >= from_ns), default=None)
+
+    def overdue(self, from_ns: Nanos, to_ns: Nanos) -> tuple[TradeId, ...]:
+        """Name the trades that are not final and were first heard of in [from, to)."""
+        return tuple(t.trade_id for t in self._unsettled() if from_ns <= t.received_ns < to_ns)
 
     def filled_of(self, order_id: ExchangeOrderId) -> Size:
         """Return the micro-shares filled of an order, reversed fills taken off."""
@@ -282,6 +291,9 @@ class Ledger:
             ledger._tapes[tape.token_id] = _tape_restored(tape, ledger._trades)
         return ledger
 
+    def _unsettled(self) -> Iterator[_Trade]:
+        return (trade for trade in self._trades.values() if SETTLEMENT_STEPS[trade.settlement])
+
     def _trade_of(self, fill: Fill) -> _Trade:
         trade = self._trades.get(fill.trade_id)
         if trade is None:
@@ -337,12 +349,16 @@ class _Trade:
         self.fills = {fill.exchange_order_id: fill for fill in fills}
 
     @property
+    def trade_id(self) -> TradeId:
+        return next(iter(self.fills.values())).trade_id
+
+    @property
     def received_ns(self) -> Nanos:
         return max(fill.received_ns for fill in self.fills.values())
 
     def state(self) -> TradeState:
         fills = tuple(self.fills.values())
-        return TradeState(trade_id=fills[0].trade_id, settlement=self.settlement, fills=fills)
+        return TradeState(trade_id=self.trade_id, settlement=self.settlement, fills=fills)
 
 
 class _Tape:

@@ -199,6 +199,7 @@ class Gateway(Protocol):
 
         Raises:
             ExchangeUnavailable: It was not told.
+            AnotherSender: Somebody else tells it too, with the same credentials.
         """
         ...
 

@@ -271,7 +271,12 @@ class _Wires:
 def _children(parts: BotParts, policy: Policy, wires: _Wires) -> list[Child]:
     """List the desk's tasks in the order of their start; they stop in the reverse order."""
     parts.operator.connect(wires.inbox)
-    heartbeat = Heartbeat(gateway=wires.gateway, coordinator_alive=wires.progress.is_fresh)
+    heartbeat = Heartbeat(
+        gateway=wires.gateway,
+        coordinator=wires.inbox,
+        coordinator_alive=wires.progress.is_fresh,
+        now_ns=parts.now_ns,
+    )
     strategies = [Child(task.name, task.run, wedged_after_s=WEDGED_AFTER_S) for task in _strategies(parts, wires)]
     coordinator = _coordinator(parts, wires)
     return [

@@ -8,17 +8,27 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import MockClock
 
-from tbot.errors import Disconnected
+from tbot.core.messages import AccountGap, Halt, Message
+from tbot.errors import AnotherSender, Disconnected
 from tbot.tasks.heartbeat import Heartbeat, Progress
+from tbot.tasks.inbox import FACTS, Inbox
 from tbot.tasks.supervisor import TaskContext
-from tests.tasks.fake_exchange import FakeExchange
+from tests.tasks.fake_exchange import FakeExchange, now_ns
 
 
 @asynccontextmanager
-async def beating(exchange: FakeExchange, progress: Progress) -> AsyncIterator[TaskContext]:
+async def beating(
+    exchange: FakeExchange, progress: Progress, coordinator: Inbox | None = None
+) -> AsyncIterator[TaskContext]:
     ctx = TaskContext("heartbeat", trio.Event())
+    heartbeat = Heartbeat(
+        gateway=exchange,
+        coordinator=coordinator or Inbox(),
+        coordinator_alive=progress.is_fresh,
+        now_ns=now_ns,
+    )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Heartbeat(gateway=exchange, coordinator_alive=progress.is_fresh).run, ctx)
+        nursery.start_soon(heartbeat.run, ctx)
         yield ctx
         ctx.stop.set()
 
@@ -96,3 +106,69 @@ async def test_exchange_without_a_switch_is_left_alone(autojump_clock: MockClock
         await trio.sleep(60)
         assert exchange.protects == []
         assert trio.current_time() - ctx.beat_at <= 1.1
+
+
+async def facts_told(coordinator: Inbox) -> list[Message]:
+    found: list[Message] = []
+    with trio.move_on_after(0.1):
+        while True:
+            found += await coordinator.take()
+    return found
+
+
+async def test_fallen_switch_is_told_once_for_each_silence(autojump_clock: MockClock) -> None:
+    exchange, progress, coordinator = FakeExchange(), Progress(), Inbox()
+    exchange.protect_errors = [None, *[Disconnected("away")] * 30]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_alive, progress)
+        async with beating(exchange, progress, coordinator):
+            await trio.sleep(11)
+            (told,) = await facts_told(coordinator)
+            assert isinstance(told, AccountGap)
+            assert "all orders are gone" in told.reason
+            await trio.sleep(40)
+            assert await facts_told(coordinator) == []
+            assert exchange.protects[-1] > 45  # heard again, and quiet
+        nursery.cancel_scope.cancel()
+
+
+async def test_silence_of_our_own_making_is_told_as_well(autojump_clock: MockClock) -> None:
+    exchange, progress, coordinator = FakeExchange(), Progress(), Inbox()
+    async with beating(exchange, progress, coordinator):
+        progress.mark()
+        await trio.sleep(12)
+        (told,) = await facts_told(coordinator)
+        assert isinstance(told, AccountGap)
+
+
+async def test_switch_that_was_never_armed_cannot_fall(autojump_clock: MockClock) -> None:
+    exchange, progress, coordinator = FakeExchange(), Progress(), Inbox()
+    async with beating(exchange, progress, coordinator):
+        await trio.sleep(60)
+        assert await facts_told(coordinator) == []
+
+
+async def test_coordinator_that_takes_nothing_is_told_when_it_does(autojump_clock: MockClock) -> None:
+    exchange, progress, coordinator = FakeExchange(), Progress(), Inbox({FACTS: 1})
+    await coordinator.send(FACTS, Halt(reason="full", at_ns=now_ns()))
+    async with beating(exchange, progress, coordinator) as ctx:
+        progress.mark()
+        await trio.sleep(30)
+        assert trio.current_time() - ctx.beat_at <= 2
+        taken: list[Message] = [*await coordinator.take()]
+        await trio.sleep(2)
+        taken += await facts_told(coordinator)
+        assert [type(fact).__name__ for fact in taken] == ["Halt", "AccountGap"]
+
+
+async def test_second_bot_on_the_same_key_halts_trading(autojump_clock: MockClock) -> None:
+    exchange, progress, coordinator = FakeExchange(), Progress(), Inbox()
+    exchange.protect_errors = [None, AnotherSender("another program sends heartbeats")]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_alive, progress)
+        async with beating(exchange, progress, coordinator):
+            await trio.sleep(6)
+            (told,) = await facts_told(coordinator)
+            assert isinstance(told, Halt)
+            assert told.reason == "another program sends heartbeats"
+        nursery.cancel_scope.cancel()

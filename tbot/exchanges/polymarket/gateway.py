@@ -32,6 +32,7 @@ from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -134,7 +135,7 @@ class PolymarketGateway:
         self._connect_user = reach.user or tcp_connector(settings.ws_user_url)
         self._markets: dict[TokenId, Market] = {}
         self._entry = self._order_entry(key)
-        self._heartbeat_id = ""
+        self._switch = DeadManSwitch(self.rest)
         self._capabilities = _capabilities(settings)
 
     @property
@@ -284,8 +285,9 @@ class PolymarketGateway:
 
         Raises:
             ExchangeUnavailable: It was not told.
+            AnotherSender: Another program tells it too, with the same credentials.
         """
-        self._heartbeat_id = await self.rest.heartbeat(self._heartbeat_id)
+        await self._switch.beat()
 
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""

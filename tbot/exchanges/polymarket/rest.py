@@ -28,10 +28,8 @@ from tbot.exchanges.polymarket.wire import (
     BookBody,
     ClobMarket,
     ClosedOnlyAnswer,
-    Complaint,
     FullMarket,
     GeoblockAnswer,
-    HeartbeatAnswer,
     KeyAnswer,
     NegRiskAnswer,
     OrderRow,
@@ -51,7 +49,6 @@ PAGES_MAX: Final = 200
 # One request may carry 500 ids; beyond that the exchange refuses.
 BOOKS_MAX: Final = 500
 
-_COMPLAINT = msgspec.json.Decoder(Complaint)
 _ORDERS = msgspec.json.Decoder(Page[OrderRow])
 _TRADES = msgspec.json.Decoder(Page[TradeRow])
 
@@ -128,18 +125,17 @@ class Rest:
             is_private=True,
         )
 
-    async def heartbeat(self, heartbeat_id: str) -> str:
-        """Tell the dead-man switch that we live and return the id to send next time.
-
-        An id that is not the one expected is answered with the right one; it is sent again at once.
-        """
-        answer = await self._beat(heartbeat_id)
-        if answer.status == 400:
-            told = _decoded(_COMPLAINT, answer)
-            if told.heartbeat_id is not None and "heartbeat" in told.text.lower():
-                answer = await self._beat(told.heartbeat_id)
-        _raise_for_status(answer)
-        return _decoded(msgspec.json.Decoder(HeartbeatAnswer), answer).heartbeat_id
+    async def heartbeat(self, heartbeat_id: str) -> Answer:
+        """Tell the dead-man switch that we live, with the id told last. Raises what `Http.call` raises."""
+        return await self._http.call(
+            "POST",
+            "/v1/heartbeats",
+            lane=Lane.BEAT,
+            by_ns=self._patience_ns(),
+            total_s=self._timeouts.order_s,
+            body=msgspec.json.encode({"heartbeat_id": heartbeat_id}),
+            is_private=True,
+        )
 
     # --- account ------------------------------------------------------------------------------------------------
 
@@ -250,17 +246,6 @@ class Rest:
             method, path, lane=Lane.READ, by_ns=self._patience_ns(), total_s=total_s, headers=headers
         )
 
-    async def _beat(self, heartbeat_id: str) -> Answer:
-        return await self._http.call(
-            "POST",
-            "/v1/heartbeats",
-            lane=Lane.BEAT,
-            by_ns=self._patience_ns(),
-            total_s=self._timeouts.order_s,
-            body=msgspec.json.encode({"heartbeat_id": heartbeat_id}),
-            is_private=True,
-        )
-
     async def _pages(self, decoder: msgspec.json.Decoder[Page[T]], path: str, query: Mapping[str, str]) -> list[T]:
         rows: list[T] = []
         cursor = CURSOR_FIRST
@@ -307,14 +292,24 @@ class Rest:
         except Disconnected:
             # Most often an idle connection that they had just closed; a read may be asked twice.
             answer = await once()
-        _raise_for_status(answer)
+        raise_for_status(answer)
         return _decoded(decoder, answer)
 
     def _patience_ns(self) -> Nanos:
         return Nanos(self._now_ns() + int(self._timeouts.patience_s * NANOS_PER_S))
 
 
-def _raise_for_status(answer: Answer) -> None:
+def raise_for_status(answer: Answer) -> None:
+    """Raise what an answer other than 200 means for a read.
+
+    Raises:
+        AuthenticationFailed: 401.
+        Blocked: 403 from the edge.
+        NotFound: 404.
+        Restricted: 425, or a 503 that names a mode.
+        RateLimited: 429.
+        ExchangeUnavailable: Everything else.
+    """
     told = f"{answer.status} {answer.complaint}" if answer.status != 200 else ""
     wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
     match answer.status:

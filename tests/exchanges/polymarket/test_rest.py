@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx2
@@ -260,38 +259,6 @@ async def test_credentials_are_derived_else_created_else_refused(autojump_clock:
     down = gateway_of(answering(502, b""))
     with pytest.raises(ExchangeUnavailable):
         await down.rest.obtain_credentials(KEY, chain_id=137)
-
-
-async def test_heartbeats_chain_their_ids_and_recover_from_a_wrong_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    heard: list[str] = []
-    expected = ""
-
-    def beat(request: httpx2.Request) -> httpx2.Response:
-        nonlocal expected
-        heard.append(json.loads(request.content)["heartbeat_id"])
-        if heard[-1] != expected:
-            return httpx2.Response(400, json={"error_msg": "Invalid Heartbeat ID", "heartbeat_id": expected})
-        expected = f"h-{len(heard)}"
-        return httpx2.Response(200, json={"heartbeat_id": expected})
-
-    gateway = gateway_of(routed({"/v1/heartbeats": beat}))
-    await gateway.protect()
-    await gateway.protect()
-    assert heard == ["", "h-1"]
-    expected = "somebody else's"
-    await gateway.protect()
-    assert heard[2:] == ["h-2", "somebody else's"]
-    await gateway.protect()
-    assert heard[-1] == "h-4"
-
-
-async def test_heartbeat_not_heard_is_unavailable(autojump_clock: trio.testing.MockClock) -> None:
-    with pytest.raises(ExchangeUnavailable):
-        await gateway_of(answering(500, b"")).protect()
-    with pytest.raises(ExchangeUnavailable):
-        await gateway_of(answering(400, {"error": "no such thing"})).protect()
 
 
 # --- the wire --------------------------------------------------------------------------------------------------------
