@@ -104,9 +104,11 @@ class PolymarketGateway:
             connections: For tests and simulations.
 
         Raises:
-            ConfigError: Settings that do not fit together.
+            ConfigError: Settings that do not fit together, or an address that must not get our requests.
         """
         reach = connections or PolymarketConnections()
+        if reach.transport is None:
+            settings.check_reach()
         timeouts = settings.timeouts
         self._settings = settings
         self._credentials = credentials
@@ -359,8 +361,11 @@ async def obtain_credentials(
 
     Raises:
         AuthenticationFailed: The exchange refuses this key.
+        ConfigError: An address that must not get our requests.
         ExchangeUnavailable: Try again later.
     """
+    if transport is None:
+        settings.check_reach()
     gate = RateGate(settings.limits, now_ns)
     http = Http(settings.rest_url, gate=gate, timeouts=settings.timeouts, now_ns=now_ns, transport=transport)
     try:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=120)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 ConditionId = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]
@@ -74,6 +76,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         chain_id: 137 in production, 80002 on the test chain.
         signature_type: 0 EOA, 1 proxy, 2 safe, 3 deposit wallet.
         funder: The wallet that holds the money; "" = the key's own address (type 0 only).
+        hosts_allowed: Hosts beside this machine that may get our requests, always over TLS.
         timeouts: Bounds of every wait.
         limits: Request rates.
     """
@@ -86,5 +89,22 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     chain_id: int = 137
     signature_type: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
     funder: Address = ""
+    hosts_allowed: tuple[str, ...] = OFFICIAL
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
+
+    def check_reach(self) -> None:
+        """Refuse addresses that must not get our requests; before real sockets are opened.
+
+        Raises:
+            ConfigError: A host that is not allowed, or one reached without TLS.
+        """
+        check_addresses(
+            {
+                "rest_url": self.rest_url,
+                "ws_market_url": self.ws_market_url,
+                "ws_user_url": self.ws_user_url,
+                "geoblock_url": self.geoblock_url,
+            },
+            self.hosts_allowed,
+        )
