@@ -1,14 +1,23 @@
-"""Signing an order: our fast path against the exchange's own client.
+"""An order from price and size to the body of its request: our fast path against both clients of the exchange.
 
-The peer keeps its signer and its builder between orders, as a careful user of that client would, and is spared the
-order id, which ours computes as well. The salt and the time are fixed, so both must give the same bytes of the same
-request, and that is checked before anything is timed.
+The peers keep their signers and builders between orders, as a careful user of those clients would, and are spared the
+order id, which ours computes as well, and their own look-ups of the market. All sign with coincurve. The salt and the
+time are fixed, so all must give the same request, and that is checked before anything is timed.
 """
 
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
+from eth_account import Account
+from polymarket._internal.actions.orders.limit import _compute_limit_order_amounts
+from polymarket._internal.actions.orders.orders import create_signed_order
+from polymarket._internal.actions.orders.post import build_post_order_request
+from polymarket._internal.actions.orders.typed_data import build_order_signature, build_order_typed_data
+from polymarket._internal.actions.orders.types import BYTES32_ZERO, UnsignedOrder
+from polymarket.models.types import TokenId as PeerTokenId
+from polymarket.types import EvmAddress, HexString
 from py_clob_client_v2.config import get_contract_config
 from py_clob_client_v2.order_builder.builder import ROUNDING_CONFIG, OrderBuilder
 from py_clob_client_v2.order_utils import ExchangeOrderBuilderV2, SignatureTypeV2
@@ -85,8 +94,53 @@ class Peer:
         return body.encode()
 
 
+class UnifiedPeer:
+    """Signs the same order with polymarket-client: the steps of its client from the draft on."""
+
+    def __init__(self) -> None:
+        """Keep the account."""
+        self._account = Account.from_key(TEST_KEY_HEX)
+        self._address = EvmAddress(self._account.address)
+        self._exchange = EvmAddress(get_contract_config(CHAIN_ID).exchange_v2)
+
+    def __call__(self) -> bytes:
+        """Return the body of the request."""
+        given, wanted = _compute_limit_order_amounts(
+            price=Decimal("0.56"), size=Decimal("21.04"), side="BUY", tick_size=Decimal("0.01")
+        )
+        unsigned = UnsignedOrder(
+            chain_id=CHAIN_ID,
+            builder=BYTES32_ZERO,
+            exchange_address=self._exchange,
+            expiration=0,
+            maker=self._address,
+            maker_amount=given,
+            metadata=BYTES32_ZERO,
+            order_type="GTC",
+            salt=SALT,
+            side="BUY",
+            signature_type=0,
+            signer=self._address,
+            taker_amount=wanted,
+            timestamp=TIMESTAMP_MS,
+            token_id=PeerTokenId(TOKEN),
+        )
+        message = self._account.sign_typed_data(full_message=build_order_typed_data(unsigned))
+        signature = build_order_signature(unsigned, HexString("0x" + message.signature.hex().removeprefix("0x")))
+        _, body = build_post_order_request(create_signed_order(unsigned, signature), owner_api_key=OWNER)
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
 def case() -> Case:
-    """Build the row."""
+    """Build the row against py-clob-client-v2."""
     ours, peer = Ours(), Peer()
     assert ours() == peer(), "the two signers disagree: no speed matters"
     return Case(name="sign an order", peer_name="py-clob-client-v2", ours=ours, peer=peer)
+
+
+def unified_case() -> Case:
+    """Build the row against polymarket-client."""
+    ours, peer = Ours(), UnifiedPeer()
+    # The same fields in another order; that client leaves out a flag that is false.
+    assert json.loads(ours()) == {"postOnly": False} | json.loads(peer()), "the two signers disagree"
+    return Case(name="sign an order", peer_name="polymarket-client", ours=ours, peer=peer)

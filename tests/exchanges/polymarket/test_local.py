@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -12,19 +13,24 @@ import trio.testing
 from tbot.core.market import TokenId
 from tbot.core.messages import (
     Accepted,
+    Canceled,
     ClientOrderId,
     Fill,
     OrderType,
     OutcomeUnknown,
+    RejectCode,
+    Rejected,
     Role,
     Side,
     StrategyName,
     SubmitOrder,
+    Throttled,
     TickSizeChanged,
 )
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket.keys import ApiCredentials
+from tbot.exchanges.polymarket.limits import Lane
 from tbot.exchanges.simulated.operations import Account, ChangeTick
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
@@ -86,6 +92,55 @@ async def test_changed_tick_is_in_force_for_both_outcomes(autojump_clock: trio.t
                 pass
         assert stage.gateway.tick_at(stage.market.yes, Price(500_000)) == 1_000
         assert stage.gateway.tick_at(stage.market.no, Price(500_000)) == 1_000
+
+
+async def test_a_restart_of_the_engine_is_told_by_name_and_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        gateway, numbers = stage.gateway, iter(range(100))
+
+        async def send(*, is_post_only: bool) -> str:
+            order = order_of(next(numbers), stage.market.yes, Side.BUY, 40, size=10 * MICRO)
+            order = msgspec.structs.replace(order, is_post_only=is_post_only)
+            reply = await gateway.submit(gateway.prepare(order, now_ns()))
+            return reply.code.value if isinstance(reply, Rejected) else type(reply).__name__
+
+        rests = gateway.prepare(order_of(99, stage.market.yes, Side.BUY, 30, size=10 * MICRO), now_ns())
+        assert isinstance(await gateway.submit(rests), Accepted)
+        stage.exchange.modes.restart(now_ns(), restarting_s=5, post_only_s=30)
+        assert await send(is_post_only=True) == "restarting"
+        (throttled,) = await gateway.cancel([rests.exchange_order_id])
+        assert isinstance(throttled, Throttled)
+        assert throttled.code is RejectCode.RESTARTING
+        await trio.sleep(6)
+        assert await send(is_post_only=False) == "restarting"  # not even sent: it could be refused though all is well
+        assert await send(is_post_only=True) == "Accepted"
+        assert await send(is_post_only=False) == "post_only_mode"
+        assert isinstance((await gateway.cancel([rests.exchange_order_id]))[0], Canceled)
+        await trio.sleep(121)
+        assert await send(is_post_only=False) == "Accepted"
+
+
+async def test_everything_is_cancelled_at_once_when_the_bucket_is_too_poor_for_a_list(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with polymarket() as stage:
+        gateway, sent = stage.gateway, []
+        for number in range(30):
+            order = order_of(number, stage.market.yes, Side.BUY, 1 + number, size=5 * MICRO)
+            sent.append(gateway.prepare(order, now_ns()))
+            assert isinstance(await gateway.submit(sent[-1]), Accepted)
+        ids = [order.exchange_order_id for order in sent]
+        gateway._gate.learn(Lane.CANCEL, 5)
+        start = trio.current_time()
+        assert not gateway._entry._is_cheaper_to_cancel_all(ids)  # nobody has shown yet that we are alone here
+        await gateway.report(Nanos(0), [])
+        gateway._gate.learn(Lane.CANCEL, 5)
+        replies = await gateway.cancel(ids)
+        assert [reply.exchange_order_id for reply in replies] == ids
+        assert all(isinstance(reply, Canceled) for reply in replies)
+        assert trio.current_time() - start < 0.2
+        assert (await gateway.report(Nanos(0), [])).open_orders == ()
+        assert gateway._entry.open_orders == {}
 
 
 async def trade_a_while(stage: PolymarketStage, rng: random.Random) -> list[Fill]:

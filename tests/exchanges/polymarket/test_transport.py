@@ -23,7 +23,7 @@ from tbot.errors import Disconnected, ExchangeUnavailable, TimedOut
 from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway, obtain_credentials
 from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.exchanges.polymarket.pipes import stream_transport
-from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
@@ -156,6 +156,41 @@ async def test_the_whole_round_over_real_loopback_sockets() -> None:
         assert [book.token_id for book in await gateway.books([tokens[1], tokens[0]])] == [tokens[1], tokens[0]]
         assert (await gateway.rest.book(tokens[0])).bids
         assert isinstance((await gateway.cancel([prepared.exchange_order_id]))[0], Canceled)
+        await gateway.aclose()
+        nursery.cancel_scope.cancel()
+    assert server.crashes == []
+
+
+@pytest.mark.slow
+async def test_storms_of_cancelled_requests_leave_the_client_healthy() -> None:
+    rng = random.Random(5)
+    exchange = LocalExchange(ExchangeSettings(flow=None), seed=5, now_ns=now_ns, faults=Faults(FaultSettings(), seed=5))
+    server = LocalServer(exchange, ServerSettings(), secret=b"seed 5", now_ns=now_ns)
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(server.listen)
+        limits = LimitSettings(reads_per_s=10_000, reads_burst=10_000)
+        settings = PolymarketSettings(
+            condition_ids=(CONDITION,), rest_url=addresses.rest_url, geoblock_url="", limits=limits
+        )
+        gateway = PolymarketGateway(settings, key=KEY, credentials=CREDENTIALS, now_ns=now_ns, rng=rng)
+        answered = 0
+
+        async def ask() -> None:
+            nonlocal answered
+            await gateway.rest.time_s()
+            answered += 1
+
+        for _ in range(200):
+            # From before the connection stands to after the answer: cut at every moment of a request's life.
+            with trio.move_on_after(rng.uniform(0, 0.02)):
+                async with trio.open_nursery() as storm:
+                    for _ in range(rng.randrange(1, 30)):
+                        storm.start_soon(ask)
+        assert answered > 0
+        with trio.fail_after(5):
+            async with trio.open_nursery() as calm:
+                for _ in range(40):
+                    calm.start_soon(ask)
         await gateway.aclose()
         nursery.cancel_scope.cancel()
     assert server.crashes == []
