@@ -12,14 +12,12 @@ and the exchange hashes its levels in just that order.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from math import gcd
 
-import msgspec
-
+from tbot.core.book_hash import HashStem, book_hash, level_text
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side, TickSizeChanged
 from tbot.core.units import Price, Size, is_on_grid, text_from_micro
@@ -186,6 +184,10 @@ class Book:
             version=version,
         )
 
+    def hash_stem(self, market_id: MarketId, token_id: TokenId, exchange_ms: int) -> HashStem:
+        """Hash the levels as of a moment, for a caller who has to guess the rest."""
+        return HashStem(market_id, token_id, exchange_ms, *(self._sides[side].texts() for side in Side))
+
     def _adopt_tick(self, tick: Price, told_at: tuple[int, bool]) -> None:
         # (exchange_ms, by a snapshot): a snapshot is the later truth of its millisecond here too.
         if told_at >= self._tick_at:
@@ -198,60 +200,10 @@ class Book:
         self._newest_ms = max(self._newest_ms, exchange_ms)
 
 
-def book_hash(
-    *,
-    market_id: MarketId,
-    token_id: TokenId,
-    exchange_ms: int,
-    bids: Sequence[Level],
-    asks: Sequence[Level],
-    size_min: Size,
-    tick: Price,
-    is_neg_risk: bool,
-    last_trade_text: str,
-    version: str = "",
-) -> str:
-    """Compute the exchange's hash of a whole book: SHA-1 of its compact JSON with the hash field empty.
-
-    The order of the keys is part of the rule (py-clob-client, `generate_orderbook_summary_hash`, read 2026-11-22).
-
-    Args:
-        market_id: Condition id.
-        token_id: The token.
-        exchange_ms: Time of the book; the hash covers it.
-        bids: Ascending by price: best last.
-        asks: Descending by price: best last.
-        size_min: Smallest limit order of the market, micro-shares.
-        tick: Tick in force, micro-dollars.
-        is_neg_risk: Whether the market is neg-risk.
-        last_trade_text: As sent, trailing zeros included; "" before the first trade.
-        version: Last key, left out when "".
-
-    Returns:
-        40 hexadecimal digits.
-    """
-    summary = {
-        "market": market_id,
-        "asset_id": token_id,
-        "timestamp": str(exchange_ms),
-        "hash": "",
-        "bids": [_texts(level) for level in bids],
-        "asks": [_texts(level) for level in asks],
-        "min_order_size": text_from_micro(size_min),
-        "tick_size": text_from_micro(tick),
-        "neg_risk": is_neg_risk,
-        "last_trade_price": last_trade_text,
-    }
-    if version:
-        summary["version"] = version
-    # An integrity check against accidents, chosen by the exchange; nothing is signed with it.
-    return hashlib.sha1(msgspec.json.encode(summary), usedforsecurity=False).hexdigest()
-
-
 class _Ladder:
     """One side: sizes by price, rungs (sign x price) ascending so that the best is last, times of late-able writes."""
 
-    __slots__ = ("_rungs", "_sign", "_sizes", "_touched")
+    __slots__ = ("_rungs", "_sign", "_sizes", "_texts", "_touched")
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
@@ -259,6 +211,8 @@ class _Ladder:
         self._rungs: list[int] = []
         # Exchange time of the updates newer than the last snapshot, by price; also of levels they removed.
         self._touched: dict[Price, int] = {}
+        # Levels as the hash wants them: between two hashes nearly all stay as they were.
+        self._texts: dict[int, bytes] = {}
 
     @property
     def best(self) -> Price | None:
@@ -269,6 +223,7 @@ class _Ladder:
             return False
         self._touched[price] = exchange_ms
         rung = self._sign * price
+        self._texts.pop(rung, None)
         if size == 0:
             if self._sizes.pop(price, None) is not None:
                 del self._rungs[bisect_left(self._rungs, rung)]
@@ -285,12 +240,22 @@ class _Ladder:
             sizes[price] = self._sizes.get(price, Size(0))
         self._sizes = {price: size for price, size in sizes.items() if size}
         self._rungs = sorted(self._sign * price for price in self._sizes)
+        self._texts = {}
 
     def from_best(self, count: int) -> Iterable[Level]:
         return (self._level(rung) for rung in self._rungs[: -count - 1 : -1])
 
     def to_best(self) -> Iterable[Level]:
         return (self._level(rung) for rung in self._rungs)
+
+    def texts(self) -> list[bytes]:
+        """Write the levels for the hash, best last."""
+        if len(self._texts) != len(self._rungs):
+            for rung in self._rungs:
+                if rung not in self._texts:
+                    level = self._level(rung)
+                    self._texts[rung] = level_text(level.price, level.size)
+        return [self._texts[rung] for rung in self._rungs]
 
     def size_at(self, price: Price) -> Size:
         return self._sizes.get(price, Size(0))
@@ -305,7 +270,3 @@ def _check(price: Price, size: Size, grid: Price) -> None:
         raise OffGrid(f"price {text_from_micro(price)} is not on the grid of {text_from_micro(grid)}")
     if size < 0:
         raise BadFrame(f"negative size {text_from_micro(size)} at {text_from_micro(price)}")
-
-
-def _texts(level: Level) -> dict[str, str]:
-    return {"price": text_from_micro(level.price), "size": text_from_micro(level.size)}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tbot.core.book import Book, BookState, book_hash
+from tbot.core.book import Book, BookState
+from tbot.core.book_hash import book_hash
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side, TickSizeChanged
 from tbot.core.units import Nanos, Price, Size, micro_from_text

@@ -1,7 +1,8 @@
 """The book against recorded frames of the exchange, where a folder of captures is at hand.
 
-`TBOT_CAPTURES` names a folder with `ws/<capture>/market-ws.jsonl.gz`: one `{"payload": frame}` a line in order of
-arrival, frames of the market channel. Recordings are large and not ours to publish, so the repository has none.
+`TBOT_CAPTURES`, or else a folder `shared/data/polymarket` beside the repository, holds
+`ws/<capture>/market-ws.jsonl.gz`: one `{"payload": frame}` a line in order of arrival, frames of the market channel.
+Recordings are large and not ours to publish, so the repository has none.
 """
 
 import gzip
@@ -22,10 +23,13 @@ CAPTURE = "ws/btc5m-2026-04-21-burst/market-ws.jsonl.gz"
 CENT = Price(10_000)
 Event = BookDelta | BookSnapshot
 
-FOLDER = os.environ.get("TBOT_CAPTURES", "")
-pytestmark = pytest.mark.skipif(
-    not FOLDER or not (Path(FOLDER) / CAPTURE).exists(), reason=f"no recordings: TBOT_CAPTURES/{CAPTURE} is not there"
-)
+FOLDER = os.environ.get("TBOT_CAPTURES") or Path(__file__).parents[3] / "shared" / "data" / "polymarket"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (Path(FOLDER) / CAPTURE).exists(), reason=f"no recordings: TBOT_CAPTURES/{CAPTURE} is not there"
+    ),
+]
 
 
 def _levels(entries: list[dict[str, str]]) -> tuple[Level, ...]:
@@ -107,7 +111,6 @@ def test_book_of_updates_equals_every_later_snapshot(by_token: dict[tuple[str, T
     assert equal == total
 
 
-@pytest.mark.slow
 def test_hash_of_the_rebuilt_book_is_the_hash_of_its_last_update(
     by_token: dict[tuple[str, TokenId], list[Event]],
 ) -> None:

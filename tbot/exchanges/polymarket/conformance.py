@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from tbot.core.book import book_hash
+from tbot.core.book_hash import book_hash
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Level, OrderType, Side
 from tbot.core.units import Price, Size, micro_from_text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as gen
 
-from tbot.core.book import book_hash
+from tbot.core.book_hash import book_hash
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import BookSnapshot, ClientOrderId, ExchangeOrderId, Fill, Level, OrderUpdate
 from tbot.core.units import Nanos, Notional, Price, Size, micro_from_text
