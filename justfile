@@ -18,6 +18,14 @@ sim *ARGS:
 exchange *ARGS:
     {{python}} -m tbot exchange {{ARGS}}
 
+# Record market data: `just record --config my.toml --duration 1h`.
+record *ARGS:
+    {{python}} -m tbot record {{ARGS}}
+
+# Check recordings of market data: `just frames recordings/*`.
+frames *ARGS:
+    {{python}} -m tbot frames {{ARGS}}
+
 # Run the quick tests; extra arguments go to pytest.
 test *ARGS:
     {{python}} -m pytest -m "not slow" {{ARGS}}

@@ -54,6 +54,7 @@ class Ours:
         """Return the changes."""
         found = self._decoder.decode(self._text)[0]
         assert isinstance(found, PriceChangeFrame)
+        assert found.price_changes is not None
         return [(c.asset_id, c.side, c.price, c.size, c.best_bid, c.best_ask) for c in found.price_changes]
 
 

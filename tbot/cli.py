@@ -120,6 +120,18 @@ def _exchange(arguments: argparse.Namespace) -> int:
     )
 
 
+def _frames(arguments: argparse.Namespace) -> int:
+    from tbot.commands.frames import FramesOptions, survey_captures  # noqa: PLC0415 - as above
+
+    return survey_captures(FramesOptions(captures=tuple(arguments.captures), is_json=arguments.json))
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    from tbot.commands.record import RecordOptions, record  # noqa: PLC0415 - as above
+
+    return record(RecordOptions(config=arguments.config, duration_s=arguments.duration))
+
+
 def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
     sim = commands.add_parser(
         "sim",
@@ -155,13 +167,39 @@ def _add_exchange(commands: argparse._SubParsersAction[_Parser]) -> None:
     exchange.set_defaults(run=_exchange)
 
 
+def _add_frames(commands: argparse._SubParsersAction[_Parser]) -> None:
+    frames = commands.add_parser(
+        "frames",
+        allow_abbrev=False,
+        help="check recordings of market data",
+        description="Read recordings of market data, rebuild every book, and hold it against hashes and snapshots.",
+    )
+    frames.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help=".jsonl, .jsonl.gz or .jsonl.zst")
+    frames.add_argument("--json", action="store_true", help="print one JSON array, an object for each recording")
+    frames.set_defaults(run=_frames)
+
+
+def _add_record(commands: argparse._SubParsersAction[_Parser]) -> None:
+    record = commands.add_parser(
+        "record",
+        allow_abbrev=False,
+        help="record market data",
+        description="Write the market channel of an exchange to disk as it comes, for `tbot frames`.",
+    )
+    record.add_argument("--config", type=Path, default=Path("conf/record.toml"), metavar="FILE", help="settings")
+    record.add_argument(
+        "--duration", type=_duration, default=None, metavar="1h", help="90s, 2m, 1h (default: for ever)"
+    )
+    record.set_defaults(run=_record)
+
+
 def _parser() -> _Parser:
     parser = _Parser(
         prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange):
+    for add in (_add_sim, _add_exchange, _add_frames, _add_record):
         add(commands)
     return parser
 

@@ -17,6 +17,7 @@ from tbot.exchanges.polymarket.wire import (
     MarketFrame,
     PriceChangeFrame,
     TickSizeFrame,
+    WireChange,
     WireLevel,
 )
 
@@ -132,7 +133,7 @@ def ms_from_text(text: str) -> int:
 
 def _deltas(frame: PriceChangeFrame, tokens: Container[str], received_ns: Nanos) -> Iterator[BookDelta]:
     exchange_ms = ms_from_text(frame.timestamp)
-    for change in frame.price_changes:
+    for change in frame.price_changes if frame.price_changes is not None else _old_changes(frame):
         if change.asset_id in tokens:
             yield BookDelta(
                 token_id=TokenId(change.asset_id),
@@ -145,6 +146,16 @@ def _deltas(frame: PriceChangeFrame, tokens: Container[str], received_ns: Nanos)
                 best_ask=_best(change.best_ask),
                 book_hash=change.hash,
             )
+
+
+# The old shape named token and hash once for all changes, and no best prices.
+def _old_changes(frame: PriceChangeFrame) -> Iterator[WireChange]:
+    if frame.changes is None or not frame.asset_id:
+        raise BadFrame("price_change without price_changes, and not in the old shape either")
+    for change in frame.changes:
+        yield WireChange(
+            asset_id=frame.asset_id, price=change.price, size=change.size, side=change.side, hash=frame.hash
+        )
 
 
 def _trade_print(frame: LastTradeFrame, received_ns: Nanos) -> TradePrint:

@@ -42,15 +42,21 @@ class BookBody(Wire, frozen=True, kw_only=True):
         timestamp: Unix milliseconds as text.
         tick_size: Left out of the frames that follow a trade.
         last_trade_price: "" before the first trade; left out like the tick.
+        min_order_size: Only in books read by request, like `neg_risk`.
+        version: Protocol version, named by markets of V2 only.
     """
 
     asset_id: str
+    market: str = ""
     bids: tuple[WireLevel, ...]
     asks: tuple[WireLevel, ...]
     timestamp: str
     hash: str = ""
     tick_size: str | None = None
     last_trade_price: str | None = None
+    min_order_size: str | None = None
+    neg_risk: bool | None = None
+    version: str = ""
 
 
 class BookFrame(BookBody, frozen=True, kw_only=True, tag_field="event_type", tag="book"):
@@ -75,17 +81,36 @@ class WireChange(Wire, frozen=True, kw_only=True, gc=False):
     best_ask: str = ""
 
 
-class PriceChangeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="price_change"):
-    """Level changes of both outcomes of a market, whichever was subscribed."""
+class OldChange(Wire, frozen=True, kw_only=True, gc=False):
+    """One level change as told before 2025-09-15: the frame names token and hash."""
 
-    price_changes: tuple[WireChange, ...]
+    price: str
+    size: str
+    side: Side
+
+
+class PriceChangeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="price_change"):
+    """Level changes of both outcomes of a market, whichever was subscribed; until 2025-09-15 of one token.
+
+    Attributes:
+        price_changes: None in the old shape.
+        changes: None in the new shape.
+        asset_id: Old shape only, like `hash`.
+    """
+
     timestamp: str
+    market: str = ""
+    price_changes: tuple[WireChange, ...] | None = None
+    changes: tuple[OldChange, ...] | None = None
+    asset_id: str = ""
+    hash: str = ""
 
 
 class LastTradeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="last_trade_price"):
     """A public trade; side is the taker's."""
 
     asset_id: str
+    market: str = ""
     price: str
     size: str
     side: Side
@@ -96,6 +121,7 @@ class TickSizeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag
     """The price grid of a token changed."""
 
     asset_id: str
+    market: str = ""
     new_tick_size: str
     timestamp: str
 

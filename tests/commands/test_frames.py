@@ -1,0 +1,143 @@
+"""`tbot frames` on hand-made recordings of every wrapping, whole, cut and damaged, and on real ones where at hand."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from tbot.cli import main
+from tbot.commands.frames import survey
+from tbot.core.units import Nanos
+from tbot.store.recordings import RecordedFrame, SegmentWriter
+
+FRAMES = json.loads((Path(__file__).parents[1] / "frames" / "polymarket.json").read_text())
+GOOD = [case["frame"] for case in FRAMES["market"] if case["gives"] != "BadFrame" and case["frame"]]
+YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
+CAPTURES = Path(os.environ.get("TBOT_CAPTURES") or Path(__file__).parents[3] / "shared" / "data" / "polymarket")
+needs_captures = pytest.mark.skipif(
+    not (CAPTURES / "ws").exists(), reason="no recordings: TBOT_CAPTURES/ws is not there"
+)
+
+
+def book(ms: int, bids: dict[str, str], **more: Any) -> dict[str, Any]:
+    return {
+        "event_type": "book",
+        "market": "0xm",
+        "asset_id": YES,
+        "timestamp": str(ms),
+        "bids": [{"price": p, "size": s} for p, s in bids.items()],
+        "asks": [],
+    } | more
+
+
+def change(ms: int, price: str, size: str, best: str) -> dict[str, Any]:
+    entry = {"asset_id": YES, "price": price, "size": size, "side": "BUY", "best_bid": best, "best_ask": "1"}
+    return {"event_type": "price_change", "market": "0xm", "price_changes": [entry], "timestamp": str(ms)}
+
+
+STREAM = [book(1_700_000_000_000, {"0.4": "5"}), change(1_700_000_000_500, "0.41", "3", "0.41")]
+LAST = book(1_700_000_001_000, {"0.4": "5", "0.41": "3"})
+
+
+def written(path: Path, lines: list[Any]) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+WRAPPINGS: dict[str, Callable[[Any], Any]] = {
+    "raw": lambda frame: frame,
+    "array": lambda frame: [frame],
+    "object": lambda frame: {"capturedAt": 1, "payload": frame},
+    "any key": lambda frame: {"at": "now", "seq": 3, "what_they_said": frame},
+    "text": lambda frame: {"source": "clob", "data": json.dumps(frame)},
+    "array in a text": lambda frame: {"message": json.dumps([frame])},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_every_wrapping_is_read(wrapping: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "capture.jsonl", [WRAPPINGS[wrapping](frame) for frame in [*STREAM, LAST]])
+    report = survey(path)
+    assert (report.lines, report.frames, report.decode_errors, report.foreign) == (3, 3, 0, 0)
+    assert (report.snapshots_equal, report.snapshots, report.increments, report.assets) == (1, 1, 1, 1)
+    assert report.messages_per_s == 3.0
+
+
+def test_every_committed_shape_is_read(tmp_path: Path) -> None:
+    report = survey(written(tmp_path / "all.jsonl", GOOD))
+    assert report.errors == ()
+    assert report.events["best_bid_ask"] == 1
+    assert "book_v7" in report.unknown
+
+
+def test_foreign_feeds_and_remarks_are_no_errors(tmp_path: Path) -> None:
+    lines = ["PONG", "", {"payload": ""}, {"payload": "PONG"}, {"stream": "trade", "data": {"p": "1"}}, [], [{"e": 1}]]
+    report = survey(written(tmp_path / "mixed.jsonl", lines))
+    assert (report.decode_errors, report.frames, report.remarks) == (0, 0, 4)
+    assert report.foreign == 2
+
+
+def test_a_lost_change_shows_in_the_next_snapshot_and_the_best_prices(tmp_path: Path) -> None:
+    wrong = change(1_700_000_000_600, "0.39", "1", "0.41")
+    report = survey(written(tmp_path / "lossy.jsonl", [STREAM[0], wrong, LAST]))
+    assert (report.snapshots_equal, report.snapshots, report.best_mismatches) == (0, 1, 1)
+
+
+def test_bad_lines_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    bad = book(1, {"0.4": "-5"})
+    report = survey(written(tmp_path / "bad.jsonl", [STREAM[0], '{"event_type":', bad, *STREAM[1:], LAST]))
+    assert (report.decode_errors, report.snapshots_equal) == (2, 1)
+    assert [error.split(":")[0] for error in report.errors] == ["line 2", "line 3"]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_compressed_recordings_are_read_up_to_a_cut(suffix: str, is_cut: bool, tmp_path: Path) -> None:
+    lines = b"".join(json.dumps(frame).encode() + b"\n" for frame in [*STREAM, LAST] * 50)
+    data = gzip.compress(lines) if suffix == ".gz" else zstandard.compress(lines) + zstandard.compress(lines)
+    path = tmp_path / f"capture.jsonl{suffix}"
+    path.write_bytes(data[:-3] if is_cut else data)
+    report = survey(path)
+    assert report.frames >= 149
+    assert report.decode_errors == is_cut
+    assert not is_cut or "what came before was read" in report.errors[0]
+
+
+def test_our_own_segments_are_read(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, level=3)
+    texts = [json.dumps(frame) for frame in [*STREAM, LAST]] + ["PONG"]
+    writer.append([RecordedFrame(received_ns=Nanos(1), channel="market", connection=1, frame=text) for text in texts])
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    report = survey(path)
+    assert (report.frames, report.remarks, report.snapshots_equal, report.decode_errors) == (3, 1, 1, 0)
+
+
+def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = written(tmp_path / "good.jsonl", [*STREAM, LAST])
+    assert main(["frames", str(good)]) == 0
+    assert "1 of 1 (100.0%)" in capsys.readouterr().out
+    bad = written(tmp_path / "bad.jsonl", ["{"])
+    assert main(["frames", "--json", str(good), str(bad)]) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["decode_errors"] for row in rows] == [0, 1]
+    assert (rows[0]["snapshots_equal_share"], rows[0]["hash_verified_share"]) == (1.0, 0.0)
+    assert main(["frames", str(tmp_path / "none.jsonl")]) == 2
+    assert "expected a readable recording" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@needs_captures
+def test_real_captures_have_no_decode_errors_and_the_dense_one_verifies() -> None:
+    reports = {path.name: survey(path) for path in sorted((CAPTURES / "ws").glob("**/*.jsonl.gz"))}
+    assert len(reports) == 4
+    assert [report.errors for report in reports.values()] == [()] * 4
+    dense = reports["market-ws.jsonl.gz"]
+    assert (dense.snapshots_equal, dense.snapshots) == (140, 140)
+    assert dense.hash_verified / dense.increments > 0.99
+    assert (dense.best_mismatches, dense.crossed, dense.unverifiable) == (0, 0, 2)
