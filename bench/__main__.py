@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from bench import book, decode, machine, sign
+from bench import book, decode, feed, machine, sign
 from bench.measure import FULL, QUICK, Budget, Case, compare
 from bench.simulation import Run, simulate
 
-CASES: tuple[Callable[[], Case], ...] = (sign.case, sign.unified_case, decode.case, book.case)
+CASES: tuple[Callable[[], Case], ...] = (sign.case, sign.unified_case, decode.case, book.case, feed.case)
 HEAD = ("what", "ours", "peer", "peer / ours", "of rounds", "peer is")
 SIMULATED = {False: ("1h", 3600.0), True: ("1m", 60.0)}
 
