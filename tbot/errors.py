@@ -34,7 +34,16 @@ class RateLimited(ExchangeUnavailable):
 
 
 class BadFrame(TbotError):
-    """Data from outside that cannot be decoded or is impossible; the bytes are theirs, so is the fault."""
+    """Data from outside that cannot be decoded or is impossible; the bytes are theirs, so is the fault.
+
+    Attributes:
+        token_ids: The tokens it was about; () = it does not say.
+    """
+
+    def __init__(self, message: str = "", *, token_ids: tuple[str, ...] = ()) -> None:
+        """Name the tokens beside the message."""
+        super().__init__(message)
+        self.token_ids = token_ids
 
 
 class OffGrid(BadFrame):

@@ -55,6 +55,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         dead_man_s: The exchange cancels our orders when `protect` was not called for this long; 0 = no such switch.
         buckets: Rate limits per second, weighted by orders.
         open_orders_max: Most orders we let rest, so that cancelling all of them is always affordable.
+        session_tokens_max: Most tokens one market session serves reliably; 0 = any number.
     """
 
     order_types: frozenset[OrderType]
@@ -65,6 +66,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     dead_man_s: float
     buckets: tuple[Bucket, ...]
     open_orders_max: int
+    session_tokens_max: int = 0
 
 
 class PreparedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -90,7 +92,15 @@ class MarketSession(Protocol):
 
         Raises:
             Disconnected: The connection ended or its peer stopped answering.
-            BadFrame: A frame could not be decoded; the session goes on.
+            BadFrame: A frame could not be decoded; the session goes on. It names the tokens concerned if it can.
+        """
+        ...
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Subscribe anew to tokens of this session: their books are sent again. Others are not disturbed.
+
+        Raises:
+            Disconnected: The connection ended, or this exchange cannot do it: connect anew.
         """
         ...
 

@@ -18,7 +18,7 @@ from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
 from tbot.strategies.liquidity import LiquiditySettings
 from tbot.tasks.checkpointer import CheckpointSettings
-from tbot.tasks.feed_books import FeedSettings
+from tbot.tasks.feed_settings import FeedSettings
 
 # Every kind of misfortune often enough to be met in an hour, rare enough that trading goes on.
 CHAOS_FAULTS = FaultSettings(

@@ -48,7 +48,7 @@ from tbot.tasks.checkpointer import Checkpointer, CheckpointSettings, StateReach
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.coordinator import DISPATCH_LANES, CoordinatorPorts, CoordinatorTask, encode_state
 from tbot.tasks.dispatcher import Dispatcher
-from tbot.tasks.feed_books import FeedSettings
+from tbot.tasks.feed_settings import FeedSettings
 from tbot.tasks.heartbeat import Heartbeat, Progress
 from tbot.tasks.inbox import OPERATOR, Inbox
 from tbot.tasks.journal import JournalClient, JournalWriter

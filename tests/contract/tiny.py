@@ -82,6 +82,11 @@ class TinySession(Generic[M]):
                 raise Disconnected("the tiny exchange hung up") from None
         return ()
 
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """There is only one way to get a book again: connect."""
+        await trio.lowlevel.checkpoint()
+        raise Disconnected("connect anew")
+
 
 class TinyGateway:
     """Gateway and exchange in one: a list of orders."""

@@ -20,8 +20,9 @@ from tbot.strategies.liquidity import LiquiditySettings
 from tbot.tasks import coordinator as coordinator_task
 from tbot.tasks import dispatcher as dispatcher_task
 from tbot.tasks.dispatcher import Dispatcher
-from tbot.tasks.feed_books import FeedBooks, TokenBook
+from tbot.tasks.feed_books import FeedBooks
 from tbot.tasks.journal import JournalClient
+from tbot.tasks.token_book import TokenBook
 from tests.simulation import saboteurs as bugs
 from tests.simulation.stage import (
     LIMITS,
@@ -115,7 +116,7 @@ SABOTAGES = {
         always=(only_faults,),
         planted=(
             with_patch(TokenBook, "is_stale", bugs.never_stale),
-            with_patch(FeedBooks, "to_verify", bugs.never_looks),
+            with_patch(FeedBooks, "to_ask", bugs.never_looks),
         ),
     ),
     "ignores a halt": Sabotage(

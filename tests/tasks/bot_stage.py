@@ -48,7 +48,7 @@ from tbot.tasks.checkpointer import CheckpointSettings
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.coordinator import rebuild
 from tbot.tasks.desk import DESK_TASKS, BotParts, OperatorLine, bot_tree
-from tbot.tasks.feed_books import FeedSettings
+from tbot.tasks.feed_settings import FeedSettings
 from tbot.tasks.journal import JournalWriter
 from tbot.tasks.supervisor import Policy, describe, supervise
 from tests.contract.stage import now_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -52,7 +52,9 @@ def shares(value: int) -> Size:
 class FakeSession(Generic[Event]):
     """A connection: what the test pushes, errors included, and a pong when nothing is pushed."""
 
-    def __init__(self) -> None:
+    def __init__(self, again: Callable[[Sequence[TokenId]], tuple[Event, ...]] = lambda _: ()) -> None:
+        self.resubscribed: list[tuple[TokenId, ...]] = []
+        self._again = again
         self.push, self._arrived = trio.open_memory_channel[tuple[Event, ...] | Exception](1000)
         self.is_dead = False  # neither data nor pongs, and the connection does not end
 
@@ -65,6 +67,12 @@ class FakeSession(Generic[Event]):
                 return events
             if not self.is_dead:
                 return ()
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        await trio.sleep(WAY_S)
+        self.resubscribed.append(tuple(token_ids))
+        if books := self._again(token_ids):
+            self.push.send_nowait(books)
 
 
 class FakeExchange:
@@ -79,6 +87,7 @@ class FakeExchange:
         self.refusals: list[Exception | None] = []  # of the next attempts to connect; None = let it through
         self.books_error: Exception | None = None
         self.book_reads = 0
+        self.is_deaf = False  # subscribing anew brings no book
         self.protects: list[float] = []
         self.protect_errors: list[Exception | None] = []
         self.session: FakeSession[MarketEvent] = FakeSession()
@@ -142,6 +151,9 @@ class FakeExchange:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
+    def _again(self, token_ids: Sequence[TokenId]) -> tuple[MarketEvent, ...]:
+        return () if self.is_deaf else tuple(self.snapshot(token_id) for token_id in token_ids)
+
     async def _connect(self) -> None:
         self.connects.append(trio.current_time())
         await trio.sleep(WAY_S)
@@ -151,7 +163,7 @@ class FakeExchange:
     @asynccontextmanager
     async def open_market(self, token_ids: Sequence[TokenId]) -> AsyncIterator[FakeSession[MarketEvent]]:
         await self._connect()
-        self.session = FakeSession()
+        self.session = FakeSession(self._again)
         self.push(*(self.snapshot(token_id) for token_id in token_ids))
         yield self.session
 

@@ -28,7 +28,7 @@ from tbot.core.messages import (
 from tbot.core.units import Price, Size
 from tbot.errors import BadFrame, Disconnected, RateLimited
 from tbot.tasks.conflator import Conflator, Hub
-from tbot.tasks.feed_books import FeedSettings
+from tbot.tasks.feed_settings import FeedSettings
 from tbot.tasks.inbox import Inbox
 from tbot.tasks.market_feed import HEALTH_KEY, FeedHealth, MarketFeed
 from tbot.tasks.supervisor import Child, Policy, TaskContext, keep, supervise
@@ -294,13 +294,87 @@ async def test_frozen_feed_is_stale_within_five_seconds_and_reconnects(autojump_
 async def test_one_frozen_token_is_noticed_while_others_are_busy(autojump_clock: MockClock) -> None:
     async with desk() as rig:
         rig.exchange.change(Side.BUY, cents(41), shares(1), is_pushed=False)
-        frozen_at = trio.current_time()
+        frozen_at, states = trio.current_time(), []
         with trio.fail_after(6):
-            while len(rig.exchange.connects) == 1:
+            while not rig.exchange.session.resubscribed:
                 yes, _ = rig.exchange.deltas(Side.BUY, cents(41), shares(1))
                 rig.exchange.push(yes)  # NO hears nothing of it
-                await trio.sleep(0.1)
+                await trio.sleep(0.02)
+                states.append(rig.top(NO).is_stale)
         assert trio.current_time() - frozen_at <= 5.0
+        assert any(states)
+        await trio.sleep(0.2)
+        assert not rig.is_stale()
+        assert rig.top(NO).best_ask == cents(59)
+        assert (rig.exchange.session.resubscribed, len(rig.exchange.connects)) == ([(NO,)], 1)
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+async def test_token_that_stays_frozen_costs_the_connection(autojump_clock: MockClock, *, is_deaf: bool) -> None:
+    async with desk() as rig:
+        rig.exchange.is_deaf = is_deaf
+        first, size = rig.exchange.session, 0
+        with trio.fail_after(12):
+            while len(rig.exchange.connects) == 1:
+                size += 1
+                rig.exchange.change(Side.BUY, cents(41), shares(size), is_pushed=False)
+                rig.exchange.push(rig.exchange.deltas(Side.BUY, cents(41), shares(size))[0])
+                await trio.sleep(0.1)
+        assert first.resubscribed == [(NO,)]
+        await trio.sleep(0.3)
+        assert not rig.is_stale()
+
+
+async def test_frozen_token_is_not_trusted_for_having_been_read_by_request(autojump_clock: MockClock) -> None:
+    async with desk(FeedSettings(resubscribe_s=60.0)) as rig:
+        rig.exchange.is_deaf = True
+        rig.exchange.change(Side.BUY, cents(41), shares(1), is_pushed=False)
+        with trio.move_on_after(20):
+            while True:
+                rig.exchange.push(rig.exchange.deltas(Side.BUY, cents(41), shares(1))[0])
+                await trio.sleep(0.1)
+        assert rig.top(NO).is_stale
+        assert not rig.top(YES).is_stale
+
+
+async def test_busy_token_is_looked_at_in_turn(autojump_clock: MockClock) -> None:
+    async with desk(FeedSettings(rotate_s=5.0)) as rig:
+        for number in range(300):
+            rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
+            await trio.sleep(0.1)
+        assert rig.exchange.book_reads == pytest.approx(5, abs=1)
+        assert not rig.is_stale()
+
+
+async def test_change_lost_by_a_busy_feed_is_found_by_the_canary(autojump_clock: MockClock) -> None:
+    async with desk(FeedSettings(rotate_s=5.0, heal_s=30.0)) as rig:
+        rig.exchange.change(Side.BUY, cents(45), shares(1), is_pushed=False)
+        for number in range(15):
+            rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
+            await trio.sleep(0.7)
+        assert rig.exchange.session.resubscribed == [(YES, NO)]
+        assert (rig.is_stale(), rig.top().best_bid, len(rig.exchange.connects)) == (False, cents(45), 1)
+
+
+async def test_silence_of_a_busy_connection_is_suspected_sooner(autojump_clock: MockClock) -> None:
+    async def pulled_after(traffic_s: float) -> float:
+        async with desk(FeedSettings(traffic_s=traffic_s)) as rig:
+            for number in range(100):
+                rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
+                await trio.sleep(0.05)
+            rig.exchange.change(Side.BUY, cents(45), shares(1), is_pushed=False)
+            return await rig.until(rig.is_stale, within_s=10)
+
+    assert await pulled_after(1.0) <= 3.0
+    assert await pulled_after(60.0) > 4.0  # this clock switched off
+
+
+async def test_bad_frame_that_names_its_token_leaves_others_trusted(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.books_error = Disconnected("no answers")
+        rig.exchange.fail(BadFrame("impossible price", token_ids=(NO,)))
+        await trio.sleep(0.1)
+        assert (rig.top(NO).is_stale, rig.top(YES).is_stale) == (True, False)
 
 
 @pytest.mark.parametrize("quiet_s", [300, pytest.param(3600, marks=pytest.mark.slow)])
@@ -581,7 +655,9 @@ def test_trusted_book_is_never_wrong_for_more_than_five_silent_seconds(steps: li
 
 
 async def test_the_judge_of_wrong_books_can_fail(autojump_clock: MockClock) -> None:
-    async with desk(FeedSettings(quiet_s=60.0, truth_s=60.0)) as rig:  # a feed that does not look
+    async with desk(
+        FeedSettings(quiet_s=60.0, rotate_s=60.0, truth_s=60.0, traffic_s=60.0)
+    ) as rig:  # a feed that does not look
         rig.exchange.change(Side.BUY, cents(41), shares(5), is_pushed=False)
         with pytest.raises(AssertionError, match="trusted and wrong"), trio.move_on_after(30):
             await _judge(rig)

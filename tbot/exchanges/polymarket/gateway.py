@@ -43,12 +43,15 @@ from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.signing import SALT_BITS, OrderSigner
 from tbot.exchanges.polymarket.sockets import (
+    ASSETS_MAX,
+    ASSETS_PER_FRAME,
     SETTLE_MARKET_S,
     SETTLE_USER_S,
     ClosedAtOnce,
     Connect,
     MarketChannel,
     UserChannel,
+    market_changes,
     market_hello,
     open_socket,
     tcp_connector,
@@ -227,7 +230,9 @@ class PolymarketGateway:
         """
         hello = partial(market_hello, tuple(token_ids))
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
-        async with open_socket(url, self._connect_market, hello, timeouts, settle_s=SETTLE_MARKET_S) as socket:
+        more = market_changes("subscribe", token_ids[ASSETS_PER_FRAME:])
+        connect, settle_s = self._connect_market, SETTLE_MARKET_S
+        async with open_socket(url, connect, hello, timeouts, settle_s=settle_s, more=more) as socket:
             yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick)
 
     @asynccontextmanager
@@ -391,4 +396,5 @@ def _capabilities(settings: PolymarketSettings) -> Capabilities:
             Bucket(name="reads", rate_per_s=limits.reads_per_s, burst=limits.reads_burst),
         ),
         open_orders_max=max(1, int(limits.cancels_burst * OPEN_SHARE)),
+        session_tokens_max=ASSETS_MAX,
     )

@@ -10,6 +10,7 @@ connection, since half a frame would spoil all that follow: here nothing but the
 from __future__ import annotations
 
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, cast
@@ -31,6 +32,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import AccountEvent, MarketEvent, TickSizeChanged
 from tbot.core.units import Nanos
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
+from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
 from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trade_events
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.settings import TimeoutSettings
@@ -47,6 +49,8 @@ FRAME_BYTES_MAX: Final = 16 << 20
 READ_BYTES: Final = 1 << 16
 # Above some 500 assets the first books were seen missing; clients in the field stay at 200.
 ASSETS_MAX: Final = 200
+# One long frame of ids was seen ignored; the rest follows in frames of their own.
+ASSETS_PER_FRAME: Final = 100
 # The exchange does not acknowledge a subscription. On the market channel the first books do it instead, or silence when
 # no book is open; on the user channel there is nothing but, if it was refused, the end of the connection.
 SETTLE_MARKET_S: Final = 2.0
@@ -129,6 +133,17 @@ class Socket:
             except Disconnected as error:
                 raise ClosedAtOnce(f"closed right after the subscription: {error}") from error
 
+    async def send(self, text: str) -> None:
+        """Send a text; cancelled, it leaves half a frame behind, so the connection must end then.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        try:
+            await self._connection.send_message(text)
+        except _LOST as error:
+            raise Disconnected(f"{type(error).__name__}: {error}") from error
+
     async def beat(self) -> None:
         """Say PING until the connection ends; whoever receives will notice that end."""
         with suppress(*_LOST):
@@ -148,7 +163,13 @@ class Socket:
 
 @asynccontextmanager
 async def open_socket(
-    url: str, connect: Connect, hello: Callable[[], str], timeouts: TimeoutSettings, *, settle_s: float
+    url: str,
+    connect: Connect,
+    hello: Callable[[], str],
+    timeouts: TimeoutSettings,
+    *,
+    settle_s: float,
+    more: Sequence[str] = (),
 ) -> AsyncIterator[Socket]:
     """Connect, shake hands, subscribe and keep the connection alive until the context ends.
 
@@ -158,6 +179,7 @@ async def open_socket(
         hello: Makes the first frame; called late, so that a frame with secrets is never kept.
         timeouts: Bounds of every wait.
         settle_s: How long to wait for the subscription to take effect, or to be refused.
+        more: Frames that follow the first one at once.
 
     Raises:
         ExchangeUnavailable: No connection, or none in time.
@@ -169,7 +191,8 @@ async def open_socket(
                 stream = await connect()
                 stack.push_async_callback(trio.aclose_forcefully, stream)
                 connection = await _shake_hands(nursery, stream, url)
-                await connection.send_message(hello())
+                for frame in (hello(), *more):
+                    await connection.send_message(frame)
         except trio.TooSlowError as error:
             raise TimedOut(f"{url}: no connection within {timeouts.handshake_s:g} s") from error
         except _LOST as error:
@@ -203,6 +226,7 @@ class MarketChannel:
         self._now_ns = now_ns
         self._learn_tick = learn_tick
         self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+        self._bad: deque[BadFrame] = deque()
 
     @property
     def unknown(self) -> int:
@@ -212,20 +236,55 @@ class MarketChannel:
     async def receive(self) -> tuple[MarketEvent, ...]:
         """Wait for the next events, in order of arrival; () is a sign of life without data.
 
+        A message of several frames may be bad in part: what is good of it is returned first.
+
         Raises:
             Disconnected: The connection ended or went silent.
-            BadFrame: A frame could not be decoded; nothing of it counts, and the session goes on.
+            BadFrame: A frame could not be decoded; nothing of it counts, and the session goes on. It names the tokens
+                when it still says whose it was.
         """
+        if self._bad:
+            raise self._bad.popleft()
         text = await self._socket.text()
         received_ns = self._now_ns()
         if not text:
             return ()
-        frames = self._decoder.decode(text)
-        events = tuple(event for frame in frames for event in market_events(frame, self._tokens, received_ns))
+        try:
+            events = self._events(text, received_ns)
+        except BadFrame:
+            events = self._good_events(text, received_ns)
         for event in events:
             if isinstance(event, TickSizeChanged):
                 self._learn_tick(event)
+        if self._bad and not events:
+            raise self._bad.popleft()
         return events
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Unsubscribe, then subscribe: naming an active token again would not send its book.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        for operation in ("unsubscribe", "subscribe"):
+            for frame in market_changes(operation, token_ids):
+                await self._socket.send(frame)
+
+    def _events(self, text: str, received_ns: Nanos) -> tuple[MarketEvent, ...]:
+        frames = self._decoder.decode(text)
+        return tuple(event for frame in frames for event in market_events(frame, self._tokens, received_ns))
+
+    # The slow way, frame by frame, so that a bad one costs only the tokens it names.
+    def _good_events(self, text: str, received_ns: Nanos) -> tuple[MarketEvent, ...]:
+        events: list[MarketEvent] = []
+        for piece in pieces_of(text):
+            try:
+                events += self._events(piece, received_ns)
+            except BadFrame as error:
+                named = tuple(token for token in tokens_named(piece) if token in self._tokens)
+                if named or not tokens_named(piece):
+                    self._bad.append(BadFrame(str(error), token_ids=named))
+        return tuple(events)
 
 
 class UserChannel:
@@ -265,15 +324,28 @@ class UserChannel:
 
 
 def market_hello(token_ids: Sequence[TokenId]) -> str:
-    """Make the first frame of the market channel.
+    """Make the first frame of the market channel; it names the first tokens, `market_changes` the others.
 
     Raises:
         ConfigError: More tokens than one connection serves reliably, or none.
     """
     if not 0 < len(token_ids) <= ASSETS_MAX:
         raise ConfigError(f"{len(token_ids)} tokens on one market connection: expected 1 to {ASSETS_MAX}")
-    frame = {"type": "market", "assets_ids": list(token_ids), "custom_feature_enabled": False}
+    first = list(token_ids[:ASSETS_PER_FRAME])
+    frame = {"type": "market", "assets_ids": first, "custom_feature_enabled": False}
     return msgspec.json.encode(frame).decode()
+
+
+def market_changes(operation: str, token_ids: Sequence[TokenId]) -> list[str]:
+    """Make the frames that change the subscription of an open market channel.
+
+    Args:
+        operation: "subscribe" or "unsubscribe".
+        token_ids: Any number of tokens.
+    """
+    starts = range(0, len(token_ids), ASSETS_PER_FRAME)
+    chunks = [list(token_ids[start : start + ASSETS_PER_FRAME]) for start in starts]
+    return [msgspec.json.encode({"operation": operation, "assets_ids": chunk}).decode() for chunk in chunks]
 
 
 def user_hello(credentials: ApiCredentials, market_ids: Sequence[MarketId]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
 
+from tbot.core.market import TokenId
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import Disconnected
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
@@ -80,6 +81,15 @@ class Session(Generic[Theirs, Ours]):
             due_ns = min(self._pong_due_ns, self._arriving[0][0]) if self._arriving else self._pong_due_ns
             with trio.move_on_after((due_ns + 1 - now_ns) / NANOS_PER_S):
                 await self._wait()
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Refuse: the in-process exchange knows no change of a subscription.
+
+        Raises:
+            Disconnected: Always; a new connection shows whole books.
+        """
+        await trio.lowlevel.checkpoint()
+        raise Disconnected(f"{len(token_ids)} tokens cannot be subscribed anew here")
 
     async def _wait(self) -> None:
         if self._faults.is_on(Fault.SLOW_READER) and self._stream.is_open:

@@ -13,19 +13,24 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as gen
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import AccountGap, BookDelta, BookSnapshot, Fill, MarketEvent, OrderUpdate, TickSizeChanged
 from tbot.core.units import Nanos, Notional
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
+from tbot.exchanges.polymarket.bad_frames import tokens_named
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.sockets import (
     ClosedAtOnce,
     MarketChannel,
+    Socket,
     UserChannel,
+    market_changes,
     market_hello,
     open_socket,
     tcp_connector,
@@ -47,6 +52,7 @@ class Peer:
     def __init__(self, nursery: trio.Nursery, serve: Serve) -> None:
         self.hellos: list[Any] = []
         self.pings: list[float] = []
+        self.heard: list[str] = []  # after the first frame, without the pings
         self.connections = 0
         self._nursery = nursery
         self._serve = serve
@@ -70,7 +76,10 @@ class Peer:
     async def _hear(self, connection: WebSocketConnection) -> None:
         with suppress(ConnectionClosed):
             while True:
-                if await connection.get_message() == "PING":
+                text = await connection.get_message()
+                if text != "PING":
+                    self.heard.append(str(text))
+                else:
                     self.pings.append(trio.current_time())
                     await connection.send_message("PONG")
 
@@ -269,6 +278,103 @@ async def test_bad_frame_is_raised_and_the_session_goes_on(
         with pytest.raises(BadFrame):
             await data(session)
         assert isinstance((await data(session))[0], BookDelta)
+
+
+async def test_bad_frame_costs_only_the_tokens_it_names(autojump_clock: trio.testing.MockClock) -> None:
+    bad = book(YES) | {"bids": [{"price": "7", "size": "1"}]}
+    async with peer_of(sending([bad, book(NO)], change(YES, NO))) as peer, market_of(peer) as session:
+        assert [event.token_id for event in await data(session) if isinstance(event, BookSnapshot)] == [NO]
+        with pytest.raises(BadFrame) as refusal:
+            await data(session)
+        assert refusal.value.token_ids == (YES,)
+        assert len(await data(session)) == 2
+
+
+async def test_bad_frame_of_tokens_not_ours_is_no_affair_of_ours(autojump_clock: trio.testing.MockClock) -> None:
+    bad = book("9") | {"bids": "none"}
+    async with peer_of(sending(bad, change(YES))) as peer, market_of(peer) as session:
+        assert isinstance((await data(session))[0], BookDelta)
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        ("{", ()),
+        ("[1]", ()),
+        ('{"event_type":"book"}', ()),
+        ('{"asset_id":7}', ()),
+        ('{"asset_id":"1","bids":1}', ("1",)),
+        ('{"price_changes":[{"asset_id":"1"},{"asset_id":"2"},{"asset_id":"1"}]}', ("1", "2")),
+        ('{"price_changes":[{"asset_id":"1"},{}]}', ()),
+        ('{"price_changes":[]}', ()),
+        ('{"price_changes":5}', ()),
+    ],
+)
+def test_tokens_are_named_only_when_it_is_certain(frame: str, named: tuple[str, ...]) -> None:
+    assert tokens_named(frame) == named
+
+
+FRAMES = gen.recursive(
+    gen.none() | gen.booleans() | gen.integers() | gen.text(max_size=8) | gen.sampled_from([YES, NO, "9", "0.5"]),
+    lambda inner: (
+        gen.lists(inner, max_size=4)
+        | gen.dictionaries(
+            gen.sampled_from(["event_type", "asset_id", "price_changes", "bids", "asks", "timestamp", "price", "size"]),
+            inner | gen.sampled_from(["book", "price_change", "last_trade_price", "tick_size_change"]),
+            max_size=7,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=FRAMES.map(json.dumps) | gen.text(max_size=60) | gen.text(max_size=60).map("[{}".__add__))
+def test_any_text_gives_events_or_a_typed_error_and_the_session_goes_on(text: str) -> None:
+    session = MarketChannel(OneText(text, json.dumps(book(NO))), (YES, NO), lambda: NOW, lambda _: None)
+
+    async def read_all() -> list[MarketEvent]:
+        seen: list[MarketEvent] = []
+        for _ in range(20):
+            with suppress(BadFrame):
+                seen += await session.receive()
+        return seen
+
+    last = trio.run(read_all)[-1]
+    assert isinstance(last, BookSnapshot)
+    assert last.token_id == NO
+
+
+class OneText(Socket):
+    """A socket that brings given texts and then signs of life."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = list(texts)
+
+    async def text(self) -> str:
+        await trio.lowlevel.checkpoint()
+        text = self._texts.pop(0) if self._texts else ""
+        return text if text.lstrip()[:1] in ("{", "[") else ""
+
+
+async def test_many_tokens_are_subscribed_in_frames_of_a_hundred(autojump_clock: trio.testing.MockClock) -> None:
+    tokens = [TokenId(str(n)) for n in range(200)]
+    async with peer_of(forever) as peer:
+        hello, more = partial(market_hello, tokens), market_changes("subscribe", tokens[100:])
+        async with open_socket(URL, peer.connect, hello, TIMEOUTS, settle_s=2, more=more):
+            pass
+    assert peer.hellos[0]["assets_ids"] == tokens[:100]
+    (rest,) = map(json.loads, peer.heard)
+    assert rest == {"operation": "subscribe", "assets_ids": tokens[100:]}
+
+
+async def test_resubscribing_leaves_first_or_the_book_would_not_come(autojump_clock: trio.testing.MockClock) -> None:
+    async with peer_of(sending(book())) as peer, market_of(peer) as session:
+        await data(session)
+        await session.resubscribe((NO,))
+        await trio.sleep(0.1)
+        assert [json.loads(text)["operation"] for text in peer.heard] == ["unsubscribe", "subscribe"]
+        assert all(json.loads(text)["assets_ids"] == [NO] for text in peer.heard)
 
 
 async def test_remarks_and_unknown_events_are_passed_over(autojump_clock: trio.testing.MockClock) -> None:
