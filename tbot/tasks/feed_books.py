@@ -34,8 +34,9 @@ from tbot.core.messages import (
 from tbot.core.units import Nanos, Price, Size, complement
 from tbot.errors import BadFrame
 from tbot.tasks.feed_line import Line, lines_of
+from tbot.tasks.feed_proof import MISMATCHES_MAX, FeedProof
 from tbot.tasks.feed_settings import FeedSettings
-from tbot.tasks.token_book import DISCONNECTED, FROZEN, TokenBook, Verdict
+from tbot.tasks.token_book import DISCONNECTED, FROZEN, MISMATCHED, TokenBook, Verdict
 
 # Levels a side of a view; strategies look at three and at depth beyond (see `strategies.liquidity`).
 DEPTH_LEVELS = 5
@@ -63,6 +64,7 @@ class FeedBooks:
     Attributes:
         gaps: Gaps told by the sessions so far.
         lines: The connections.
+        proof: Verifies every increment.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class FeedBooks:
         """
         self.gaps = 0
         self.lines = lines_of(markets, tokens_max or settings.shard_tokens_max, now_s)
+        self.proof = FeedProof(markets, settings)
         self._settings = settings
         self._markets = {market.market_id: market for market in markets}
         carrier = {token: line for line in self.lines for token in line.tokens}
@@ -108,6 +111,7 @@ class FeedBooks:
             book.renew(now_s)
             self._mirror_s.pop(book.market.market_id, None)
             self._touched[token_id] = None
+        self.proof.reset(dict.fromkeys(self._books[token_id].market.market_id for token_id in line.tokens))
 
     def disconnected(self, line: Line, now_s: float) -> None:
         """End a connection: its books are stale, those of others are not concerned."""
@@ -136,6 +140,7 @@ class FeedBooks:
             return
         self._touched[event.token_id] = None
         book.data_s = book.verified_s = now_s
+        self._correct(self.proof.see(book.market, event, now_s))
         try:
             self._apply_to(book, event, now_s)
         except BadFrame:
@@ -144,6 +149,7 @@ class FeedBooks:
 
     def examine(self, now_s: float) -> None:
         """Look at all conditions, also those that only time brings about; call before `changes`."""
+        self._correct(self.proof.settle(now_s))
         for token_id, book in self._books.items():
             self._examine_token(book, now_s)
             if book.is_stale(now_s, self._settings.truth_s) != book.is_shown_stale:
@@ -193,6 +199,7 @@ class FeedBooks:
         elif not book.is_doubtful:
             self._judge(book, snapshot, asked_s, now_s)
         elif book.fault != FROZEN and asked_s > book.fault_s and book.adopt(snapshot):
+            self._correct(self.proof.see(book.market, snapshot, now_s))
             book.data_s = book.verified_s = now_s
             self._touched[snapshot.token_id] = None
 
@@ -251,9 +258,16 @@ class FeedBooks:
         else:
             self._traded[market.market_id] = (bought, Size(sold + trade.size))
 
+    # Of two writes to one level in one millisecond the one that arrived last was believed; a hash says otherwise.
+    def _correct(self, corrections: tuple[BookDelta, ...]) -> None:
+        for delta in corrections:
+            self._books[delta.token_id].live.apply_delta(delta)
+            self._touched[delta.token_id] = None
+
     def _examine_token(self, book: TokenBook, now_s: float) -> None:
         self._examine_mirror(book.market, now_s)
         self._examine_best(book, now_s)
+        self._examine_proof(book, now_s)
         if not book.is_doubtful:
             book.doubted_s = None
         elif book.doubted_s is None:
@@ -276,6 +290,15 @@ class FeedBooks:
         elif now_s - book.disputed_s >= self._settings.heal_s:
             self.distrust((book.token_id,), "best prices are not those told", now_s)
 
+    def _examine_proof(self, book: TokenBook, now_s: float) -> None:
+        mismatches = self.proof.mismatches(book.token_id)
+        if book.fault or not mismatches:
+            book.mismatched_s = None
+        elif book.mismatched_s is None:
+            book.mismatched_s = now_s
+        elif mismatches >= MISMATCHES_MAX and now_s - book.mismatched_s >= self._settings.heal_s:
+            self.distrust((book.token_id,), MISMATCHED, now_s)
+
     # 0: to be healed, or to be confirmed; 1: to be looked at; 2: of a lost connection; None: not now.
     def _rank(self, book: TokenBook, now_s: float) -> int | None:
         s, age_s = self._settings, now_s - max(book.asked_s, book.line.since_s)
@@ -285,18 +308,20 @@ class FeedBooks:
             is_old = now_s - book.asked_s >= s.canary_s
             is_due = book.fault != FROZEN and now_s - book.doubted_s >= s.heal_s and is_old
             return 0 if is_due else None
-        if book.misses:
+        if book.misses or book.mismatched_s is not None:
             pause_s = s.confirm_s
         elif now_s - book.data_s >= s.quiet_s or book.line.is_silent(now_s, s):
             pause_s = s.canary_s
         else:
             pause_s = s.rotate_s
-        return int(not book.misses) if age_s >= pause_s else None
+        return int(pause_s > s.confirm_s) if age_s >= pause_s else None
 
     def _judge(self, book: TokenBook, snapshot: BookSnapshot, asked_s: float, now_s: float) -> None:
         match book.compare(snapshot, asked_s):
             case Verdict.EQUAL:
                 book.misses, book.verified_s = 0, now_s
+                if book.mismatched_s is not None:
+                    self._correct(self.proof.see(book.market, snapshot, now_s))
             case Verdict.UNCLEAR:
                 book.misses = 0
             case Verdict.BEHIND:

@@ -30,6 +30,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         heal_s: A doubtful book gets this long to heal by itself before it is read by request.
         resubscribe_s: A frozen token that was subscribed anew has this long to show its book, else the connection is
             made anew; at once when it had frozen within the minute before.
+        is_verified: Whether every increment is held against the book's hash, best prices and mirror told.
+        hash_gap_s: Least time between two hashes of one token's book while they agree: a hash costs ten updates.
         poll_s: Between reads by request while disconnected.
         is_rest_usable: Whether books read by request may be acted on while disconnected. They are seconds old.
         bad_frames_max: More bad frames than this within a minute end the connection.
@@ -50,6 +52,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     truth_s: Seconds = 10.0
     heal_s: Seconds = 0.5
     resubscribe_s: Seconds = 2.0
+    is_verified: bool = True
+    hash_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     poll_s: Seconds = 1.0
     is_rest_usable: bool = False
     bad_frames_max: Annotated[int, msgspec.Meta(ge=0)] = 10

@@ -56,6 +56,8 @@ class FeedHealth(Message, frozen=True, kw_only=True):
         tokens: All tokens.
         data_ns: When the last data came; 0 = never.
         reason: Why a connection ended last; "" = none did.
+        verified: Increments verified by the book's hash.
+        mismatched: Increments that differed from what was told of them.
         shards: Each connection by itself.
     """
 
@@ -71,6 +73,8 @@ class FeedHealth(Message, frozen=True, kw_only=True):
     data_ns: Nanos
     reason: str
     at_ns: Nanos
+    verified: int
+    mismatched: int
     shards: tuple[ShardHealth, ...]
 
 
@@ -224,5 +228,7 @@ class MarketFeed:
             data_ns=newest.data_ns,
             reason=next((shard.reason for shard in shards if shard.reason), ""),
             at_ns=self.now_ns(),
+            verified=self._books.proof.counts.hashed,
+            mismatched=self._books.proof.counts.mismatched,
             shards=shards,
         )

@@ -23,6 +23,7 @@ NOT_TOLD: tuple[Price | None, Price | None] = (None, None)
 DISCONNECTED = "disconnected"
 NO_SNAPSHOT = "no snapshot yet"
 FROZEN = "frozen feed"
+MISMATCHED = "not the book that the exchange tells of"
 
 
 class Verdict(Enum):
@@ -52,6 +53,7 @@ class TokenBook:
         missed_s: When the first of them was answered.
         missed_ms: Exchange time of the book read then: one that came to know it since was only late.
         live_ms_at_miss: Exchange time of ours then.
+        mismatched_s: Since when its increments differ from what is told of them; None = they do not.
         line: The connection that carries it.
         frozen_s: When it was last found frozen.
         retried_s: When it was then subscribed anew, its book not having come yet; None = it was not, or it came.
@@ -71,6 +73,7 @@ class TokenBook:
         "live",
         "live_ms_at_miss",
         "market",
+        "mismatched_s",
         "missed_ms",
         "missed_s",
         "misses",
@@ -98,6 +101,7 @@ class TokenBook:
         self.missed_s = self.frozen_s = float("-inf")
         self.missed_ms = self.live_ms_at_miss = -1
         self.retried_s: float | None = None
+        self.mismatched_s: float | None = None
         self.is_shown_stale = True
 
     @property

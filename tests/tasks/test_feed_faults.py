@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -260,6 +261,40 @@ async def test_without_the_clock_of_truth_nobody_notices(
         await trio.sleep(15)
         assert not rig.pulled()
         assert not rig.is_true(rain)
+
+
+NO_TRUTH = FeedSettings(quiet_s=1e6, rotate_s=1e6, traffic_s=1e6, truth_s=1e6)
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+async def test_change_lost_deep_in_a_busy_book_is_told_by_the_next_hashes(
+    autojump_clock: MockClock, *, is_verified: bool
+) -> None:
+    async with feed(msgspec.structs.replace(NO_TRUTH, is_verified=is_verified)) as rig, trio.open_nursery() as nursery:
+        rain = rig.markets[0]
+        await busy(rig, rain, 3)
+        rig.begin(Fault.LOST_MARKET_EVENTS, count=1)
+        await rig.rests(rain, 30)
+        nursery.start_soon(busy, rig, rain, 12)
+        if is_verified:
+            assert await rig.until(lambda: rain.yes in rig.pulled(), within_s=10) <= PULLED_WITHIN_S
+            await rig.until(lambda: not rig.stale(), within_s=3)
+        await trio.sleep(8)
+        assert bool(rig.pulled()) is is_verified
+        assert (await rig.told()).connects == 1
+
+
+async def test_honest_feed_verifies_by_hash_and_is_never_doubted(autojump_clock: MockClock) -> None:
+    async with feed() as rig:
+        rig.inbox.pulled.clear()
+        for number, market in enumerate(rig.markets * 2):
+            await busy(rig, market, 2)
+            await rig.rests(market, 41 + number, 5)
+            await rig.stage.other_takes(market.no, Side.BUY, Price((59 - number) * CENT), Size(5 * MICRO))
+        told = await rig.told()
+        assert not rig.pulled()
+        assert told.verified >= 12  # of each token once a second
+        assert told.mismatched == 0
 
 
 async def test_one_lost_connection_of_two_is_stale_alone(autojump_clock: MockClock) -> None:
