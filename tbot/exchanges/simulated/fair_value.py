@@ -1,7 +1,13 @@
 """The latent fair value of one market: what nobody sees, informed traders know, and rival makers learn late.
 
-A random walk in log-odds, so that it never leaves (0, 1), pulled weakly to where it began, with news jumps. Regimes
-alternate between quiet and busy; in a busy one everything happens more often.
+A random walk in log-odds, so that it never leaves (0, 1), with news jumps. Regimes alternate between quiet and busy;
+in a busy one everything happens more often.
+
+Where it goes in the long run is a choice. A market that `is_resolving` has an outcome, drawn by its first price, and
+all news is evidence of it: a step of variance v in log-odds has mean +v/2 when YES will win, -v/2 when NO. That is how
+a Bayesian's odds move, so the price stays a martingale to whoever does not know the outcome (no rule on past
+prices earns from the drift) and still ends where it must. A market far from its end is pulled weakly to where it began
+instead, so that a long run stays tradable.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ class FairValueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         quiet_s: Mean length of a quiet regime.
         busy_s: Mean length of a busy regime.
         busy_factor: How much more often things happen in a busy regime.
+        is_resolving: Drift towards an outcome drawn at the start, instead of back to the start.
     """
 
     starts: tuple[Annotated[float, msgspec.Meta(gt=0.07, lt=0.93)], ...] = (0.44, 0.61)
@@ -42,6 +49,7 @@ class FairValueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     quiet_s: Positive = 600.0
     busy_s: Positive = 120.0
     busy_factor: Positive = 2.5
+    is_resolving: bool = False
 
 
 class FairValue:
@@ -57,6 +65,8 @@ class FairValue:
         self._settings = settings
         self._rng = rng
         self._home = logit(start)
+        # Drawn only where it matters: a seed keeps its meaning in all other markets.
+        self.is_yes = settings.is_resolving and rng.random() < start
         self._logit = self._home
         self._at_ns: Nanos | None = None
         self._regime_ends_ns = Nanos(0)
@@ -84,13 +94,22 @@ class FairValue:
         self._at_ns = now_ns
         if now_ns >= self._regime_ends_ns:
             self._change_regime(now_ns)
-        pull = (self._home - self._logit) * min(1.0, self._settings.reversion_per_hour * hours)
-        step = self._rng.gauss(0.0, self._settings.volatility * math.sqrt(hours * self.pace))
-        self._logit = _clamp(self._logit + pull + step)
+        deviation = self._settings.volatility * math.sqrt(hours * self.pace)
+        self._move(deviation, pull=self._pull(hours))
 
     def jump(self) -> None:
         """Take in a piece of news."""
-        self._logit = _clamp(self._logit + self._rng.gauss(0.0, self._settings.news_size))
+        self._move(self._settings.news_size)
+
+    def _pull(self, hours: float) -> float:
+        if self._settings.is_resolving:
+            return 0.0
+        return (self._home - self._logit) * min(1.0, self._settings.reversion_per_hour * hours)
+
+    def _move(self, deviation: float, *, pull: float = 0.0) -> None:
+        evidence = deviation * deviation / 2 if self._settings.is_resolving else 0.0
+        drift = evidence if self.is_yes else -evidence
+        self._logit = _clamp(self._logit + pull + drift + self._rng.gauss(0.0, deviation))
 
     # The first regime is quiet and begins at the first step.
     def _change_regime(self, now_ns: Nanos) -> None:

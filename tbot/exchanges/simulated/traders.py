@@ -59,6 +59,9 @@ class MakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         lag_s: Mean time from one look at the market to the next, in a quiet regime.
         error_ticks: Standard deviation of the error of each belief.
         tolerance_ticks: A belief this near the quoted one changes nothing.
+        size_sigma: Spread of the sizes: standard deviation of their logarithm; 0 = half to one and a half of the mean.
+        renewals: Resting orders a maker replaces by new sizes at each look, as real ones do all the time.
+        pause_s: Mean pause between two messages of one maker; 0 = all of a look at once, cancels in one message.
     """
 
     count: Count = 3
@@ -68,28 +71,65 @@ class MakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lag_s: Annotated[float, msgspec.Meta(ge=0.01)] = 2.0
     error_ticks: NonNegative = 0.4
     tolerance_ticks: NonNegative = 0.9
+    size_sigma: Annotated[float, msgspec.Meta(ge=0, le=4)] = 0.0
+    renewals: Count = 0
+    pause_s: NonNegative = 0.0
 
 
 class TakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Noise and informed takers.
+    """Noise takers, informed takers, and chasers of momentum.
 
     Attributes:
         noise_per_s: Noise takers a second and market in a quiet regime; they buy and sell for no reason.
         noise_shares: Median size of a noise order.
+        noise_sigma: Spread of these sizes: standard deviation of their logarithm.
+        noise_shares_max: Largest of them.
+        herding: Chance that a noise taker is followed by another at once, after `herding_s` on average.
+        herding_s: Mean wait of such a follower.
         noise_slippage_ticks: How far behind the best price a noise taker goes.
         informed_per_s: Looks of informed traders a second and market in a quiet regime.
         informed_edge_ticks: Least profit after fee they take.
         informed_shares: Most shares one of them takes at once.
         reaction_s: Fastest and slowest reaction of an informed trader to news.
+        racers: Informed traders who race for stale quotes after news.
+        chasers_per_s: Looks of chasers a second and market: they buy what has risen and sell what has fallen.
+        chase_ticks: How far the mid must have run from its average of the last half minute or so.
     """
 
     noise_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.17
-    noise_shares: Annotated[float, msgspec.Meta(ge=5)] = 16.0
+    noise_shares: Annotated[float, msgspec.Meta(ge=1)] = 16.0
+    noise_sigma: Annotated[float, msgspec.Meta(ge=0, le=4)] = 0.7
+    noise_shares_max: Annotated[int, msgspec.Meta(ge=5)] = 400
+    herding: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    herding_s: NonNegative = 0.1
     noise_slippage_ticks: Count = 2
-    informed_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.6
+    informed_per_s: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.6
     informed_edge_ticks: NonNegative = 0.3
     informed_shares: Annotated[int, msgspec.Meta(ge=5)] = 150
     reaction_s: tuple[float, float] = (0.1, 0.6)
+    racers: Count = 3
+    chasers_per_s: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.03
+    chase_ticks: NonNegative = 2.0
+
+
+class TicketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Buyers of lottery tickets: large bids a cent or three above zero on either outcome, topped up all the time.
+
+    Attributes:
+        looks_per_s: How often one of them acts; 0 = there are none.
+        levels: Price levels at each end.
+        wall_shares: What rests at each level from the first look on.
+        top_up_shares: Mean size of what is added and withdrawn.
+        changes: Orders added or withdrawn at one look.
+        pause_s: Mean pause between two of these.
+    """
+
+    looks_per_s: NonNegative = 0.0
+    levels: Count = 3
+    wall_shares: Annotated[int, msgspec.Meta(ge=5)] = 10_000
+    top_up_shares: Annotated[int, msgspec.Meta(ge=5)] = 20
+    changes: Count = 4
+    pause_s: NonNegative = 0.0
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -134,10 +174,12 @@ def requote(
     rules = view.rules(hand.market_id)
     wanted = {(w.is_up, w.price): w for w in maker_wishes(rules, belief=belief, rank=rank, settings=settings, rng=rng)}
     resting = [order for order in view.open_orders(hand.account) if order.market_id == hand.market_id]
+    kept = [order for order in resting if _slot(order, rules) in wanted]
+    renewed = {order.order_id for order in rng.sample(kept, min(settings.renewals, len(kept)))}
     # A wanted order that rests already is taken off the list; what is not wanted (any more) is stale.
-    stale = tuple(order.order_id for order in resting if wanted.pop(_slot(order, rules), None) is None)
-    if stale:
-        yield CancelOrders(account=hand.account, order_ids=stale)
+    still = {order.order_id for order in kept if order.order_id not in renewed and _take_off(order, wanted, rules)}
+    stale = tuple(order.order_id for order in resting if order.order_id not in still)
+    yield from _cancels(hand.account, stale, is_one_by_one=settings.pause_s > 0)
     for number, wish in enumerate(wanted.values()):
         yield _place(view, hand, wish, number=number, order_type=OrderType.GTC, rng=rng)
 
@@ -151,7 +193,7 @@ def maker_wishes(
     reach = (settings.half_spread_ticks + rank) * tick
     for level in range(settings.levels):
         away = reach + level * tick
-        size = Size(max(5, round(settings.size_shares * rng.uniform(0.5, 1.5))) * MICRO)
+        size = Size(max(5, round(settings.size_shares * _size_factor(settings.size_sigma, rng))) * MICRO)
         bid, ask = math.floor((centre - away) / tick) * tick, math.ceil((centre + away) / tick) * tick
         for is_up, price in ((True, bid), (False, ask)):
             if is_on_grid(Price(price), tick):
@@ -164,12 +206,57 @@ def take_noise(view: View, hand: Hand, *, settings: TakerSettings, rng: random.R
     bid, ask = view.top(hand.market_id)
     is_up = rng.random() < 0.5
     best = ask if is_up else bid
-    size = rng.lognormvariate(math.log(settings.noise_shares), 0.7)
+    size = rng.lognormvariate(math.log(settings.noise_shares), settings.noise_sigma)
     if best is None:
         return
     slip = settings.noise_slippage_ticks * rules.tick
     price = price_clamp(best + slip if is_up else best - slip, rules.tick)
-    yield _take(view, hand, Wish(is_up=is_up, price=price, size=Size(round(min(size, 400)) * MICRO)), rng=rng)
+    yield _take(view, hand, Wish(is_up=is_up, price=price, size=_whole(min(size, settings.noise_shares_max))), rng=rng)
+
+
+def take_momentum(
+    view: View, hand: Hand, *, average: float | None, settings: TakerSettings, rng: random.Random
+) -> Iterator[Operation]:
+    """Buy when the mid has run above its average, sell when below: such buyers overshoot, and makers bring it back.
+
+    Args:
+        view: The engine.
+        hand: Who, where and when.
+        average: Slow average of the mid in dollars; None = not known yet.
+        settings: How far is far, and sizes.
+        rng: Draws size and form.
+    """
+    rules = view.rules(hand.market_id)
+    bid, ask = view.top(hand.market_id)
+    if bid is None or ask is None or average is None:
+        return
+    run = (bid + ask) / 2 - average * MICRO
+    if abs(run) < settings.chase_ticks * rules.tick:
+        return
+    size = rng.lognormvariate(math.log(settings.noise_shares), settings.noise_sigma)
+    wish = Wish(is_up=run > 0, price=ask if run > 0 else bid, size=_whole(min(size, settings.noise_shares_max)))
+    yield _take(view, hand, wish, rng=rng)
+
+
+def buy_tickets(view: View, hand: Hand, *, settings: TicketSettings, rng: random.Random) -> Iterator[Operation]:
+    """Build the walls at the first look; add a little to them or withdraw it at every other."""
+    tick = view.rules(hand.market_id).tick
+    ends = [(is_up, Price((1 + level) * tick)) for level in range(settings.levels) for is_up in (True, False)]
+    resting = view.open_orders(hand.account)
+    if not resting:
+        for number, (is_up, price) in enumerate(ends):
+            wish = Wish(is_up=is_up, price=price if is_up else complement(price), size=_whole(settings.wall_shares))
+            yield _place(view, hand, wish, number=number, order_type=OrderType.GTC, rng=rng)
+        return
+    top_ups = [order.order_id for order in resting[len(ends) :]]
+    for number in range(settings.changes):
+        if len(top_ups) > rng.randrange(2 * len(ends)):
+            yield CancelOrders(account=hand.account, order_ids=(top_ups.pop(rng.randrange(len(top_ups))),))
+            continue
+        is_up, price = rng.choice(ends)
+        size = _whole(max(5.0, settings.top_up_shares * rng.uniform(0.3, 1.7)))
+        wish = Wish(is_up=is_up, price=price if is_up else complement(price), size=size)
+        yield _place(view, hand, wish, number=number, order_type=OrderType.GTC, rng=rng)
 
 
 def take_informed(
@@ -187,6 +274,28 @@ def take_informed(
         yield _take(view, hand, Wish(is_up=True, price=most, size=size), rng=rng)
     elif bid is not None and bid >= least:
         yield _take(view, hand, Wish(is_up=False, price=least, size=size), rng=rng)
+
+
+def _cancels(
+    account: Account, order_ids: tuple[ExchangeOrderId, ...], *, is_one_by_one: bool
+) -> Iterator[CancelOrders]:
+    if is_one_by_one:
+        yield from (CancelOrders(account=account, order_ids=(order_id,)) for order_id in order_ids)
+    elif order_ids:
+        yield CancelOrders(account=account, order_ids=order_ids)
+
+
+# True for the first order of a slot; a second one at the same price is one too many.
+def _take_off(order: OrderView, wanted: dict[tuple[bool, Price], Wish], rules: MarketRules) -> bool:
+    return wanted.pop(_slot(order, rules), None) is not None
+
+
+def _size_factor(sigma: float, rng: random.Random) -> float:
+    return rng.lognormvariate(0.0, sigma) if sigma else rng.uniform(0.5, 1.5)
+
+
+def _whole(shares: float) -> Size:
+    return Size(round(shares) * MICRO)
 
 
 def _slot(order: OrderView, rules: MarketRules) -> tuple[bool, Price]:
