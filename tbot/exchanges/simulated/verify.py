@@ -1,8 +1,8 @@
 """Who signed this? EIP-712 orders, L1 headers and L2 HMACs, checked independently of the bot's signer.
 
 Orders are V2 or V3 by their token; both have the same struct, under the domain of another contract.
-Typed data goes through eth-account's own encoder and public-key recovery, so an error in the bot's hand-packed fast
-path cannot cancel out against the same error here. Nothing of the bot's exchange client is imported.
+Typed data goes through an encoder of its own, driven by the type text, so an error in the bot's hand-packed fast path
+cannot cancel out against the same error here. Nothing of the bot's exchange client is imported.
 
 Sources: docs.polymarket.com (order structs, authentication), official client py-clob-client-v2 1.2.1; read 2026-11-22.
 """
@@ -10,20 +10,15 @@ Sources: docs.polymarket.com (order structs, authentication), official client py
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
-
-from eth_account import Account
-from eth_account.messages import SignableMessage, encode_typed_data
-from eth_keys.exceptions import BadSignature
-from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
+from functools import lru_cache
 
 from tbot.core.messages import ExchangeOrderId, Side
 from tbot.errors import ConfigError
-from tbot.exchanges.simulated.contracts import CHAINS, EXCHANGE_V3, contract_of
+from tbot.exchanges.simulated.contracts import CHAINS, EXCHANGE_V3, ExchangeContract, contract_of
 from tbot.exchanges.simulated.http import HttpRefusal
+from tbot.exchanges.simulated.typed_data import StructType, TypedMessage
 from tbot.exchanges.simulated.wire_in import SignatureType, SignedOrder
 
 ATTESTATION = "This message attests that I control the given wallet"
@@ -36,23 +31,13 @@ _AUTH_FIELDS = "address address,string timestamp,uint256 nonce,string message"
 _WRAP_FIELDS = "Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt"
 
 _ECDSA_BYTES = 65
-# The contract knows no other recovery ids, and refuses the second of the two signatures every signature can be turned
-# into: the upper half of the curve's order.
-_RECOVERY_IDS = (27, 28)
-_S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+_ORDER = StructType("Order", _ORDER_FIELDS)
+_AUTH = StructType("ClobAuth", _AUTH_FIELDS)
+_WRAP = StructType("TypedDataSign", _WRAP_FIELDS, _ORDER)
+_DOMAIN = StructType("EIP712Domain", "string name,string version,uint256 chainId,address verifyingContract")
 _UINT256_END = 1 << 256
-
-TypedFields = list[dict[str, str]]
-
-
-def _fields(text: str) -> TypedFields:
-    pairs = (field.split(" ") for field in text.split(","))
-    return [{"type": kind, "name": name} for kind, name in pairs]
-
-
-_ORDER = _fields(_ORDER_FIELDS)
-_AUTH = _fields(_AUTH_FIELDS)
-_WRAP = _fields(_WRAP_FIELDS)
+_AUTH_DOMAIN = StructType("EIP712Domain", "string name,string version,uint256 chainId")
 
 
 class OrderVerifier:
@@ -75,7 +60,7 @@ class OrderVerifier:
 
     def order_id(self, order: SignedOrder, *, is_neg_risk: bool) -> ExchangeOrderId:
         """Compute the order id: the EIP-712 digest of the plain order, for every signature type."""
-        return ExchangeOrderId("0x" + _digest(self._plain(order, is_neg_risk=is_neg_risk)).hex())
+        return ExchangeOrderId("0x" + self._plain(order, is_neg_risk=is_neg_risk).digest().hex())
 
     def signer(self, order: SignedOrder, *, is_neg_risk: bool) -> str:
         """Recover the address of the key that signed an order, checksummed.
@@ -100,37 +85,31 @@ class OrderVerifier:
             HttpRefusal: 401, the signature cannot be one.
         """
         domain = {"name": "ClobAuthDomain", "version": "1", "chainId": self._chain_id}
-        message = {"address": address, "timestamp": timestamp, "nonce": nonce, "message": ATTESTATION}
+        values = {"address": address, "timestamp": timestamp, "nonce": nonce, "message": ATTESTATION}
         try:
             raw = bytes.fromhex(signature.removeprefix("0x"))
-            return _recover(encode_typed_data(domain, {"ClobAuth": _AUTH}, message), raw)
-        except (HttpRefusal, ValueError) as error:
+            return TypedMessage(domain=_AUTH_DOMAIN.hash(domain), contents=_AUTH.hash(values)).signer(raw)
+        except ValueError as error:
             raise HttpRefusal("Invalid L1 Request headers", status=401) from error
 
-    def _domain(self, order: SignedOrder, *, is_neg_risk: bool) -> dict[str, str | int]:
+    def _domain(self, order: SignedOrder, *, is_neg_risk: bool) -> bytes:
         contract = contract_of(order.token_id, is_neg_risk=is_neg_risk, chain_id=self._chain_id)
-        return {
-            "name": "Polymarket CTF Exchange",
-            "version": contract.version,
-            "chainId": self._chain_id,
-            "verifyingContract": contract.address,
-        }
+        return _domain_hash(contract, self._chain_id)
 
-    def _plain(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
-        return encode_typed_data(self._domain(order, is_neg_risk=is_neg_risk), {"Order": _ORDER}, _values(order))
+    def _plain(self, order: SignedOrder, *, is_neg_risk: bool) -> TypedMessage:
+        return TypedMessage(domain=self._domain(order, is_neg_risk=is_neg_risk), contents=_ORDER.hash(_values(order)))
 
-    def _wrapped(self, order: SignedOrder, *, is_neg_risk: bool) -> SignableMessage:
+    def _wrapped(self, order: SignedOrder, *, is_neg_risk: bool) -> TypedMessage:
         """Nest the order as a deposit wallet signs it (ERC-7739), under the exchange's domain."""
-        message = {
+        values = {
             "contents": _values(order),
             "name": "DepositWallet",
             "version": "1",
             "chainId": self._chain_id,
-            "verifyingContract": order.signer.lower(),
+            "verifyingContract": order.signer,
             "salt": bytes(32),
         }
-        types = {"TypedDataSign": _WRAP, "Order": _ORDER}
-        return encode_typed_data(self._domain(order, is_neg_risk=is_neg_risk), types, message)
+        return TypedMessage(domain=self._domain(order, is_neg_risk=is_neg_risk), contents=_WRAP.hash(values))
 
 
 def hmac_text(secret: str, *, timestamp: str, method: str, path: str, body: bytes) -> str:
@@ -156,6 +135,17 @@ def is_same_text(left: str, right: str) -> bool:
     return hmac.compare_digest(left.encode(), right.encode())
 
 
+@lru_cache(maxsize=16)
+def _domain_hash(contract: ExchangeContract, chain_id: int) -> bytes:
+    values = {
+        "name": "Polymarket CTF Exchange",
+        "version": contract.version,
+        "chainId": chain_id,
+        "verifyingContract": contract.address,
+    }
+    return _DOMAIN.hash(values)
+
+
 def _values(order: SignedOrder) -> dict[str, object]:
     """Give the order's fields as the encoder wants them.
 
@@ -173,8 +163,8 @@ def _values(order: SignedOrder) -> dict[str, object]:
         raise HttpRefusal("Invalid order payload")
     return {
         **numbers,
-        "maker": order.maker.lower(),  # the encoder refuses a wrong checksum, the contract knows none
-        "signer": order.signer.lower(),
+        "maker": order.maker,
+        "signer": order.signer,
         "side": 0 if order.side is Side.BUY else 1,
         "signatureType": int(order.signature_type),
         "metadata": bytes.fromhex(order.metadata[2:]),
@@ -182,26 +172,19 @@ def _values(order: SignedOrder) -> dict[str, object]:
     }
 
 
-def _digest(message: SignableMessage) -> bytes:
-    return bytes(keccak(b"\x19" + message.version + message.header + message.body))
-
-
-def _trailer(message: SignableMessage) -> bytes:
+def _trailer(message: TypedMessage) -> bytes:
     """What follows the ECDSA part of a wrapped signature: domain separator, contents hash, type string, its length."""
-    text = f"Order({_ORDER_FIELDS})".encode()
-    return bytes(message.header) + bytes(message.body) + text + len(text).to_bytes(2, "big")
+    text = _ORDER.text.encode()
+    return message.domain + message.contents + text + len(text).to_bytes(2, "big")
 
 
-def _recover(message: SignableMessage, signature: bytes) -> str:
+def _recover(message: TypedMessage, signature: bytes) -> str:
     """Recover the signing address.
 
     Raises:
-        HttpRefusal: Wrong length, values out of range, no point of the curve, the malleable twin of a signature.
+        HttpRefusal: No signature a contract takes.
     """
-    is_whole = len(signature) == _ECDSA_BYTES
-    if not is_whole or signature[-1] not in _RECOVERY_IDS or int.from_bytes(signature[32:64], "big") > _S_MAX:
-        raise HttpRefusal("invalid signature")
     try:
-        return str(Account.recover_message(message, signature=signature))
-    except (BadSignature, ValidationError, ValueError, TypeError, binascii.Error) as error:
+        return message.signer(signature)
+    except ValueError as error:
         raise HttpRefusal("invalid signature") from error

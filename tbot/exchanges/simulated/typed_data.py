@@ -1,0 +1,127 @@
+"""EIP-712 by the letter: struct types as text, values by name, digests, and who signed one.
+
+Driven by the type text like any general encoder, and so unlike the bot's signer, which packs the words of its struct by
+hand: an error there cannot cancel out against the same error here. Only what Polymarket signs is supported: uint,
+address, bytes32, string, and one struct inside another. Tests compare it with eth-account's encoder, which it replaced
+because that took ten times as long as everything else an order costs here.
+
+Sources: EIP-712; EIP-2 (low half of the curve's order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from coincurve import PublicKey
+from eth_utils.address import to_checksum_address
+from tiny_keccak import keccak256
+
+_WORD = 32
+_ECDSA_BYTES = 65
+_UINT256_END = 1 << 256
+# The contract knows no other recovery ids, and refuses the second of the two signatures every signature can be turned
+# into: the upper half of the curve's order.
+_RECOVERY_IDS = (27, 28)
+_S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+Values = Mapping[str, object]
+
+
+class StructType:
+    """One struct type.
+
+    Args:
+        name: As in the type text.
+        fields: `"uint256 salt,address maker"`.
+        inner: The struct types that fields name.
+    """
+
+    def __init__(self, name: str, fields: str, *inner: StructType) -> None:
+        self.text = f"{name}({fields})"
+        self._inner = {kind.text.partition("(")[0]: kind for kind in inner}
+        pairs = (field.split(" ") for field in fields.split(","))
+        self._fields = tuple((kind, field) for kind, field in pairs)
+        # Referenced types follow in alphabetical order.
+        referenced = "".join(self._inner[each].text for each in sorted(self._inner))
+        self._type_hash = keccak256((self.text + referenced).encode())
+
+    def hash(self, values: Values) -> bytes:
+        """Hash a struct.
+
+        Raises:
+            ValueError: A number beyond 256 bits, or an address or bytes32 of another length.
+        """
+        words = (self._word(kind, values[name]) for kind, name in self._fields)
+        return keccak256(self._type_hash + b"".join(words))
+
+    def _word(self, kind: str, value: object) -> bytes:
+        inner = self._inner.get(kind)
+        if inner is not None:
+            assert isinstance(value, Mapping)
+            return inner.hash(value)
+        return _ENCODERS["uint" if kind.startswith("uint") else kind](value)
+
+
+class TypedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is signed.
+
+    Attributes:
+        domain: Hash of the domain: where the signature counts.
+        contents: Hash of the struct.
+    """
+
+    domain: bytes
+    contents: bytes
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes under the signature."""
+        return keccak256(b"\x19\x01" + self.domain + self.contents)
+
+    def signer(self, signature: bytes) -> str:
+        """Recover the checksummed address of the key that signed.
+
+        Raises:
+            ValueError: Wrong length, values out of range, no point of the curve, the malleable twin of a signature.
+        """
+        is_whole = len(signature) == _ECDSA_BYTES
+        if not is_whole or signature[-1] not in _RECOVERY_IDS or int.from_bytes(signature[32:64], "big") > _S_MAX:
+            raise ValueError("no signature a contract takes")
+        compact = signature[:-1] + bytes([signature[-1] - _RECOVERY_IDS[0]])
+        key = PublicKey.from_signature_and_message(compact, self.digest(), hasher=None)
+        return str(to_checksum_address(keccak256(key.format(compressed=False)[1:])[12:]))
+
+
+def _uint(value: object) -> bytes:
+    assert isinstance(value, int)
+    if not 0 <= value < _UINT256_END:
+        raise ValueError("a number beyond 256 bits")
+    return value.to_bytes(_WORD, "big")
+
+
+def _address(value: object) -> bytes:
+    assert isinstance(value, str)
+    raw = bytes.fromhex(value.removeprefix("0x"))
+    if len(raw) != 20:
+        raise ValueError("an address of another length than 20 bytes")
+    return raw.rjust(_WORD, b"\0")
+
+
+def _bytes32(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    if len(value) != _WORD:
+        raise ValueError("a bytes32 of another length")
+    return value
+
+
+def _string(value: object) -> bytes:
+    assert isinstance(value, str)
+    return keccak256(value.encode())
+
+
+_ENCODERS: Mapping[str, Callable[[object], bytes]] = {
+    "uint": _uint,
+    "address": _address,
+    "bytes32": _bytes32,
+    "string": _string,
+}
