@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from bench import book, decode, feed, machine, sign
+from bench import book, decode, exchange, feed, machine, sign
 from bench.measure import FULL, QUICK, Budget, Case, compare
 from bench.simulation import Run, simulate
 
-CASES: tuple[Callable[[], Case], ...] = (sign.case, sign.unified_case, decode.case, book.case, feed.case)
+CASES: tuple[Callable[[], Case], ...] = (sign.case, sign.unified_case, decode.case, book.case, feed.case, exchange.case)
 HEAD = ("what", "ours", "peer", "peer / ours", "of rounds", "peer is")
 SIMULATED = {False: ("1h", 3600.0), True: ("1m", 60.0)}
 
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say(*machine.describe(), "")
     rows = [HEAD, *_rows(QUICK if is_quick else FULL)]
     _say(*table(rows), "", "peer / ours above 1: ours is faster; median of rounds in turns, and the range of them.", "")
+    for line in exchange.lines(is_quick=is_quick):
+        _say(line)
     duration, seconds = SIMULATED[is_quick]
     _say(simulation_line(duration, seconds, simulate(duration)))
     return 0

@@ -85,5 +85,7 @@ def test_quick_bench_prints_every_row() -> None:
     command = [sys.executable, "-m", "bench", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    for word in ("machine", "python", "versions", "sign an order", "decode a frame", "update a book", "simulate 1m"):
+    rows = ("sign an order", "decode a frame", "update a book", "verify an order's signature")
+    runs = ("exchange in process", "exchange over HTTP", "exchange, one subscriber", "exchange, memory", "simulate 1m")
+    for word in ("machine", "python", "versions", *rows, *runs):
         assert word in done.stdout
