@@ -132,6 +132,12 @@ def _record(arguments: argparse.Namespace) -> int:
     return record(RecordOptions(config=arguments.config, duration_s=arguments.duration))
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tbot.commands.doctor import DoctorOptions, examine  # noqa: PLC0415 - as above
+
+    return examine(DoctorOptions(config=arguments.config, is_json=arguments.json))
+
+
 def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
     sim = commands.add_parser(
         "sim",
@@ -193,13 +199,25 @@ def _add_record(commands: argparse._SubParsersAction[_Parser]) -> None:
     record.set_defaults(run=_record)
 
 
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="find what stops a bot from trading",
+        description="Check settings, key, wallet, allowances, network and disk; exit code 1 when something is red.",
+    )
+    doctor.add_argument("--config", type=Path, default=Path("conf/live.toml"), metavar="FILE", help="settings")
+    doctor.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+    doctor.set_defaults(run=_doctor)
+
+
 def _parser() -> _Parser:
     parser = _Parser(
         prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange, _add_frames, _add_record):
+    for add in (_add_sim, _add_exchange, _add_frames, _add_record, _add_doctor):
         add(commands)
     return parser
 

@@ -27,8 +27,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get
 
 import msgspec
 
+from tbot.core.risk import RiskLimits
 from tbot.core.units import Notional, Price, Size, micro_from_text, text_from_micro
 from tbot.errors import ConfigError
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.strategies.liquidity import LiquiditySettings
 
 _MONEY: Final = (Price, Size, Notional)
 _A_DECIMAL: Final = "a decimal in quotes"
@@ -39,6 +42,24 @@ _FILE_BYTES_MAX: Final = 1 << 20
 
 Root = TypeVar("Root", bound=msgspec.Struct)
 _Where = tuple[str | int, ...]  # keys and indices from the root of the document
+
+
+class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of conf/live.toml: a bot on a real exchange.
+
+    Attributes:
+        mode: "paper" = live data, orders filled on paper; "live" = real orders.
+        state: Folder of the bot's state.
+        exchange: Where, which wallet, which markets.
+        limits: What the bot may risk.
+        strategies: Which strategies trade, each on every market.
+    """
+
+    mode: Literal["paper", "live"]
+    exchange: PolymarketSettings
+    limits: RiskLimits
+    strategies: Annotated[tuple[LiquiditySettings, ...], msgspec.Meta(min_length=1)]
+    state: Annotated[str, msgspec.Meta(min_length=1)] = "state"
 
 
 def load(path: Path, root: type[Root]) -> Root:

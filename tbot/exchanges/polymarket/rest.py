@@ -49,6 +49,7 @@ PAGES_MAX: Final = 200
 # One request may carry 500 ids; beyond that the exchange refuses.
 BOOKS_MAX: Final = 500
 
+_KEY_CALLS = (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key"))
 _ORDERS = msgspec.json.Decoder(Page[OrderRow])
 _TRADES = msgspec.json.Decoder(Page[TradeRow])
 
@@ -218,16 +219,24 @@ class Rest:
         """
         return await self._get(GeoblockAnswer, url)
 
+    async def get(
+        self, shape: type[T], path: str, query: Mapping[str, str] | None = None, *, is_private: bool = False
+    ) -> T:
+        """Read anything else that only one caller needs, as a shape of its own."""
+        return await self._get(shape, path, query, is_private=is_private)
+
     # --- keys ---------------------------------------------------------------------------------------------------
 
-    async def obtain_credentials(self, key: SigningKey, *, chain_id: int) -> ApiCredentials:
-        """Derive the account's API credentials, or create them when there are none yet.
+    async def obtain_credentials(
+        self, key: SigningKey, *, chain_id: int, is_derived_only: bool = False
+    ) -> ApiCredentials:
+        """Derive the account's API credentials, or create them when there are none yet and that is wanted.
 
         Raises:
             AuthenticationFailed: Both were refused.
         """
         refusals = []
-        for method, path in (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key")):
+        for method, path in _KEY_CALLS[: 1 if is_derived_only else None]:
             answer = await self._key_call(method, path, key, chain_id)
             if answer.status == 200:
                 told = _decoded(msgspec.json.Decoder(KeyAnswer), answer)

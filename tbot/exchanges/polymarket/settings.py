@@ -73,6 +73,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         ws_market_url: Address of the market channel.
         ws_user_url: Address of the user channel.
         geoblock_url: Asked before trading whether this place may trade; "" on an exchange of our own.
+        relayer_url: Asked by `tbot doctor` whether the wallet's contract exists; "" = nobody to ask.
         chain_id: 137 in production, 80002 on the test chain.
         signature_type: 0 EOA, 1 proxy, 2 safe, 3 deposit wallet.
         funder: The wallet that holds the money; "" = the key's own address (type 0 only).
@@ -86,6 +87,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
     ws_user_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/user"
     geoblock_url: str = "https://polymarket.com/api/geoblock"
+    relayer_url: str = "https://relayer-v2.polymarket.com"
     chain_id: int = 137
     signature_type: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
     funder: Address = ""

@@ -1,0 +1,148 @@
+"""`tbot doctor`: everything that stops a bot from trading, a line each, with what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+from tbot.config import TradingSettings, load
+from tbot.errors import ConfigError, StateCorrupt
+from tbot.exchanges.polymarket.environment import signing_key_of
+from tbot.exchanges.polymarket.examination import Examination, Reach
+from tbot.exchanges.polymarket.judgement import Finding, Light, green, red
+from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.simulated.server import is_loopback
+from tbot.log import text_clean
+from tbot.store.folder import StateFolder, fsync_latency_s
+from tbot.tasks.clock import WallClock
+from tbot.ui.terminal import encodable, write_now
+
+# A commit stands before each order; slower disks would make every quote late.
+FSYNC_S_MAX: Final = 0.1
+# The journal grows by some 12 MB in a busy hour: this is more than three days.
+DISK_BYTES_MIN: Final = 1 << 30
+TEXT_LENGTH_MAX: Final = 400
+_MARKS: Final = {Light.GREEN: "ok ", Light.YELLOW: "?  ", Light.RED: "NO "}
+
+
+class DoctorOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says.
+
+    Attributes:
+        config: Settings of the bot to examine.
+        is_json: Whether to print one JSON object, for programs.
+    """
+
+    config: Path
+    is_json: bool
+
+
+def examine(options: DoctorOptions) -> int:
+    """Examine, print a line for each question, and return 1 when one is red, else 0."""
+    found = diagnose(options.config, os.environ, Reach())
+    text = _json(found) if options.is_json else page(found)
+    with suppress(OSError, ValueError):
+        write_now(sys.stdout, encodable(text, sys.stdout))
+    return 1 if any(each.light is Light.RED for each in found) else 0
+
+
+def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Finding, ...]:
+    """Ask everything about the bot of a settings file; without a readable one there is nothing else to ask.
+
+    Args:
+        config: The settings file.
+        environ: Holds the key.
+        reach: For tests.
+    """
+    try:
+        settings = load(config, TradingSettings)
+    except ConfigError as error:
+        return (red("settings", str(error), "Correct that line; docs/runbook.md shows a whole file."),)
+    found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state))]
+    key = _key(environ, found)
+    clock = WallClock()
+
+    async def ask() -> tuple[Finding, ...]:
+        return await Examination(
+            settings.exchange,
+            key=key,
+            is_play=is_loopback(urlsplit(settings.exchange.rest_url).hostname or ""),
+            exposure_max=settings.limits.exposure_max,
+            now_ns=clock.now_ns,
+            reach=reach,
+        ).findings()
+
+    return (*found, *trio.run(ask))
+
+
+def page(found: Sequence[Finding]) -> str:
+    """Draw the lines for people: a mark, the question, what was found, and under it the remedy."""
+    width = max(len(each.check) for each in found)
+    lines = []
+    for each in found:
+        lines.append(f"{_MARKS[each.light]} {_clean(each.check):<{width}}  {_clean(each.found)}")
+        if each.remedy:
+            lines.append(f"    {'':<{width}}  -> {_clean(each.remedy)}")
+    reds = sum(each.light is Light.RED for each in found)
+    verdict = f"{reds} of {len(found)} keep a bot from trading" if reds else "nothing known keeps a bot from trading"
+    return "\n".join([*lines, "", verdict, ""])
+
+
+def _key(environ: Mapping[str, str], found: list[Finding]) -> SigningKey | None:
+    try:
+        return signing_key_of(environ)
+    except ConfigError as error:
+        found.append(red("key", str(error), "Export TBOT_PRIVATE_KEY, or TBOT_PRIVATE_KEY_FILE with mode 0600."))
+        return None
+
+
+def _local(state: Path) -> list[Finding]:
+    try:
+        folder = StateFolder.open(state)
+    except (StateCorrupt, ConfigError) as error:
+        return [red("state folder", str(error), "Do what it says, or name another folder in state.")]
+    try:
+        return [
+            green("state folder", f"{state} is ours"),
+            judge_fsync(fsync_latency_s(state)),
+            judge_room(shutil.disk_usage(state).free),
+        ]
+    except OSError as error:
+        return [red("state folder", f"{state}: {error.strerror}", "Name a state folder on a disk that works.")]
+    finally:
+        folder.close()
+
+
+def judge_fsync(latency_s: float) -> Finding:
+    """Judge how long the disk takes to make a record durable, seconds."""
+    found = f"{latency_s * 1e3:.1f} ms to make a record durable"
+    if latency_s > FSYNC_S_MAX:
+        return red("disk sync", found, "Put the state folder on a local solid-state disk.")
+    return green("disk sync", found)
+
+
+def judge_room(free_bytes: int) -> Finding:
+    """Judge the room for the journal."""
+    found = f"{free_bytes / (1 << 30):,.1f} GiB free"
+    if free_bytes < DISK_BYTES_MIN:
+        return red("disk room", found, "Make room, or name a state folder on another disk.")
+    return green("disk room", found)
+
+
+def _json(found: Sequence[Finding]) -> str:
+    is_ready = all(each.light is not Light.RED for each in found)
+    return json.dumps({"is_ready": is_ready, "findings": msgspec.to_builtins(found)}, indent=2) + "\n"
+
+
+def _clean(text: str) -> str:
+    return text_clean(text, TEXT_LENGTH_MAX)

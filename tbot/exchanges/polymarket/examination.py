@@ -1,0 +1,324 @@
+"""Asks everything that decides whether a bot could trade; `judgement` judges the answers.
+
+Questions are asked in three rounds, each one's together: how far the exchange is, alone, so that nothing else is timed;
+what needs nothing; what needs credentials or markets. A question without an answer is a yellow line and hinders no
+other; what depends on something that is red elsewhere is yellow as well, so that a single fault is a single red line.
+Nothing is created and no order is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+
+import httpx2
+import msgspec
+import trio
+
+from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.messages import BookSnapshot
+from tbot.core.units import NANOS_PER_S, Nanos, Notional
+from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, ExchangeUnavailable
+from tbot.exchanges.polymarket import judgement
+from tbot.exchanges.polymarket.asset_ids import balance_type
+from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.catalog import load_market
+from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.polymarket.http import Http
+from tbot.exchanges.polymarket.judgement import Approval, Finding, green, red, yellow
+from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.polymarket.limits import RateGate
+from tbot.exchanges.polymarket.rest import NotFound, Rest
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.exchanges.polymarket.sockets import (
+    ASSETS_MAX,
+    SETTLE_MARKET_S,
+    Connect,
+    MarketChannel,
+    market_hello,
+    open_socket,
+    tcp_connector,
+)
+from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
+
+# Five for the clock, ten for a percentile that is worth its name.
+TIMES_ASKED: Final = 10
+FEED_S_MAX: Final = 10.0
+LATER: Final = "Mend what is red and run this again."
+_RELAYER_TYPES: Final = {WalletKind.PROXY: "PROXY", WalletKind.SAFE: "SAFE", WalletKind.DEPOSIT: "WALLET"}
+
+T = TypeVar("T")
+Check = Callable[[], Awaitable[Finding]]
+Probe = Callable[[PolymarketSettings], Awaitable[tuple[str, ...]]]
+
+
+class _Deployed(msgspec.Struct, frozen=True, kw_only=True):
+    deployed: bool
+
+
+class _Holding(msgspec.Struct, frozen=True, kw_only=True):
+    balance: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,40}$")]
+    allowances: dict[str, str] | None = None
+
+
+class _Tier(msgspec.Struct, frozen=True, kw_only=True):
+    tier: str = ""
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach what is examined; None = real sockets to the addresses of the settings.
+
+    Attributes:
+        transport: Carries the REST requests to the exchange.
+        relayer: Carries those to the relayer.
+        market: Opens a stream for the market channel.
+        probe: Compares our signing with the official clients'.
+    """
+
+    transport: httpx2.AsyncBaseTransport | None = None
+    relayer: httpx2.AsyncBaseTransport | None = None
+    market: Connect | None = None
+    probe: Probe = check_conformance
+
+
+class Examination:
+    """One examination of one account; used once."""
+
+    def __init__(
+        self,
+        settings: PolymarketSettings,
+        *,
+        key: SigningKey | None,
+        is_play: bool,
+        exposure_max: Notional,
+        now_ns: Callable[[], Nanos],
+        reach: Reach,
+    ) -> None:
+        """Prepare it; nothing is connected yet.
+
+        Args:
+            settings: Where, which wallet, which markets.
+            key: Of the account; None = there is none, which the caller has said already.
+            is_play: Whether well-known keys are welcome: an exchange of our own.
+            exposure_max: What the limits allow to be at risk, micro-dollars.
+            now_ns: Wall time.
+            reach: For tests.
+        """
+        self._settings = settings
+        self._key = key
+        self._is_play = is_play
+        self._exposure_max = exposure_max
+        self._now_ns = now_ns
+        self._reach = reach
+        self._gate = RateGate(settings.limits, now_ns)
+        self._public = self._http(settings.rest_url, reach.transport)
+        self._rest = Rest(self._public, timeouts=settings.timeouts, now_ns=now_ns)
+        self._private: Http | None = None
+        self._markets: list[Market] = []
+        self._is_clock_off = False
+
+    async def findings(self) -> tuple[Finding, ...]:
+        """Ask everything and return a line for each question, always in the same order."""
+        try:
+            found = await self._distance()
+            found += await _together([self._place, self._version, self._probe, *self._account(), self._credentials])
+            found += await _together([self._market_check(each) for each in self._settings.condition_ids])
+            if not self._settings.condition_ids:
+                found.append(red("markets", "none is named", "Name markets in exchange.condition_ids."))
+            return (*found, *await _together([*self._with_credentials(), *self._allowance_checks(), self._feed]))
+        finally:
+            for http in filter(None, (self._public, self._private)):
+                await http.aclose()
+
+    # --- the exchange -------------------------------------------------------------------------------------------
+
+    async def _distance(self) -> list[Finding]:
+        latencies: list[float] = []
+        offsets: list[float] = []
+        try:
+            for _ in range(TIMES_ASKED):
+                began, sent_ns = trio.current_time(), self._now_ns()
+                their_s = await self._rest.time_s()
+                latencies.append(trio.current_time() - began)
+                offsets.append((sent_ns + self._now_ns()) / 2 / NANOS_PER_S - (their_s + 0.5))
+        except ExchangeUnavailable as error:
+            remedy = "Look at exchange.rest_url, the network, and the exchange's status page."
+            unknown = yellow("clock", "not told", LATER)
+            return [red("requests", f"the exchange does not answer: {error}", remedy), unknown]
+        clock = judgement.judge_clock(offsets[:5])
+        self._is_clock_off = clock.light is judgement.Light.RED
+        return [judgement.judge_latency(latencies), clock]
+
+    async def _place(self) -> Finding:
+        if not self._settings.geoblock_url:
+            if self._is_play:
+                return green("geoblock", "not asked on an exchange of our own")
+            return red("geoblock", "not asked", "Set exchange.geoblock_url.")
+        place = await self._rest.is_blocked_here(self._settings.geoblock_url)
+        return judgement.judge_place(is_blocked=place.blocked, country=place.country)
+
+    async def _version(self) -> Finding:
+        return judgement.judge_version(await self._rest.version())
+
+    async def _probe(self) -> Finding:
+        try:
+            parts = await self._reach.probe(self._settings)
+        except (AuthenticationFailed, ConfigError) as error:
+            return red("signing", str(error), "Install the pinned requirements; if they are, tell us: do not trade.")
+        return green("signing", f"{len(parts)} parts equal the official clients'")
+
+    def _market_check(self, condition_id: str) -> Check:
+        async def market() -> Finding:
+            try:
+                loaded = await load_market(self._rest, MarketId(condition_id))
+            except ConfigError as error:
+                return red(f"market {condition_id}", str(error), "Take it out of exchange.condition_ids.")
+            self._markets.append(loaded)
+            return judgement.judge_market(loaded)
+
+        market.__name__ = f"market {condition_id}"
+        return market
+
+    async def _feed(self) -> Finding:
+        tokens = [token for market in self._markets for token in market.tokens][:ASSETS_MAX]
+        if not tokens:
+            return yellow("feed", "no market to ask for", LATER)
+        connect = self._reach.market or tcp_connector(self._settings.ws_market_url)
+        url, timeouts = self._settings.ws_market_url, self._settings.timeouts
+        began = trio.current_time()
+        opening = open_socket(url, connect, lambda: market_hello(tokens), timeouts, settle_s=SETTLE_MARKET_S)
+        try:
+            with trio.move_on_after(FEED_S_MAX):
+                async with opening as socket:
+                    channel = MarketChannel(socket, tokens, self._now_ns, lambda _: None)
+                    while not any(isinstance(event, BookSnapshot) for event in await channel.receive()):
+                        pass
+                    return judgement.judge_feed(trio.current_time() - began, within_s=FEED_S_MAX)
+        except (ExchangeUnavailable, BadFrame) as error:
+            return red("feed", str(error), "Look at exchange.ws_market_url and the exchange's status page.")
+        return judgement.judge_feed(None, within_s=FEED_S_MAX)
+
+    # --- the account --------------------------------------------------------------------------------------------
+
+    @property
+    def _wallet(self) -> str:
+        return self._settings.funder or (self._key.address if self._key is not None else "")
+
+    def _account(self) -> list[Check]:
+        return [] if self._key is None else [self._own_key, self._own_wallet, self._deployed]
+
+    async def _own_key(self) -> Finding:
+        assert self._key is not None, "asked only with a key"
+        return judgement.judge_key(self._key.address, is_play=self._is_play)
+
+    async def _own_wallet(self) -> Finding:
+        assert self._key is not None, "asked only with a key"
+        settings = self._settings
+        wallets = wallets_of(self._key.address)
+        return judgement.judge_wallet(wallets, signature_type=settings.signature_type, funder=settings.funder)
+
+    async def _deployed(self) -> Finding:
+        check, settings = "wallet contract", self._settings
+        kind = WalletKind(settings.signature_type)
+        if kind is WalletKind.EOA:
+            return green(check, "the key's own account needs none")
+        if not settings.relayer_url:
+            return yellow(check, "no relayer to ask", "Set exchange.relayer_url.")
+        http = self._http(settings.relayer_url, self._reach.relayer)
+        try:
+            rest = Rest(http, timeouts=settings.timeouts, now_ns=self._now_ns)
+            query = {"address": self._wallet, "type": _RELAYER_TYPES[kind]}
+            answer = await rest.get(_Deployed, "/deployed", query)
+        finally:
+            await http.aclose()
+        return judgement.judge_deployed(self._wallet, is_deployed=answer.deployed)
+
+    async def _credentials(self) -> Finding:
+        check = "credentials"
+        if self._key is None:
+            return yellow(check, "no key to derive them from", LATER)
+        try:
+            derived = await self._rest.obtain_credentials(
+                self._key, chain_id=self._settings.chain_id, is_derived_only=True
+            )
+        except AuthenticationFailed as error:
+            if self._is_clock_off:
+                return yellow(check, f"refused while the clock is off: {error}", LATER)
+            return red(check, str(error), "Create them: log in once on the exchange's web page with this key.")
+        signer = RequestSigner(self._key.address, derived)
+        private = self._http(self._settings.rest_url, self._reach.transport, signer)
+        try:
+            await Rest(private, timeouts=self._settings.timeouts, now_ns=self._now_ns).is_closed_only()
+        except AuthenticationFailed as error:
+            await private.aclose()
+            return red(check, str(error), "If they are new, wait two minutes; else delete them and create others.")
+        self._private = private
+        return green(check, f"API key {derived.api_key}")
+
+    def _with_credentials(self) -> list[Check]:
+        if self._private is None:
+            return []
+        rest = Rest(self._private, timeouts=self._settings.timeouts, now_ns=self._now_ns)
+
+        async def standing() -> Finding:
+            return judgement.judge_standing(is_closed_only=await rest.is_closed_only())
+
+        async def balance() -> Finding:
+            held = await self._holding(rest, {"asset_type": "COLLATERAL"})
+            return judgement.judge_balance(int(held.balance), exposure_max=self._exposure_max)
+
+        async def rate_tier() -> Finding:
+            try:
+                told = await rest.get(_Tier, "/v1/user/rate-limit-tier", is_private=True)
+            except NotFound:
+                told = _Tier()
+            return judgement.judge_tier(told.tier, self._settings.limits)
+
+        return [standing, balance, rate_tier]
+
+    def _allowance_checks(self) -> list[Check]:
+        if self._private is None:
+            return []
+        rest = Rest(self._private, timeouts=self._settings.timeouts, now_ns=self._now_ns)
+        needed = judgement.approvals_needed(self._markets, chain_id=self._settings.chain_id)
+        return [self._allowance_check(rest, each) for each in needed]
+
+    def _allowance_check(self, rest: Rest, approval: Approval) -> Check:
+        async def allowance() -> Finding:
+            query = {"asset_type": "COLLATERAL"}
+            if not approval.is_amount:
+                query = {"asset_type": balance_type(TokenId(approval.example)), "token_id": approval.example}
+            held = await self._holding(rest, query)
+            return judgement.judge_approval(approval, held.allowances, wallet=self._wallet, needed=self._exposure_max)
+
+        allowance.__name__ = approval.check
+        return allowance
+
+    async def _holding(self, rest: Rest, query: dict[str, str]) -> _Holding:
+        kind = {"signature_type": str(self._settings.signature_type)}
+        return await rest.get(_Holding, "/balance-allowance", query | kind, is_private=True)
+
+    def _http(self, url: str, transport: httpx2.AsyncBaseTransport | None, signer: RequestSigner | None = None) -> Http:
+        timeouts = self._settings.timeouts
+        return Http(url, gate=self._gate, timeouts=timeouts, now_ns=self._now_ns, signer=signer, transport=transport)
+
+
+async def _together(checks: list[Check]) -> list[Finding]:
+    found: dict[int, Finding] = {}
+
+    async def one(place: int, check: Check) -> None:
+        found[place] = await _told(check)
+
+    async with trio.open_nursery() as nursery:
+        for place, check in enumerate(checks):
+            nursery.start_soon(one, place, check)
+    return [found[place] for place in range(len(checks))]
+
+
+async def _told(check: Check) -> Finding:
+    name = getattr(check, "__name__", "").lstrip("_").replace("_", " ")
+    name = {"place": "geoblock", "version": "order version", "deployed": "wallet contract"}.get(name, name)
+    try:
+        return await check()
+    except (ExchangeUnavailable, AuthenticationFailed) as error:
+        return yellow(name, f"not told: {error}", LATER)

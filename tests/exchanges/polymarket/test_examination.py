@@ -1,0 +1,208 @@
+"""The examination against the local exchange: all green, and each planted fault is one red line, its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+import trio
+
+from tbot.core.units import MICRO, NANOS_PER_S, Notional
+from tbot.errors import AuthenticationFailed
+from tbot.exchanges.polymarket import judgement
+from tbot.exchanges.polymarket.examination import Examination, Reach
+from tbot.exchanges.polymarket.judgement import Finding, Light
+from tbot.exchanges.polymarket.pipes import stream_transport
+from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
+from tbot.exchanges.polymarket.wallets import wallets_of
+from tbot.exchanges.simulated.standalone import public_accounts
+from tests.contract.stage import EPOCH_NS, now_ns
+from tests.exchanges.polymarket.local import PolymarketStage, polymarket
+
+PLENTY = str(1 << 200)
+Answer = Callable[[httpx2.Request], httpx2.Response | None]
+
+
+class Tampered(httpx2.AsyncBaseTransport):
+    """Answers what the fault says, and lets the exchange answer everything else."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, answer: Answer) -> None:
+        self._inner, self._answer = inner, answer
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        planted = self._answer(request)
+        return planted if planted is not None else await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def signs_well(_: PolymarketSettings) -> tuple[str, ...]:
+    await trio.lowlevel.checkpoint()
+    return ("order buy: body",)
+
+
+async def signs_badly(_: PolymarketSettings) -> tuple[str, ...]:
+    await trio.lowlevel.checkpoint()
+    raise AuthenticationFailed("signing probe: order buy: body differs")
+
+
+async def no_socket() -> trio.abc.Stream:
+    await trio.lowlevel.checkpoint()
+    raise OSError("no route")
+
+
+def at(path: str, body: object, status: int = 200) -> Answer:
+    return lambda request: httpx2.Response(status, json=body) if request.url.path == path else None
+
+
+def never(_: httpx2.Request) -> httpx2.Response | None:
+    return None
+
+
+def held(kind: str, balance: str, allowed: str) -> Answer:
+    def answer(request: httpx2.Request) -> httpx2.Response | None:
+        if request.url.path != "/balance-allowance" or request.url.params["asset_type"] != kind:
+            return None
+        spenders = ("0xE111180000d2663C0091e4f400237545B87B996B", "0xe2222d279d744050d28e00520010520000310F59")
+        return httpx2.Response(200, json={"balance": balance, "allowances": dict.fromkeys(spenders, allowed)})
+
+    return answer
+
+
+def dead(path: str) -> Answer:
+    def answer(request: httpx2.Request) -> httpx2.Response | None:
+        if request.url.path == path:
+            raise httpx2.ConnectError("cut by the test", request=request)
+        return None
+
+    return answer
+
+
+async def examined(
+    stage: PolymarketStage,
+    answer: Answer = never,
+    *,
+    changes: dict[str, Any] | None = None,
+    probe: Callable[[PolymarketSettings], Awaitable[tuple[str, ...]]] = signs_well,
+    has_sockets: bool = True,
+) -> tuple[Finding, ...]:
+    transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), answer)
+    return await Examination(
+        msgspec.structs.replace(stage._settings, **(changes or {})),
+        key=stage.key,
+        is_play=True,
+        exposure_max=Notional(100 * MICRO),
+        now_ns=now_ns,
+        reach=Reach(
+            transport=transport,
+            relayer=httpx2.MockTransport(lambda request: answer(request) or httpx2.Response(503)),
+            market=stage._piped(stage.server.serve_websocket) if has_sockets else no_socket,
+            probe=probe,
+        ),
+    ).findings()
+
+
+def reds(found: tuple[Finding, ...]) -> list[str]:
+    assert all(each.remedy for each in found if each.light is not Light.GREEN)
+    return [each.check for each in found if each.light is Light.RED]
+
+
+async def test_a_play_account_may_trade(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        found = await examined(stage, at("/v1/user/rate-limit-tier", {"tier": "Standard"}))
+    assert [(each.check, each.found) for each in found if each.light is not Light.GREEN] == []
+    checks = {each.check for each in found}
+    assert {"requests", "clock", "credentials", "balance", "feed", "allowance pUSD to Exchange V2"} <= checks
+    assert "allowance Conditional Tokens to Exchange V2" in checks
+
+
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("requests", {"answer": dead("/time")}),
+    ("clock", {"answer": at("/time", EPOCH_NS // NANOS_PER_S + 60)}),
+    ("order version", {"answer": at("/version", {"version": 4})}),
+    ("credentials", {"answer": at("/auth/derive-api-key", {"error": "Could not derive api key!"}, 400)}),
+    ("credentials", {"answer": at("/auth/ban-status/closed-only", {"error": "Unauthorized/Invalid api key"}, 401)}),
+    ("standing", {"answer": at("/auth/ban-status/closed-only", {"closed_only": True})}),
+    ("balance", {"answer": held("COLLATERAL", "0", PLENTY)}),
+    ("allowance pUSD to Exchange V2", {"answer": held("COLLATERAL", "1000000000", "99999999")}),
+    ("allowance Conditional Tokens to Exchange V2", {"answer": held("CONDITIONAL", "0", "0")}),
+    (
+        "rate tier",
+        {
+            "answer": at("/v1/user/rate-limit-tier", {"tier": "Standard"}),
+            "changes": {"limits": LimitSettings(orders_per_s=41.0)},
+        },
+    ),
+    (
+        "geoblock",
+        {
+            "answer": at("/api/geoblock", {"blocked": True, "country": "XX"}),
+            "changes": {"geoblock_url": "http://exchange.test/api/geoblock"},
+        },
+    ),
+    ("markets", {"changes": {"condition_ids": ()}}),
+    ("signing", {"probe": signs_badly}),
+    ("feed", {"has_sockets": False}),
+]
+
+
+@pytest.mark.parametrize(("line", "fault"), FAULTS, ids=[f"{i}-{line}" for i, (line, _) in enumerate(FAULTS)])
+async def test_a_fault_is_one_red_line(
+    line: str, fault: dict[str, Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with polymarket() as stage:
+        assert reds(await examined(stage, **fault)) == [line]
+
+
+async def test_a_market_nobody_knows_is_named(autojump_clock: trio.testing.MockClock) -> None:
+    unknown = "0x" + "00" * 32
+    async with polymarket() as stage:
+        ids = (*stage._settings.condition_ids, unknown)
+        assert reds(await examined(stage, changes={"condition_ids": ids})) == [f"market {unknown}"]
+
+
+async def test_a_funder_of_another_kind_is_the_wallets_line(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        safe = wallets_of(stage.key.address).safe
+        assert reds(await examined(stage, changes={"funder": safe})) == ["wallet"]
+
+
+@pytest.mark.parametrize("is_deployed", [True, False])
+async def test_a_wallet_without_a_contract_is_red(is_deployed: bool, autojump_clock: trio.testing.MockClock) -> None:
+    rich = held("COLLATERAL", "1000000000", PLENTY)
+    deployed = at("/deployed", {"deployed": is_deployed})
+    async with polymarket() as stage:
+        wallet = {"signature_type": 3, "funder": wallets_of(stage.key.address).deposit}
+        changes = wallet | {"relayer_url": "http://relayer.test"}
+        found = await examined(stage, lambda request: rich(request) or deployed(request), changes=changes)
+    assert reds(found) == ([] if is_deployed else ["wallet contract"])
+
+
+async def test_a_dead_geoblock_service_is_a_doubt_and_hides_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        changes = {"geoblock_url": "http://exchange.test/api/geoblock"}
+        found = await examined(stage, dead("/api/geoblock"), changes=changes)
+    (doubt,) = [each for each in found if each.check == "geoblock"]
+    assert doubt.light is Light.YELLOW
+    assert reds(found) == []
+
+
+def test_every_public_account_is_refused_outside_play() -> None:
+    for account in public_accounts():
+        assert judgement.judge_key(account.address, is_play=False).light is Light.RED
+        assert judgement.judge_key(account.address, is_play=True).light is Light.GREEN
+    assert len(judgement.WELL_KNOWN) == len(public_accounts())
+
+
+def test_the_clock_is_judged_by_its_median() -> None:
+    assert judgement.judge_clock([0.1, 90.0, -0.2, 0.3, 90.0]).light is Light.GREEN
+    assert judgement.judge_clock([6.0, 6.1, 0.0, 6.2, 0.0]).light is Light.RED
+
+
+def test_slow_requests_are_red() -> None:
+    assert judgement.judge_latency([0.01] * 9 + [5.0]).light is Light.GREEN
+    assert judgement.judge_latency([1.2] * 10).light is Light.RED
