@@ -138,6 +138,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return examine(DoctorOptions(config=arguments.config, is_json=arguments.json))
 
 
+def _keys(arguments: argparse.Namespace) -> int:
+    from tbot.commands.keys import KeysOptions, tend_keys  # noqa: PLC0415 - as above
+
+    return tend_keys(
+        KeysOptions(deed=arguments.deed, config=arguments.config, is_revealed=arguments.reveal, is_json=arguments.json)
+    )
+
+
 def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
     sim = commands.add_parser(
         "sim",
@@ -199,6 +207,20 @@ def _add_record(commands: argparse._SubParsersAction[_Parser]) -> None:
     record.set_defaults(run=_record)
 
 
+def _add_keys(commands: argparse._SubParsersAction[_Parser]) -> None:
+    keys = commands.add_parser(
+        "keys",
+        allow_abbrev=False,
+        help="show the addresses of a key, derive or create its API credentials",
+        description="The key comes from TBOT_PRIVATE_KEY and is never shown.",
+    )
+    keys.add_argument("deed", choices=("show", "derive", "create"), help="show asks nobody; derive creates nothing")
+    keys.add_argument("--config", type=Path, default=Path("conf/live.toml"), metavar="FILE", help="settings")
+    keys.add_argument("--reveal", action="store_true", help="print the secret parts of the API credentials as well")
+    keys.add_argument("--json", action="store_true", help="print one JSON object")
+    keys.set_defaults(run=_keys)
+
+
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor = commands.add_parser(
         "doctor",
@@ -217,7 +239,7 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange, _add_frames, _add_record, _add_doctor):
+    for add in (_add_sim, _add_exchange, _add_frames, _add_record, _add_doctor, _add_keys):
         add(commands)
     return parser
 

@@ -17,10 +17,10 @@ import trio
 
 from tbot.config import TradingSettings, load
 from tbot.errors import ConfigError, StateCorrupt
-from tbot.exchanges.polymarket.environment import signing_key_of
+from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light, green, red
-from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.simulated.server import is_loopback
 from tbot.log import text_clean
 from tbot.store.folder import StateFolder, fsync_latency_s
@@ -66,16 +66,19 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
     """
     try:
         settings = load(config, TradingSettings)
+        settings.exchange.check_reach()
     except ConfigError as error:
         return (red("settings", str(error), "Correct that line; docs/runbook.md shows a whole file."),)
     found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state))]
     key = _key(environ, found)
+    credentials = _credentials(environ, found)
     clock = WallClock()
 
     async def ask() -> tuple[Finding, ...]:
         return await Examination(
             settings.exchange,
             key=key,
+            credentials=credentials,
             is_play=is_loopback(urlsplit(settings.exchange.rest_url).hostname or ""),
             exposure_max=settings.limits.exposure_max,
             now_ns=clock.now_ns,
@@ -103,6 +106,14 @@ def _key(environ: Mapping[str, str], found: list[Finding]) -> SigningKey | None:
         return signing_key_of(environ)
     except ConfigError as error:
         found.append(red("key", str(error), "Export TBOT_PRIVATE_KEY, or TBOT_PRIVATE_KEY_FILE with mode 0600."))
+        return None
+
+
+def _credentials(environ: Mapping[str, str], found: list[Finding]) -> ApiCredentials | None:
+    try:
+        return api_credentials_of(environ)
+    except ConfigError as error:
+        found.append(red("credentials in environment", str(error), "Export all three of `tbot keys derive --reveal`."))
         return None
 
 

@@ -63,6 +63,13 @@ def test_unreadable_settings_are_the_only_line(tmp_path: Path) -> None:
     assert f"{config}:4: mode: expected one of" in finding.found
 
 
+def test_a_host_that_must_not_get_our_requests_is_never_asked(tmp_path: Path) -> None:
+    urls = {"rest_url": "https://clob.example", "ws_market_url": "ws://127.0.0.1:1", "ws_user_url": "ws://127.0.0.1:1"}
+    (finding,) = diagnose(written(tmp_path, urls), {"TBOT_PRIVATE_KEY": TEST_KEY_HEX}, Reach(probe=signs_well))
+    assert (finding.check, finding.light) == ("settings", Light.RED)
+    assert "clob.example" in finding.found
+
+
 def test_an_exchange_that_does_not_answer_is_one_red_line(tmp_path: Path) -> None:
     found = diagnose(nobody(tmp_path), {"TBOT_PRIVATE_KEY": TEST_KEY_HEX}, Reach(probe=signs_well))
     assert reds(found) == ["requests"]

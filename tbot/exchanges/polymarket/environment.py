@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from tbot.errors import ConfigError
-from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.secret import secret_from_environment
 
 PRIVATE_KEY: Final = "TBOT_PRIVATE_KEY"
+API_KEY: Final = "TBOT_API_KEY"
+API_SECRET: Final = "TBOT_API_SECRET"
+API_PASSPHRASE: Final = "TBOT_API_PASSPHRASE"
 
 
 def signing_key_of(environ: Mapping[str, str]) -> SigningKey:
@@ -23,3 +26,16 @@ def signing_key_of(environ: Mapping[str, str]) -> SigningKey:
         return SigningKey.from_hex(secret.reveal())
     except ConfigError as error:
         raise ConfigError(f"{PRIVATE_KEY}: {error}") from None
+
+
+def api_credentials_of(environ: Mapping[str, str]) -> ApiCredentials | None:
+    """Take API credentials from TBOT_API_KEY, TBOT_API_SECRET and TBOT_API_PASSPHRASE; None = derive them from the key.
+
+    Raises:
+        ConfigError: Some of the three are set and others are not, or one cannot be used.
+    """
+    names = (API_KEY, API_SECRET, API_PASSPHRASE)
+    if not any(name in environ or f"{name}_FILE" in environ for name in names):
+        return None
+    api_key, secret, passphrase = (secret_from_environment(name, environ).reveal() for name in names)
+    return ApiCredentials(api_key=api_key, secret=secret, passphrase=passphrase)

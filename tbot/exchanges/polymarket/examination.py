@@ -26,7 +26,7 @@ from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.judgement import Approval, Finding, green, red, yellow
-from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.rest import NotFound, Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -89,6 +89,7 @@ class Examination:
         settings: PolymarketSettings,
         *,
         key: SigningKey | None,
+        credentials: ApiCredentials | None = None,
         is_play: bool,
         exposure_max: Notional,
         now_ns: Callable[[], Nanos],
@@ -99,6 +100,7 @@ class Examination:
         Args:
             settings: Where, which wallet, which markets.
             key: Of the account; None = there is none, which the caller has said already.
+            credentials: Of the environment; None = derived from the key.
             is_play: Whether well-known keys are welcome: an exchange of our own.
             exposure_max: What the limits allow to be at risk, micro-dollars.
             now_ns: Wall time.
@@ -106,6 +108,7 @@ class Examination:
         """
         self._settings = settings
         self._key = key
+        self._given = credentials
         self._is_play = is_play
         self._exposure_max = exposure_max
         self._now_ns = now_ns
@@ -238,20 +241,24 @@ class Examination:
         if self._key is None:
             return yellow(check, "no key to derive them from", LATER)
         try:
-            derived = await self._rest.obtain_credentials(
+            derived = self._given or await self._rest.obtain_credentials(
                 self._key, chain_id=self._settings.chain_id, is_derived_only=True
             )
         except AuthenticationFailed as error:
             if self._is_clock_off:
                 return yellow(check, f"refused while the clock is off: {error}", LATER)
-            return red(check, str(error), "Create them: log in once on the exchange's web page with this key.")
+            return red(check, str(error), "Run `tbot keys create`.")
         signer = RequestSigner(self._key.address, derived)
         private = self._http(self._settings.rest_url, self._reach.transport, signer)
         try:
             await Rest(private, timeouts=self._settings.timeouts, now_ns=self._now_ns).is_closed_only()
         except AuthenticationFailed as error:
             await private.aclose()
-            return red(check, str(error), "If they are new, wait two minutes; else delete them and create others.")
+            return red(
+                check,
+                str(error),
+                "If they are new, wait two minutes; else run `tbot keys derive --reveal` and export those.",
+            )
         self._private = private
         return green(check, f"API key {derived.api_key}")
 

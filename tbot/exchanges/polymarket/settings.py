@@ -107,6 +107,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 "ws_market_url": self.ws_market_url,
                 "ws_user_url": self.ws_user_url,
                 "geoblock_url": self.geoblock_url,
+                "relayer_url": self.relayer_url,
             },
             self.hosts_allowed,
         )

@@ -15,6 +15,7 @@ from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket import judgement
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light
+from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
 from tbot.exchanges.polymarket.wallets import wallets_of
@@ -89,11 +90,13 @@ async def examined(
     changes: dict[str, Any] | None = None,
     probe: Callable[[PolymarketSettings], Awaitable[tuple[str, ...]]] = signs_well,
     has_sockets: bool = True,
+    credentials: ApiCredentials | None = None,
 ) -> tuple[Finding, ...]:
     transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), answer)
     return await Examination(
         msgspec.structs.replace(stage._settings, **(changes or {})),
         key=stage.key,
+        credentials=credentials,
         is_play=True,
         exposure_max=Notional(100 * MICRO),
         now_ns=now_ns,
@@ -156,6 +159,13 @@ async def test_a_fault_is_one_red_line(
 ) -> None:
     async with polymarket() as stage:
         assert reds(await examined(stage, **fault)) == [line]
+
+
+async def test_credentials_of_the_environment_are_the_ones_examined(autojump_clock: trio.testing.MockClock) -> None:
+    forged = ApiCredentials(api_key="made-up", secret="AAAA", passphrase="hush-hush")
+    async with polymarket() as stage:
+        assert reds(await examined(stage, credentials=stage.credentials)) == []
+        assert reds(await examined(stage, credentials=forged)) == ["credentials"]
 
 
 async def test_a_market_nobody_knows_is_named(autojump_clock: trio.testing.MockClock) -> None:

@@ -1,0 +1,93 @@
+"""API credentials of a key: derived when they exist, created when they do not, and waited for while they are new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import httpx2
+import trio
+
+from tbot.core.units import Nanos
+from tbot.errors import AuthenticationFailed
+from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.http import Http
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
+from tbot.exchanges.polymarket.limits import RateGate
+from tbot.exchanges.polymarket.rest import Rest
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+
+# New credentials were seen refused for about two minutes before they were taken (reports of users, read 2026-11-22).
+GRACE_S: Final = 180.0
+ASK_AGAIN_S: Final = 5.0
+
+
+async def obtain(
+    settings: PolymarketSettings,
+    *,
+    key: SigningKey,
+    now_ns: Callable[[], Nanos],
+    is_derived_only: bool,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> ApiCredentials:
+    """Derive the credentials of a key; create them when there are none and that is wanted.
+
+    Args:
+        settings: Where, and on which chain.
+        key: Key of the EOA.
+        now_ns: Wall time.
+        is_derived_only: Create nothing.
+        transport: For tests; None = sockets.
+
+    Raises:
+        AuthenticationFailed: There are none, or the exchange refuses this key.
+        ExchangeUnavailable: Try again later.
+    """
+    http = _http(settings, now_ns, transport, None)
+    try:
+        rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
+        return await rest.obtain_credentials(key, chain_id=settings.chain_id, is_derived_only=is_derived_only)
+    finally:
+        await http.aclose()
+
+
+async def wait_until_taken(
+    settings: PolymarketSettings,
+    *,
+    key: SigningKey,
+    credentials: ApiCredentials,
+    now_ns: Callable[[], Nanos],
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> None:
+    """Ask until the exchange takes new credentials, for at most three minutes.
+
+    Raises:
+        AuthenticationFailed: It still refuses them.
+        ExchangeUnavailable: Try again later.
+    """
+    http = _http(settings, now_ns, transport, RequestSigner(key.address, credentials))
+    rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
+    give_up_at = trio.current_time() + GRACE_S
+    try:
+        while True:
+            try:
+                await rest.is_closed_only()
+            except AuthenticationFailed:
+                if trio.current_time() >= give_up_at:
+                    raise
+                await trio.sleep(ASK_AGAIN_S)
+            else:
+                return
+    finally:
+        await http.aclose()
+
+
+def _http(
+    settings: PolymarketSettings,
+    now_ns: Callable[[], Nanos],
+    transport: httpx2.AsyncBaseTransport | None,
+    signer: RequestSigner | None,
+) -> Http:
+    gate = RateGate(settings.limits, now_ns)
+    timeouts = settings.timeouts
+    return Http(settings.rest_url, gate=gate, timeouts=timeouts, now_ns=now_ns, signer=signer, transport=transport)
