@@ -58,6 +58,7 @@ class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # What must be known of an order between its signature and its sending.
     deadline_ns: Nanos
     is_post_only: bool
+    may_rest: bool
 
 
 class OrderEntry:
@@ -131,7 +132,11 @@ class OrderEntry:
         )
         if len(self._unsent) >= UNSENT_MAX:
             self._unsent.pop(next(iter(self._unsent)))
-        self._unsent[signed.order_id] = _Unsent(deadline_ns=order.deadline_ns, is_post_only=order.is_post_only)
+        self._unsent[signed.order_id] = _Unsent(
+            deadline_ns=order.deadline_ns,
+            is_post_only=order.is_post_only,
+            may_rest=order.order_type is OrderType.GTC,
+        )
         return PreparedOrder(
             client_order_id=order.client_order_id,
             exchange_order_id=signed.order_id,
@@ -198,6 +203,8 @@ class OrderEntry:
             if reply.code is RejectCode.VERSION_MISMATCH:
                 await self._learn_anew()
         elif isinstance(reply, Accepted):
+            if not unsent.may_rest:
+                self._is_gone(order.exchange_order_id)
             self._mode = mode_accepted(
                 self._mode, is_post_only=unsent.is_post_only, sent_ns=order.prepared_ns, at_ns=reply.at_ns
             )

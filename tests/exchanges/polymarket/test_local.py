@@ -120,6 +120,18 @@ async def test_a_restart_of_the_engine_is_told_by_name_and_ends(autojump_clock: 
         assert await send(is_post_only=False) == "Accepted"
 
 
+async def test_orders_that_never_rest_take_no_place(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        await stage.other_rests(stage.market.yes, Side.SELL, Price(500_000), Size(100 * MICRO))
+        for number, order_type in enumerate((OrderType.FAK, OrderType.GTC)):
+            order = order_of(number, stage.market.yes, Side.BUY, 50, size=10 * MICRO, order_type=order_type)
+            assert isinstance(await stage.gateway.submit(stage.gateway.prepare(order, now_ns())), Accepted)
+            assert len(stage.gateway._entry.open_orders) == number
+        await trio.sleep(1)
+        await stage.gateway.report(Nanos(0), [])  # the second was filled as well, which only a report tells
+        assert stage.gateway._entry.open_orders == {}
+
+
 async def test_everything_is_cancelled_at_once_when_the_bucket_is_too_poor_for_a_list(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
