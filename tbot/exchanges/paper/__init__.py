@@ -1,0 +1,1 @@
+"""Live public books and prints, and orders of ours that exist only here."""

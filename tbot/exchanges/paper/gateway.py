@@ -1,0 +1,302 @@
+"""Paper trading behind the gateway protocol: public data of a real exchange, an account that exists only here.
+
+It is made from a source of public data, which holds no key: nothing in here can sign or send an order. Public events
+pass through on their way to the market feed, so that fills follow from the very prints and books the bot saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import msgspec
+import trio
+
+from tbot.core.market import Market, TokenId
+from tbot.core.messages import (
+    AccountEvent,
+    BookSnapshot,
+    Canceled,
+    CancelRefused,
+    CancelReply,
+    ExchangeOrderId,
+    ExchangeReport,
+    MarketEvent,
+    OpenOrder,
+    OrderLookup,
+    OrderType,
+    Role,
+    SubmitOrder,
+    SubmitReply,
+)
+from tbot.core.units import Nanos, Notional, Price, Size, is_on_grid
+from tbot.errors import Disconnected, InvariantViolated
+from tbot.exchanges.gateway import Bucket, Capabilities, MarketSession, PreparedOrder
+from tbot.exchanges.paper.account import CASH
+from tbot.exchanges.paper.exchange import EVENTS_MAX, PaperExchange
+
+PONG_S = 10.0
+# The Standard tier, as for real: a bot tuned on paper must not find other limits live.
+BUCKETS = (
+    Bucket(name="orders", rate_per_s=40.0, burst=60.0),
+    Bucket(name="cancels", rate_per_s=80.0, burst=120.0),
+    Bucket(name="reads", rate_per_s=20.0, burst=60.0),
+)
+CAPABILITIES = Capabilities(
+    order_types=frozenset((OrderType.GTC, OrderType.FAK, OrderType.FOK)),
+    has_post_only=True,
+    has_deltas=True,
+    has_positions_signed=False,
+    cancel_batch_max=60,
+    # Orders end with the process; there is nothing that could outlive it.
+    dead_man_s=0.0,
+    buckets=BUCKETS,
+    open_orders_max=96,
+)
+
+
+class PublicData(Protocol):
+    """What of an exchange can be had without an account (see `exchanges.gateway.Gateway` for each)."""
+
+    async def load_markets(self) -> tuple[Market, ...]:
+        """Read the configured markets."""
+        ...
+
+    async def can_trade(self) -> str:
+        """Return "" when nothing speaks against trading from here, else the reason in one sentence."""
+        ...
+
+    def tick_at(self, token_id: TokenId, price: Price) -> Price:
+        """Return the tick in force at a price."""
+        ...
+
+    def fee(self, token_id: TokenId, price: Price, size: Size, role: Role) -> Notional:
+        """Return the fee of one fill in micro-dollars."""
+        ...
+
+    def open_market(self, token_ids: Sequence[TokenId]) -> AbstractAsyncContextManager[MarketSession]:
+        """Connect and subscribe; a snapshot of every book comes first."""
+        ...
+
+    async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
+        """Read whole books by request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        ...
+
+
+class WatchedSession:
+    """A market session of the source whose events the paper exchange sees first."""
+
+    def __init__(self, session: MarketSession, exchange: PaperExchange) -> None:
+        """Watch one session."""
+        self._session = session
+        self._exchange = exchange
+
+    async def receive(self) -> tuple[MarketEvent, ...]:
+        """Wait for the next events, in order of arrival.
+
+        Raises:
+            Disconnected: The connection ended.
+            BadFrame: A frame could not be decoded; the session goes on.
+        """
+        events = await self._session.receive()
+        self._exchange.observe(events)
+        return events
+
+
+class PaperAccountSession:
+    """Private events of the paper account."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to tell."""
+        self._waiting: deque[AccountEvent] = deque()
+        self._wake = trio.Event()
+
+    def tell(self, event: AccountEvent) -> None:
+        """Take one event; it is read later."""
+        self._waiting.append(event)
+        self._wake.set()
+
+    async def receive(self) -> tuple[AccountEvent, ...]:
+        """Wait for the next events; () is a sign of life without data.
+
+        Raises:
+            Disconnected: The reader fell too far behind.
+        """
+        await trio.lowlevel.checkpoint()
+        if not self._waiting:
+            self._wake = trio.Event()
+            with trio.move_on_after(PONG_S):
+                await self._wake.wait()
+        if len(self._waiting) > EVENTS_MAX:
+            raise Disconnected(f"more than {EVENTS_MAX} events were left waiting")
+        events = tuple(self._waiting)
+        self._waiting.clear()
+        return events
+
+
+class PaperGateway:
+    """A paper account on a real exchange's markets.
+
+    Args:
+        source: Public data; owned, closed with the gateway.
+        exchange: Outlives the gateway; its `run` must be running.
+        now_ns: Wall time.
+    """
+
+    def __init__(self, source: PublicData, exchange: PaperExchange, *, now_ns: Callable[[], Nanos]) -> None:
+        self._source = source
+        self._exchange = exchange
+        self._now_ns = now_ns
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(SubmitOrder)
+        self._latency_s = exchange.settings.latency_ms / 1000
+        self._tokens: tuple[TokenId, ...] = ()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What a paper account can do."""
+        return CAPABILITIES
+
+    async def load_markets(self) -> tuple[Market, ...]:
+        """Read the configured markets from the source.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: A configured market does not exist.
+        """
+        markets = await self._source.load_markets()
+        self._exchange.list_markets(markets)
+        self._tokens = tuple(token for market in markets for token in market.tokens)
+        return markets
+
+    async def can_trade(self) -> str:
+        """Return "" when the source's place and clock would allow trading, else the reason.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        return await self._source.can_trade()
+
+    def tick_at(self, token_id: TokenId, price: Price) -> Price:
+        """Return the tick in force at a price."""
+        return self._source.tick_at(token_id, price)
+
+    def fee(self, token_id: TokenId, price: Price, size: Size, role: Role) -> Notional:
+        """Return the fee of one fill in micro-dollars."""
+        return self._source.fee(token_id, price, size, role)
+
+    @asynccontextmanager
+    async def open_market(self, token_ids: Sequence[TokenId]) -> AsyncIterator[WatchedSession]:
+        """Connect and subscribe; a snapshot of every book comes first.
+
+        Raises:
+            ExchangeUnavailable: On entry, when no connection could be made.
+        """
+        async with self._source.open_market(token_ids) as session:
+            try:
+                yield WatchedSession(session, self._exchange)
+            finally:
+                # Prints are missed from here on; the first snapshot of the next connection tells where the market went.
+                self._exchange.distrust(token_ids)
+
+    @asynccontextmanager
+    async def open_account(self) -> AsyncIterator[PaperAccountSession]:
+        """Listen to the paper account."""
+        await trio.lowlevel.checkpoint()
+        session = PaperAccountSession()
+        with self._exchange.listening(session.tell):
+            yield session
+
+    async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
+        """Read whole books by request.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        return await self._source.books(token_ids)
+
+    def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
+        """Name and encode an order without placing it. The same order prepared later is another one.
+
+        Raises:
+            InvariantViolated: Price off the grid, or an order type we do not take.
+        """
+        if order.order_type not in CAPABILITIES.order_types:
+            raise InvariantViolated(f"order type {order.order_type} is not offered (see capabilities)")
+        if not is_on_grid(order.price, self.tick_at(order.token_id, order.price)) or order.size <= 0:
+            raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
+        name = f"paper/{order.client_order_id}/{now_ns}"
+        return PreparedOrder(
+            client_order_id=order.client_order_id,
+            exchange_order_id=ExchangeOrderId("0x" + hashlib.sha256(name.encode()).hexdigest()),
+            body=self._encoder.encode(order),
+            prepared_ns=now_ns,
+        )
+
+    async def submit(self, order: PreparedOrder) -> SubmitReply:
+        """Place the order after a way's latency, and answer after another."""
+        await trio.sleep(self._latency_s)
+        reply = self._exchange.place(self._decoder.decode(order.body), order.exchange_order_id)
+        await trio.sleep(self._latency_s)
+        return reply
+
+    async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
+        """Cancel orders after a way's latency; prints that arrive meanwhile fill them."""
+        await trio.sleep(self._latency_s)
+        refusals = [(order_id, self._exchange.cancel(order_id)) for order_id in order_ids]
+        await trio.sleep(self._latency_s)
+        at_ns = self._now_ns()
+        return tuple(
+            CancelRefused(exchange_order_id=order_id, reason=reason, at_ns=at_ns)
+            if reason
+            else Canceled(exchange_order_id=order_id, at_ns=at_ns)
+            for order_id, reason in refusals
+        )
+
+    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+        """Read the paper account, all at one moment."""
+        requested_ns = self._now_ns()
+        await trio.sleep(self._latency_s)
+        account = self._exchange.account
+        report = ExchangeReport(
+            requested_ns=requested_ns,
+            received_ns=self._now_ns(),
+            open_orders=tuple(
+                OpenOrder(
+                    exchange_order_id=order.exchange_order_id,
+                    token_id=order.token_id,
+                    side=order.side,
+                    price=order.price,
+                    size=order.size,
+                    size_matched=Size(order.matched),
+                )
+                for order in account.open_orders()
+            ),
+            fills=account.fills(since_ns),
+            lookups=tuple(self._lookup(order_id) for order_id in lookups),
+            balances=tuple((token, Size(account.usable(token))) for token in self._tokens),
+            cash=Notional(account.usable(CASH)),
+        )
+        await trio.sleep(self._latency_s)
+        return report
+
+    async def protect(self) -> None:
+        """No dead-man switch: the orders end with the process."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await self._source.aclose()
+
+    def _lookup(self, order_id: ExchangeOrderId) -> OrderLookup:
+        order = self._exchange.account.order(order_id)
+        if order is None:
+            return OrderLookup(exchange_order_id=order_id, state=None, size_matched=Size(0))
+        return OrderLookup(exchange_order_id=order_id, state=order.state, size_matched=Size(order.matched))
