@@ -392,14 +392,14 @@ def test_the_judges_see_a_trade_booked_twice() -> None:
 def test_the_judges_see_a_wrong_fee() -> None:
     log, engine = traded()
     trade = engine.trades[0]
-    engine._trades[trade.trade_id] = msgspec.structs.replace(trade, fee=Notional(trade.fee + 10))
+    engine._trades.replace(msgspec.structs.replace(trade, fee=Notional(trade.fee + 10)))
     assert audit_faults(log, engine) != []
 
 
 def test_the_judges_see_a_price_beyond_the_limit_and_an_overfill() -> None:
     _, engine = traded()
     trade = engine.trades[0]
-    engine._trades[trade.trade_id] = msgspec.structs.replace(trade, price=Price(530_000))
+    engine._trades.replace(msgspec.structs.replace(trade, price=Price(530_000)))
     taker = engine._orders.get(ExchangeOrderId("o2"))
     assert taker is not None
     taker.size_matched += MICRO

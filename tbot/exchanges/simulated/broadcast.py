@@ -140,9 +140,7 @@ class Broadcast:
 
     def _publish_public(self, event: MarketEvent, now_ns: Nanos) -> None:
         for key, stream in self._markets.items():
-            if not stream.has_market(event.market_id):
-                continue
-            if isinstance(event, BookShown) and not stream.has_token(event.book.token_id):
+            if not stream.wants(event):
                 continue
             if now_ns < max(stream.frozen_until_ns, self._frozen.get((key, event.market_id), 0)):
                 continue

@@ -11,7 +11,7 @@ import msgspec
 
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import Nanos, Size, is_on_grid, notional_ceil, text_from_micro
-from tbot.exchanges.simulated.operations import EngineSettings, PlaceOrder
+from tbot.exchanges.simulated.operations import EndReason, EngineSettings, PlaceOrder
 from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of
 from tbot.exchanges.simulated.planning import MatchPlan
 
@@ -74,6 +74,26 @@ def refusal(candidate: Candidate) -> str:
     return ""
 
 
+def objection_after_hold(candidate: Candidate) -> tuple[str, EndReason] | None:
+    """Look at an order again whose taker delay is over; None when it may go on.
+
+    Returns:
+        The text of the refusal, and how the order ends.
+    """
+    for check, reason in CHECKS_AFTER_HOLD:
+        text = check(candidate)
+        if text:
+            return text, reason
+    return None
+
+
+def given_by(candidate: Candidate) -> int:
+    """Tell what an order needs of its asset now: shares, or collateral with the fee of what it would take."""
+    o = candidate.order
+    # A buyer's fee comes on top; without it an account at its limit would end below zero.
+    return o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + candidate.plan.fees
+
+
 def _payload(c: Candidate) -> str:
     o = c.order
     amount, other = (o.budget, o.size) if c.has_budget else (o.size, o.budget)
@@ -132,9 +152,7 @@ def _duplicate(c: Candidate) -> str:
 
 
 def _balance(c: Candidate) -> str:
-    o = c.order
-    # A buyer's fee comes on top; without it an account at its limit would end below zero.
-    given = o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + c.plan.fees
+    given = given_by(c)
     if given <= c.balance - c.reserved:
         return ""
     return (
@@ -173,3 +191,11 @@ CHECKS: tuple[Callable[[Candidate], str], ...] = (
     _immediate,
 )
 """In the order of polymarket's own list as far as it is known; the first objection is the answer."""
+
+CHECKS_AFTER_HOLD: tuple[tuple[Callable[[Candidate], str], EndReason], ...] = (
+    (_market_open, EndReason.MARKET_RESOLVED),
+    (_price_on_grid, EndReason.OFF_GRID),
+    (_balance, EndReason.NOT_ENOUGH_BALANCE),
+    (_immediate, EndReason.KILLED),
+)
+"""What may have changed during a taker delay. The rest was checked when the order came and cannot have."""

@@ -14,7 +14,7 @@ import msgspec
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Level, Message, OrderState, OrderType, Settlement, Side, TradeId
 from tbot.core.units import Nanos, Notional, Price, Size
-from tbot.exchanges.simulated.operations import Account, EndReason
+from tbot.exchanges.simulated.operations import Account, EndReason, MarketRules
 
 
 class MatchKind(StrEnum):
@@ -115,7 +115,7 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         bids: Best first.
         asks: Best first.
-        exchange_ms: Moment of the market's last change.
+        exchange_ms: Moment of the book's last change.
         last_trade_text: Last trade price of the market with at least three decimals, "" before the first.
         last_trade_side: Side of its taker; None before the first.
     """
@@ -209,7 +209,45 @@ class TickChanged(Message, frozen=True, kw_only=True):
     at_ns: Nanos
 
 
-MarketEvent = LevelsChanged | BookShown | TradePrinted | TickChanged
+class TopChanged(Message, frozen=True, kw_only=True):
+    """Best bid and ask of a market, told after each operation that traded or changed one of them.
+
+    Attributes:
+        best_bid: Of the YES token; None = no bid.
+        best_ask: Likewise.
+    """
+
+    market_id: MarketId
+    yes: TokenId
+    no: TokenId
+    best_bid: Price | None
+    best_ask: Price | None
+    exchange_ms: int
+    at_ns: Nanos
+
+
+class MarketOpened(Message, frozen=True, kw_only=True):
+    """A market was listed."""
+
+    market_id: MarketId
+    rules: MarketRules
+    exchange_ms: int
+    at_ns: Nanos
+
+
+class MarketResolved(Message, frozen=True, kw_only=True):
+    """A market is over; one YES pays `yes_payout`, one NO the rest of a dollar."""
+
+    market_id: MarketId
+    yes_payout: Price
+    exchange_ms: int
+    at_ns: Nanos
+
+
+CustomEvent = TopChanged | MarketOpened | MarketResolved
+"""Told only to subscribers that asked for custom features."""
+
+MarketEvent = LevelsChanged | BookShown | TradePrinted | TickChanged | CustomEvent
 
 # --- account events --------------------------------------------------------------------------------------------------
 
@@ -219,6 +257,7 @@ class OrderChange(StrEnum):
 
     PLACEMENT = "PLACEMENT"
     UPDATE = "UPDATE"
+    UNMATCHED = "UNMATCHED"  # its taker delay ended without a match: it rests now
     CANCELLATION = "CANCELLATION"
 
 

@@ -48,28 +48,9 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.settings import ExchangeSettings
 from tbot.exchanges.simulated.streams import AccountStream, MarketStream
+from tbot.exchanges.simulated.tickets import HeldOrders, Ticket
 
 OperationLog = Iterable[tuple[Nanos, Operation]]
-
-
-class Ticket:
-    """The answer slot of an operation that takes effect later."""
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self.reply: Reply | None = None
-        self._answered = trio.Event()
-
-    def answer(self, reply: Reply) -> None:
-        """Fill the slot, once."""
-        self.reply = reply
-        self._answered.set()
-
-    async def wait(self) -> Reply:
-        """Wait for the answer; the caller sets the deadline."""
-        await self._answered.wait()
-        assert self.reply is not None
-        return self.reply
 
 
 class LocalExchange:
@@ -97,6 +78,7 @@ class LocalExchange:
         self.settings = settings
         self.faults = faults
         self.engine = Engine(settings.engine)
+        self._held = HeldOrders(self.engine)
         self._now_ns = now_ns
         self._on_operation = on_operation
         self._flow = Flow.seeded(seed, settings.flow, settings.markets) if settings.flow else None
@@ -144,15 +126,29 @@ class LocalExchange:
             self._on_operation(now_ns, operation)
         reply, events = self.engine.apply(operation, now_ns)
         self._broadcast.publish(events, now_ns)
+        self._held.answer_released()
         self._wake_if_sooner(self.engine.next_due_ns())
         self._wake_if_sooner(self._broadcast.next_due_ns())
         return reply
 
     def place(self, order: PlaceOrder) -> Placed | Refused:
-        """Place one order; `Refused.text` is Polymarket's error text."""
+        """Place one order; `Refused.text` is Polymarket's error text. A held order is answered as DELAYED."""
         reply = self._misbehaviour.refusal(order) or self.apply(order)
         assert isinstance(reply, Placed | Refused)
         return reply
+
+    async def verdict(self, order: PlaceOrder, reply: Placed | Refused) -> Placed | Refused:
+        """Wait for the final answer to an order just placed, in a market that makes its sender wait.
+
+        Args:
+            order: What was placed.
+            reply: Of `place`; returned at once unless the order is held by a delay in milliseconds.
+        """
+        ticket = Ticket(order)
+        self._held.answer_or_keep(ticket, reply)
+        verdict = await ticket.wait()
+        assert isinstance(verdict, Placed | Refused)
+        return verdict
 
     def cancel(self, account: Account, order_ids: Sequence[ExchangeOrderId]) -> CancelResult:
         """Cancel orders of one account by id."""
@@ -334,7 +330,8 @@ class LocalExchange:
         while self._scheduled and self._scheduled[0][0] <= now_ns:
             ticket = heapq.heappop(self._scheduled)[2]
             operation = ticket.operation
-            ticket.answer(self.place(operation) if isinstance(operation, PlaceOrder) else self.apply(operation))
+            reply = self.place(operation) if isinstance(operation, PlaceOrder) else self.apply(operation)
+            self._held.answer_or_keep(ticket, reply)
         engine_due_ns = self.engine.next_due_ns()
         if engine_due_ns is not None and engine_due_ns <= now_ns:
             self.apply(Advance())

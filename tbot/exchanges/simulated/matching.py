@@ -13,14 +13,20 @@ import msgspec
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
-from tbot.core.units import Nanos, Notional, Price, Size
-from tbot.exchanges.simulated.checks import IMMEDIATE, TEXT_PAYLOAD, Candidate, refusal
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.exchanges.simulated.checks import (
+    IMMEDIATE,
+    TEXT_PAYLOAD,
+    Candidate,
+    given_by,
+    objection_after_hold,
+    refusal,
+)
 from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, deposit, move
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
     Event,
-    MakerLeg,
     OrderChange,
     OrderView,
     Trade,
@@ -54,9 +60,11 @@ from tbot.exchanges.simulated.operations import (
     SplitPair,
 )
 from tbot.exchanges.simulated.orderbook import Order, UnifiedBook
-from tbot.exchanges.simulated.planning import DUST, Match, MatchPlan, fee_of, plan_match
+from tbot.exchanges.simulated.planning import DUST, Match, MatchPlan, plan_match
 from tbot.exchanges.simulated.resting import OrderTable, asset_of
-from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, SettleTrade, Step
+from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrder, SettleTrade, StartGame, Step
+from tbot.exchanges.simulated.ticks import tick_after
+from tbot.exchanges.simulated.trades import TradeLog, by_price, make_trade, parties
 from tbot.exchanges.simulated.turn import Turn, view_of
 
 NOT_FOUND = "Order not found or already canceled"
@@ -77,8 +85,7 @@ class Engine:
         self._books: dict[MarketId, UnifiedBook] = {}
         self._market_of: dict[TokenId, MarketId] = {}
         self._orders = OrderTable()
-        self._trades: dict[TradeId, Trade] = {}
-        self._trades_of: dict[Account, list[TradeId]] = {}
+        self._trades = TradeLog()
         self._agenda = Agenda()
         self._sequence = 0
 
@@ -98,7 +105,7 @@ class Engine:
         events = list(self._run_due())
         turn = Turn(self.now_ns)
         reply = self._perform(operation, turn)
-        self._cancel_uncovered(turn)
+        self._follow_up(turn)
         events += turn.end()
         return reply, tuple(events)
 
@@ -115,7 +122,7 @@ class Engine:
     @property
     def trades(self) -> tuple[Trade, ...]:
         """The raw trade log: every trade ever made, oldest first, as it stands now."""
-        return tuple(self._trades.values())
+        return tuple(self._trades)
 
     def trade(self, trade_id: TradeId) -> Trade:
         """Look up one trade.
@@ -127,13 +134,7 @@ class Engine:
 
     def trades_of(self, account: Account, since_ns: Nanos = EVER) -> tuple[Trade, ...]:
         """List trades of one account matched at or after a moment, oldest first."""
-        found: list[Trade] = []
-        for trade_id in reversed(self._trades_of.get(account, [])):
-            trade = self._trades[trade_id]
-            if trade.matched_ns < since_ns:
-                break
-            found.append(trade)
-        return tuple(reversed(found))
+        return self._trades.of(account, since_ns)
 
     def markets(self) -> tuple[MarketRules, ...]:
         """List every market in order of listing."""
@@ -162,8 +163,7 @@ class Engine:
 
     def top(self, market_id: MarketId) -> tuple[Price | None, Price | None]:
         """Tell best bid and ask of the YES token."""
-        book = self._books[market_id]
-        return book.bids.best(), book.asks.best()
+        return self._books[market_id].top
 
     def book(self, token_id: TokenId) -> BookView:
         """Show the whole book of one token.
@@ -177,6 +177,14 @@ class Engine:
         """Look up one order in any state; None = never taken."""
         order = self._orders.get(order_id)
         return None if order is None else order.view()
+
+    def verdict(self, order_id: ExchangeOrderId) -> Placed | Refused:
+        """Tell what became of an order taken: the answer to its sender, final once it is not held any more.
+
+        Raises:
+            KeyError: It was never taken.
+        """
+        return self._orders[order_id].verdict()
 
     def open_orders(self, account: Account) -> tuple[OrderView, ...]:
         """List the open orders of one account, oldest first."""
@@ -226,7 +234,7 @@ class Engine:
             case Deposit() | SplitPair() | MergePair() | RedeemTokens():
                 return self._move_collateral(operation, turn)
             case OpenMarket():
-                return self._open_market(operation)
+                return self._open_market(operation, turn)
             case CloseMarket() | ResolveMarket():
                 return self._close_market(operation, turn)
             case ChangeTick():
@@ -237,24 +245,25 @@ class Engine:
         if market_id is None:
             return Refused(text=TEXT_PAYLOAD)
         book = self._books[market_id]
-        plan = plan_match(place, book)
-        text = refusal(self._candidate(place, book, plan))
+        candidate = self._candidate(place, book)
+        text = refusal(candidate)
         if text:
             return Refused(text=text)
         order = self._enter(place, book)
-        turn.tell_order(OrderChange.PLACEMENT, order, book)
-        for matches in _by_price(plan.matches):
-            self._trade(order, matches, book, turn)
-        self._finish_taker(order, plan, book, turn)
-        return _placed(order)
+        if candidate.plan.crosses and book.rules.taker_delay_ns:
+            self._hold(order, candidate, book, turn)
+        else:
+            turn.tell_order(OrderChange.PLACEMENT, order, book)
+            self._execute(order, candidate.plan, book, turn)
+        return self.verdict(place.order_id)
 
-    def _candidate(self, place: PlaceOrder, book: UnifiedBook, plan: MatchPlan) -> Candidate:
+    def _candidate(self, place: PlaceOrder, book: UnifiedBook) -> Candidate:
         return Candidate(
             order=place,
             book=book,
             settings=self.settings,
             now_ns=self.now_ns,
-            plan=plan,
+            plan=plan_match(place, book),
             is_duplicate=place.order_id in self._orders,
             balance=self.ledger.available(place.account, asset_of(place)),
             reserved=self._orders.reserved_for(place, book.rules.market_id),
@@ -265,6 +274,34 @@ class Engine:
         order = Order(place, rules=book.rules, sequence=self._sequence, created_ns=self.now_ns)
         self._orders.enter(order)
         return order
+
+    # Only what would take is held, so that makers may cancel before it does; a post-only order never gets here.
+    def _hold(self, order: Order, candidate: Candidate, book: UnifiedBook, turn: Turn) -> None:
+        order.state, order.was_held = OrderState.DELAYED, True
+        self._orders.hold(order, given_by(candidate))
+        due_ns = Nanos(turn.now_ns + book.rules.taker_delay_ns)
+        self._agenda.enter(due_ns, ReleaseOrder(order_id=order.place.order_id))
+        turn.tell_order(OrderChange.PLACEMENT, order, book)
+
+    def _release(self, order: Order, turn: Turn) -> None:
+        book = self._books[order.market_id]
+        self._orders.release(order)
+        candidate = self._candidate(order.place, book)
+        objection = objection_after_hold(candidate)
+        if objection is not None:
+            order.refusal, order.reason = objection
+            order.state = OrderState.CANCELED
+            turn.tell_order(OrderChange.CANCELLATION, order, book)
+            return
+        order.state = OrderState.LIVE
+        if not candidate.plan.crosses:
+            turn.tell_order(OrderChange.UNMATCHED, order, book)
+        self._execute(order, candidate.plan, book, turn)
+
+    def _execute(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
+        for matches in by_price(plan.matches):
+            self._trade(order, matches, book, turn)
+        self._finish_taker(order, plan, book, turn)
 
     def _finish_taker(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
         place = order.place
@@ -290,43 +327,20 @@ class Engine:
             self._agenda.enter(due_ns, ExpireOrder(order_id=place.order_id))
 
     def _trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> None:
-        trade = self._make_trade(taker, matches, book, turn)
-        self._trades[trade.trade_id] = trade
+        trade = make_trade(self._trades.next_id(), taker, matches, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns)
+        self._trades.add(trade)
         self.ledger.book(trade)
-        for party in dict.fromkeys((trade.taker_account, *(leg.account for leg in trade.legs))):
-            self._trades_of.setdefault(party, []).append(trade.trade_id)
+        for party in parties(trade):
             turn.weaken(party)
         taker.size_matched += trade.size
         taker.notional_matched += trade.notional
         taker.trade_ids.append(trade.trade_id)
         for match in matches:
             self._fill_maker(match, trade.trade_id, book, turn)
-        book.last_trade_price, book.last_trade_side = trade.price, trade.side
+        book.print(trade)
         self._agenda.enter_course(trade.trade_id, taker.place.course, self.settings, turn.now_ns)
         turn.tell_trade(trade, book)
         turn.print_trade(trade, book)
-
-    def _make_trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> Trade:
-        place, price = taker.place, matches[0].price
-        size = Size(sum(m.size for m in matches))
-        return Trade(
-            # A valid version-4 UUID made from a counter: official clients want the shape, replay wants no dice.
-            trade_id=TradeId(f"00000000-0000-4000-8000-{len(self._trades) + 1:012x}"),
-            market_id=book.rules.market_id,
-            taker_order_id=place.order_id,
-            taker_account=place.account,
-            token_id=place.token_id,
-            side=place.side,
-            price=price,
-            size=size,
-            notional=Notional(sum(m.taker_notional for m in matches)),
-            fee=fee_of(price, size, book.rules),
-            legs=tuple(_leg(match) for match in matches),
-            exchange_ms=turn.ms(book),
-            matched_ns=turn.now_ns,
-            settlement=Settlement.MATCHED,
-            history=((Settlement.MATCHED, turn.now_ns),),
-        )
 
     def _fill_maker(self, match: Match, trade_id: TradeId, book: UnifiedBook, turn: Turn) -> None:
         maker = match.maker
@@ -352,6 +366,8 @@ class Engine:
             if order is None or order.place.account != operation.account:
                 refused.append((order_id, NOT_FOUND))
             elif order.state is not OrderState.LIVE:
+                # That goes for an order in its taker delay too: it cannot be cancelled, with what words is not
+                # documented, and on the book it is not.
                 refused.append((order_id, ALREADY_ENDED))
             else:
                 self._cancel(order, EndReason.USER, turn)
@@ -378,10 +394,9 @@ class Engine:
         book.side(is_bid=order.is_bid).remove(order)
         self._orders.leave(order)
 
-    def _cancel_uncovered(self, turn: Turn) -> None:
-        for account in turn.weakened:
-            for order in self._orders.uncovered(account, self.ledger):
-                self._cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
+    def _clear(self, market_id: MarketId, reason: EndReason, turn: Turn) -> None:
+        for order in self._orders.open_in(market_id):
+            self._cancel(order, reason, turn)
 
     # --- collateral and markets -------------------------------------------------------------------------------------
 
@@ -391,13 +406,17 @@ class Engine:
             return deposit(self.ledger, operation)
         return move(self.ledger, self.rules(operation.market_id), operation)
 
-    def _open_market(self, operation: OpenMarket) -> Done | Refused:
+    def _open_market(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
         rules = operation.rules
         if rules.market_id in self._books or any(token in self._market_of for token in rules_tokens(rules)):
             return Refused(text=f"market {rules.market_id} or one of its tokens is listed already")
-        self._books[rules.market_id] = UnifiedBook(rules)
+        book = self._books[rules.market_id] = UnifiedBook(rules)
         for token_id in rules_tokens(rules):
             self._market_of[token_id] = rules.market_id
+        start_ns = Nanos(rules.game_start_s * NANOS_PER_S)
+        if rules.clears_book_at_start and start_ns > turn.now_ns:
+            self._agenda.enter(start_ns, StartGame(market_id=rules.market_id))
+        turn.tell_opened(book)
         return Done()
 
     def _close_market(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
@@ -406,17 +425,21 @@ class Engine:
             if book.rules.yes_payout is not None:
                 return Refused(text=TEXT_RESOLVED)
             book.rules = msgspec.structs.replace(book.rules, yes_payout=operation.yes_payout)
+            turn.tell_resolved(book, operation.yes_payout)
         book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
-        for order in self._orders.open_in(operation.market_id):
-            self._cancel(order, EndReason.MARKET_RESOLVED, turn)
+        self._clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
         return Done()
 
     def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
         book = self._books[operation.market_id]
-        tick_old = book.rules.tick
-        book.rules = msgspec.structs.replace(book.rules, tick=operation.tick)
-        turn.tell_tick(book, tick_old)
+        book.tick_listed = operation.tick
+        self._set_tick(book, operation.tick, turn)
         return Done()
+
+    def _set_tick(self, book: UnifiedBook, tick: Price, turn: Turn) -> None:
+        tick_old = book.rules.tick
+        book.rules = msgspec.structs.replace(book.rules, tick=tick)
+        turn.tell_tick(book, tick_old)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -425,22 +448,38 @@ class Engine:
             due_ns, step = due
             turn = Turn(due_ns)
             self._run_step(step, turn)
+            self._follow_up(turn)
             yield from turn.end()
 
     def _run_step(self, step: Step, turn: Turn) -> None:
-        if isinstance(step, SettleTrade):
-            self._settle(step, turn)
-            return
-        order = self._orders.get(step.order_id)
-        if order is not None and order.state is OrderState.LIVE:
-            self._cancel(order, EndReason.EXPIRED, turn)
+        match step:
+            case SettleTrade():
+                self._settle(step, turn)
+            case ExpireOrder():
+                order = self._orders[step.order_id]
+                if order.state is OrderState.LIVE:
+                    self._cancel(order, EndReason.EXPIRED, turn)
+            case ReleaseOrder():
+                self._release(self._orders[step.order_id], turn)
+            case StartGame():
+                self._clear(step.market_id, EndReason.GAME_STARTED, turn)
+
+    # What every change may bring about: orders without cover, and a price at the edge.
+    def _follow_up(self, turn: Turn) -> None:
+        for account in turn.weakened:
+            for order in self._orders.uncovered(account, self.ledger):
+                self._cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
+        for book in turn.books_touched():
+            tick = tick_after(book, self.settings)
+            if tick != book.rules.tick:
+                self._set_tick(book, tick, turn)
 
     def _settle(self, step: SettleTrade, turn: Turn) -> None:
         before = self._trades[step.trade_id]
         trade = msgspec.structs.replace(
             before, settlement=step.settlement, history=(*before.history, (step.settlement, turn.now_ns))
         )
-        self._trades[step.trade_id] = trade
+        self._trades.replace(trade)
         if step.settlement is Settlement.MINED:
             self.ledger.settle(trade)
         elif step.settlement is Settlement.FAILED:
@@ -451,35 +490,3 @@ class Engine:
 def rules_tokens(rules: MarketRules) -> tuple[TokenId, TokenId]:
     """Both tokens of a market, YES first."""
     return rules.yes, rules.no
-
-
-def _by_price(matches: tuple[Match, ...]) -> Iterator[list[Match]]:
-    groups: dict[Price, list[Match]] = {}
-    for match in matches:
-        groups.setdefault(match.price, []).append(match)
-    return iter(groups.values())
-
-
-def _leg(match: Match) -> MakerLeg:
-    place = match.maker.place
-    return MakerLeg(
-        order_id=place.order_id,
-        account=place.account,
-        token_id=place.token_id,
-        side=place.side,
-        price=place.price,
-        size=match.size,
-        notional=match.notional,
-        taker_notional=match.taker_notional,
-        kind=match.kind,
-    )
-
-
-def _placed(order: Order) -> Placed:
-    return Placed(
-        order_id=order.place.order_id,
-        state=OrderState.MATCHED if order.trade_ids else OrderState.LIVE,
-        size_matched=Size(order.size_matched),
-        notional_matched=Notional(order.notional_matched),
-        trade_ids=tuple(order.trade_ids),
-    )

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Message, OrderState, OrderType, Side, TradeId
-from tbot.core.units import MICRO, Nanos, Notional, Price, Size
+from tbot.core.units import MICRO, NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
 
 Account = NewType("Account", str)
 
@@ -46,6 +46,8 @@ class EndReason(StrEnum):
     NOT_ENOUGH_BALANCE = "NOT_ENOUGH_BALANCE"
     MARKET_RESOLVED = "MARKET_RESOLVED"
     HEARTBEAT = "HEARTBEAT"
+    GAME_STARTED = "GAME_STARTED"
+    OFF_GRID = "OFF_GRID"  # the tick changed while a taker delay held the order
 
 
 class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +63,12 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         is_accepting_orders: False once closed.
         yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.
         event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
+        seconds_delay: How long an order that would take is held before it may, its sender being answered at once
+            (sports).
+        taker_delay_ms: Likewise, but its sender waits for the outcome (fast crypto and finance markets). A market has
+            one of the two at most.
+        game_start_s: When the game starts, Unix seconds; 0 = there is no game.
+        clears_book_at_start: Whether all open orders are cancelled when the game starts.
     """
 
     market_id: Annotated[MarketId, Meta(min_length=1)]
@@ -76,6 +84,15 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     is_accepting_orders: bool = True
     yes_payout: Annotated[Price, Meta(ge=0, le=MICRO)] | None = None
     event: str = ""
+    seconds_delay: Annotated[int, Meta(ge=0, le=60)] = 0
+    taker_delay_ms: Annotated[int, Meta(ge=0, le=5_000)] = 0
+    game_start_s: Annotated[int, Meta(ge=0, le=9_000_000_000)] = 0
+    clears_book_at_start: bool = False
+
+    @property
+    def taker_delay_ns(self) -> int:
+        """How long an order that would take is held; 0 = not at all."""
+        return self.seconds_delay * NANOS_PER_S or self.taker_delay_ms * NANOS_PER_MS
 
     def __post_init__(self) -> None:
         """Refuse a market that cannot be traded."""
@@ -83,6 +100,10 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("tick must divide a dollar into whole steps")
         if self.yes == self.no:
             raise ValueError("yes and no must be two tokens")
+        if self.seconds_delay and self.taker_delay_ms:
+            raise ValueError("seconds_delay and taker_delay_ms exclude each other: keep one")
+        if self.clears_book_at_start and not self.game_start_s:
+            raise ValueError("clears_book_at_start needs game_start_s")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +115,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         retry_after_ns: From match to RETRYING when the first transaction fails; MINED or FAILED follow as much later.
         expiry_margin_ns: A GTD order dies this long before its stated expiration.
         expiry_min_ns: The stated expiration must be at least this far ahead.
+        has_tick_change: Whether a market on a cent grid goes to a tenth of a cent near 0 and 1.
+        has_tick_return: Whether it goes back to cents once its price has left the edge. Not documented.
     """
 
     mined_after_ns: int = 2_000_000_000
@@ -101,6 +124,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry_after_ns: int = 4_000_000_000
     expiry_margin_ns: int = 60_000_000_000
     expiry_min_ns: int = 180_000_000_000
+    has_tick_change: bool = True
+    has_tick_return: bool = False
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
@@ -239,10 +264,11 @@ class Placed(Message, frozen=True, kw_only=True):
     """The order was taken.
 
     Attributes:
-        state: LIVE when it rests untouched, MATCHED when anything matched at once.
+        state: LIVE when it rests untouched, MATCHED when anything matched at once, DELAYED while it is held.
         size_matched: Shares matched at once.
         notional_matched: Collateral matched at once, before fee.
         trade_ids: Trades made at once.
+        is_unmatched: It was held in order to take, found nothing left, and rests.
     """
 
     order_id: ExchangeOrderId
@@ -250,6 +276,7 @@ class Placed(Message, frozen=True, kw_only=True):
     size_matched: Size = Size(0)
     notional_matched: Notional = Notional(0)
     trade_ids: tuple[TradeId, ...] = ()
+    is_unmatched: bool = False
 
 
 class Refused(Message, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Level, OrderState, OrderType, Side, TradeId
 from tbot.core.units import MICRO, Nanos, Notional, Price, Size, complement
-from tbot.exchanges.simulated.events import OrderView
-from tbot.exchanges.simulated.operations import EndReason, MarketRules, PlaceOrder
+from tbot.exchanges.simulated.events import OrderView, Trade
+from tbot.exchanges.simulated.operations import EndReason, MarketRules, Placed, PlaceOrder, Refused
 
 
 class Order:
@@ -28,11 +28,13 @@ class Order:
         "place",
         "price_yes",
         "reason",
+        "refusal",
         "reserved",
         "sequence",
         "size_matched",
         "state",
         "trade_ids",
+        "was_held",
     )
 
     def __init__(self, place: PlaceOrder, *, rules: MarketRules, sequence: int, created_ns: Nanos) -> None:
@@ -48,6 +50,9 @@ class Order:
         self.reserved = 0
         self.state = OrderState.LIVE
         self.reason = EndReason.NONE
+        self.was_held = False
+        # Why it was refused at the end of its taker delay, "" = it was not.
+        self.refusal = ""
         self.trade_ids: list[TradeId] = []
 
     @property
@@ -59,6 +64,20 @@ class Order:
     def has_budget(self) -> bool:
         """Whether the target is collateral: FAK/FOK BUY."""
         return self.place.side is Side.BUY and self.place.order_type in (OrderType.FAK, OrderType.FOK)
+
+    def verdict(self) -> Placed | Refused:
+        """Make the answer to its sender; it is not the last word while the order is held."""
+        if self.refusal:
+            return Refused(text=self.refusal)
+        state = OrderState.MATCHED if self.trade_ids else OrderState.LIVE
+        return Placed(
+            order_id=self.place.order_id,
+            state=self.state if self.state is OrderState.DELAYED else state,
+            size_matched=Size(self.size_matched),
+            notional_matched=Notional(self.notional_matched),
+            trade_ids=tuple(self.trade_ids),
+            is_unmatched=self.was_held and self.state is not OrderState.DELAYED and state is OrderState.LIVE,
+        )
 
     def view(self) -> OrderView:
         """Copy the order as it stands."""
@@ -141,15 +160,38 @@ class BookSide:
 
 
 class UnifiedBook:
-    """Both sides of one market and what was told of it."""
+    """Both sides of one market and what was told of it.
+
+    Attributes:
+        exchange_ms: Moment of the market's last event of any kind.
+        changed_ms: Moment of the last change of the book, which its hash covers: an order's or a trade's later life
+            does not touch it.
+        tick_listed: The tick that was set by hand; the present one is in `rules`.
+        top_told: Best bid and ask of YES that were told last.
+        last_price_yes: Price of the last trade, in YES; `last_trade_price` is that of the taker's token.
+    """
 
     def __init__(self, rules: MarketRules) -> None:
         self.rules = rules
         self.bids = BookSide(is_bid=True)
         self.asks = BookSide(is_bid=False)
         self.exchange_ms = 0
+        self.changed_ms = 0
+        self.tick_listed = rules.tick
+        self.top_told: tuple[Price | None, Price | None] = (None, None)
         self.last_trade_price: Price | None = None
         self.last_trade_side: Side | None = None
+        self.last_price_yes: Price | None = None
+
+    @property
+    def top(self) -> tuple[Price | None, Price | None]:
+        """Best bid and ask of YES."""
+        return self.bids.best(), self.asks.best()
+
+    def print(self, trade: Trade) -> None:
+        """Remember the newest trade."""
+        self.last_trade_price, self.last_trade_side = trade.price, trade.side
+        self.last_price_yes = trade.price if trade.token_id == self.rules.yes else complement(trade.price)
 
     def side(self, *, is_bid: bool) -> BookSide:
         """The bids or the asks."""

@@ -17,7 +17,7 @@ from tbot.exchanges.simulated.accounts import Member
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.modes import PostOnlyMode
-from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder
+from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder, Refused
 from tbot.exchanges.simulated.quota import Header
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_account import (
@@ -77,7 +77,7 @@ class OrderRoutes:
         body = decode(request.body, PostOrder, refusal=TEXT_PAYLOAD)
         self._check_mode((body,), is_batch=False)
         headers = self._state.quotas.orders(member.address).take(1, self._state.now_ns())
-        return self._submit((body,), member, headers, is_batch=False)
+        return await self._submit((body,), member, headers, is_batch=False)
 
     async def _post_orders(self, request: Request, member: Member) -> Reply:
         bodies = decode(request.body, list[PostOrder], refusal=TEXT_PAYLOAD)
@@ -85,7 +85,7 @@ class OrderRoutes:
             raise HttpRefusal(f"Too many orders in payload: {len(bodies)}, max allowed: {ORDERS_PER_POST_MAX}")
         self._check_mode(tuple(bodies), is_batch=True)
         headers = self._state.quotas.orders(member.address).take(len(bodies), self._state.now_ns())
-        return self._submit(tuple(bodies), member, headers, is_batch=True)
+        return await self._submit(tuple(bodies), member, headers, is_batch=True)
 
     def _check_mode(self, bodies: tuple[PostOrder, ...], *, is_batch: bool) -> None:
         modes, now_ns = self._state.modes, self._state.now_ns()
@@ -93,7 +93,7 @@ class OrderRoutes:
         if not is_batch and not all(body.post_only for body in bodies):
             modes.check_taking(now_ns)
 
-    def _submit(
+    async def _submit(
         self, bodies: tuple[PostOrder, ...], member: Member, headers: tuple[Header, ...], *, is_batch: bool
     ) -> Reply:
         token_ids = [body.order.token_id for body in bodies]
@@ -106,17 +106,17 @@ class OrderRoutes:
                 self._land_later(bodies, member, self._state.exchange.faults.settings.late_s)
                 return NoAnswer.HOLD
             case Fault.POST_RESTS_UNANSWERED:
-                self._place_all(bodies, member, is_batch=is_batch)
+                await self._place_all(bodies, member, is_batch=is_batch)
                 return NoAnswer.CUT
             case Fault.ERROR_AFTER_ACCEPT:
-                self._place_all(bodies, member, is_batch=is_batch)
+                await self._place_all(bodies, member, is_batch=is_batch)
                 raise HttpRefusal(TEXT_NOT_INSERTED, status=500)
             case Fault.TICK_CHANGE_IN_FLIGHT:
                 for token_id in dict.fromkeys(token_ids):
                     self._state.exchange.coarsen(token_id)
             case _:
                 pass
-        return _answered(self._place_all(bodies, member, is_batch=is_batch), headers, is_batch=is_batch)
+        return _answered(await self._place_all(bodies, member, is_batch=is_batch), headers, is_batch=is_batch)
 
     def _keys(self, token_ids: list[str], member: Member) -> tuple[str, ...]:
         """Name what an injected fault may be aimed at."""
@@ -124,15 +124,19 @@ class OrderRoutes:
         market_ids = [rules.market_id for rules in markets if rules is not None]
         return (*self._state.accounts_of(member), *token_ids, *market_ids)
 
-    def _place_all(self, bodies: tuple[PostOrder, ...], member: Member, *, is_batch: bool) -> tuple[PlacedAnswer, ...]:
+    async def _place_all(
+        self, bodies: tuple[PostOrder, ...], member: Member, *, is_batch: bool
+    ) -> tuple[PlacedAnswer, ...]:
         keys = self._keys([body.order.token_id for body in bodies], member)
         is_partial = is_batch and self._state.exchange.faults.on_batch(*keys)
-        return tuple(
+        # All legs reach the engine in one moment; only then does anybody wait for those that it holds.
+        placed = [
             blocked_answer(TEXT_NOT_INSERTED) if is_partial and leg % 2 else self._place(body, member)
             for leg, body in enumerate(bodies)
-        )
+        ]
+        return tuple([leg if isinstance(leg, PlacedAnswer) else await self._final(*leg) for leg in placed])
 
-    def _place(self, body: PostOrder, member: Member) -> PlacedAnswer:
+    def _place(self, body: PostOrder, member: Member) -> PlacedAnswer | tuple[PlaceOrder, Placed | Refused]:
         try:
             if not body.post_only:
                 self._state.modes.check_taking(self._state.now_ns())
@@ -146,8 +150,11 @@ class OrderRoutes:
         if is_immediate and exchange.faults.on_immediate(*self._keys([order.token_id], member)):
             self._land_later((body,), member, exchange.faults.settings.delayed_s)
             return delayed_answer(order.order_id)
-        reply = exchange.place(order)
-        return placed_answer(reply, order.side) if isinstance(reply, Placed) else refused_answer(reply.text)
+        return order, exchange.place(order)
+
+    async def _final(self, order: PlaceOrder, reply: Placed | Refused) -> PlacedAnswer:
+        verdict = await self._state.exchange.verdict(order, reply)
+        return placed_answer(verdict, order.side) if isinstance(verdict, Placed) else refused_answer(verdict.text)
 
     # A message still on its way when its sender gave up: it lands whether or not the sender still lives.
     def _land_later(self, bodies: tuple[PostOrder, ...], member: Member, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Every order ever taken, those that still rest, and what each account has bound by them."""
+"""Every order ever taken, those that still rest or are held, and what each account has bound by them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ class OrderTable:
     def __iter__(self) -> Iterator[Order]:
         return iter(self._orders.values())
 
+    def __getitem__(self, order_id: ExchangeOrderId) -> Order:
+        return self._orders[order_id]
+
     def get(self, order_id: ExchangeOrderId) -> Order | None:
         """Look up an order in any state."""
         return self._orders.get(order_id)
@@ -45,12 +48,20 @@ class OrderTable:
         return tuple(o for orders in self._open.values() for o in orders.values() if o.market_id == market_id)
 
     def reserved_for(self, place: PlaceOrder, market_id: MarketId) -> int:
-        """Tell what the account's resting orders bind of the asset a new order needs."""
+        """Tell what the account's resting and held orders bind of the asset a new order needs."""
         return self._reserved.get(_key(place, market_id), 0)
 
     def enter(self, order: Order) -> None:
         """Remember a new order; it does not rest yet."""
         self._orders[order.place.order_id] = order
+
+    def hold(self, order: Order, needed: int) -> None:
+        """Bind what an order needs during its taker delay; it is not among the open ones and cannot be cancelled."""
+        self._bind(order, needed)
+
+    def release(self, order: Order) -> None:
+        """Free what a held order bound: what comes next is decided anew."""
+        self._bind(order, 0)
 
     def rest(self, order: Order) -> None:
         """Count an order among the open ones and bind what it needs."""

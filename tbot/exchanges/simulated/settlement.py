@@ -1,4 +1,4 @@
-"""The life of a trade after the match: a table of steps, and the queue of what is due when."""
+"""What time does: the life of a trade after the match, as a table of steps, and the queue of what is due when."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tbot.core.market import MarketId
 from tbot.core.messages import ExchangeOrderId, Settlement, TradeId
 from tbot.core.units import Nanos
 from tbot.exchanges.simulated.operations import Course, EngineSettings
@@ -46,7 +47,19 @@ class ExpireOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     order_id: ExchangeOrderId
 
 
-Step = SettleTrade | ExpireOrder
+class ReleaseOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An order whose taker delay is over."""
+
+    order_id: ExchangeOrderId
+
+
+class StartGame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A market whose game starts."""
+
+    market_id: MarketId
+
+
+Step = SettleTrade | ExpireOrder | ReleaseOrder | StartGame
 
 
 class Agenda:

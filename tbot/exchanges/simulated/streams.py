@@ -14,7 +14,17 @@ import trio
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import Nanos
-from tbot.exchanges.simulated.events import AccountEvent, MarketEvent
+from tbot.exchanges.simulated.events import (
+    AccountEvent,
+    BookShown,
+    LevelsChanged,
+    MarketEvent,
+    MarketOpened,
+    MarketResolved,
+    TickChanged,
+    TopChanged,
+    TradePrinted,
+)
 from tbot.exchanges.simulated.operations import Account
 
 T = TypeVar("T")
@@ -99,10 +109,14 @@ class MarketStream(Stream[MarketEvent]):
 
     A subscriber of one token gets the level changes of both outcomes of its market, as on Polymarket, but the
     `BookShown` of its own tokens only.
+
+    Attributes:
+        has_custom: Whether it wants custom events; a new market is told to all who do, whatever they subscribed.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
+        self.has_custom = False
         self._tokens: dict[TokenId, MarketId] = {}
         self._markets: dict[MarketId, int] = {}
         self.frozen_until_ns = Nanos(0)
@@ -129,6 +143,18 @@ class MarketStream(Stream[MarketEvent]):
     def has_market(self, market_id: MarketId) -> bool:
         """Whether a token of this market is subscribed."""
         return self._markets.get(market_id, 0) > 0
+
+    def wants(self, event: MarketEvent) -> bool:
+        """Whether an event is for this subscriber."""
+        match event:
+            case MarketOpened():
+                return self.has_custom
+            case TopChanged() | MarketResolved():
+                return self.has_custom and self.has_market(event.market_id)
+            case BookShown():
+                return self.has_token(event.book.token_id)
+            case LevelsChanged() | TradePrinted() | TickChanged():
+                return self.has_market(event.market_id)
 
     def has_token(self, token_id: TokenId) -> bool:
         """Whether this token is subscribed."""

@@ -18,7 +18,6 @@ from tbot.core.messages import (
     MarketEvent,
     OpenOrder,
     OrderLookup,
-    OrderState,
     OrderUpdate,
     OutcomeUnknown,
     RejectCode,
@@ -35,9 +34,12 @@ from tbot.exchanges.simulated.events import (
     BookShown,
     BookView,
     LevelsChanged,
+    MarketOpened,
+    MarketResolved,
     OrderChanged,
     OrderView,
     TickChanged,
+    TopChanged,
     Trade,
     TradeChanged,
     TradePrinted,
@@ -133,6 +135,8 @@ def market_events(desk: Desk, event: TheirMarketEvent, received_ns: Nanos) -> tu
                 for token_id in event.tokens
                 if token_id in desk.tokens
             )
+        case TopChanged() | MarketOpened() | MarketResolved():
+            return ()  # extras for those that asked for them; the bot knows all of it from the rest
 
 
 def account_events(desk: Desk, event: TheirAccountEvent, received_ns: Nanos) -> tuple[AccountEvent, ...]:
@@ -211,8 +215,7 @@ def submit_reply(reply: Placed | Refused, order: PreparedOrder, at_ns: Nanos) ->
             )
         code = next((code for part, code in REJECT_CODES if part in reply.text), RejectCode.OTHER)
         return Rejected(client_order_id=client_order_id, code=code, reason=reply.text, at_ns=at_ns)
-    state = OrderState.MATCHED if reply.trade_ids else OrderState.LIVE
-    return Accepted(client_order_id=client_order_id, exchange_order_id=reply.order_id, state=state, at_ns=at_ns)
+    return Accepted(client_order_id=client_order_id, exchange_order_id=reply.order_id, state=reply.state, at_ns=at_ns)
 
 
 def cancel_reply(order_id: ExchangeOrderId, result: CancelResult, at_ns: Nanos) -> CancelReply:

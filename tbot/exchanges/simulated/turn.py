@@ -15,9 +15,12 @@ from tbot.exchanges.simulated.events import (
     Event,
     LevelChange,
     LevelsChanged,
+    MarketOpened,
+    MarketResolved,
     OrderChange,
     OrderChanged,
     TickChanged,
+    TopChanged,
     Trade,
     TradeChanged,
     TradePrinted,
@@ -41,6 +44,7 @@ class Turn:
         self._levels: dict[MarketId, dict[tuple[bool, Price], None]] = {}
         self._books: dict[MarketId, UnifiedBook] = {}
         self._shown: dict[MarketId, None] = {}
+        self._traded: dict[MarketId, None] = {}
 
     def ms(self, book: UnifiedBook) -> int:
         """Give the exchange time of this operation in one market: later than every operation before it."""
@@ -51,9 +55,13 @@ class Turn:
             self._ms[market_id] = ms
         return ms
 
+    def books_touched(self) -> tuple[UnifiedBook, ...]:
+        """Name the books of which a level changed."""
+        return tuple(self._books[market_id] for market_id in self._levels)
+
     def touch(self, book: UnifiedBook, order: Order) -> None:
         """Note that the level of an order changed."""
-        self.ms(book)
+        book.changed_ms = self.ms(book)
         market_id = book.rules.market_id
         self._books[market_id] = book
         self._levels.setdefault(market_id, {})[order.is_bid, order.price_yes] = None
@@ -80,6 +88,7 @@ class Turn:
     def print_trade(self, trade: Trade, book: UnifiedBook) -> None:
         """Tell the public of a trade."""
         self._show(book)
+        self._traded[book.rules.market_id] = None
         self._events.append(
             TradePrinted(
                 market_id=trade.market_id,
@@ -107,6 +116,21 @@ class Turn:
             )
         )
 
+    def tell_opened(self, book: UnifiedBook) -> None:
+        """Tell the public of a new market."""
+        book.changed_ms = self.ms(book)
+        self._events.append(
+            MarketOpened(market_id=book.rules.market_id, rules=book.rules, exchange_ms=self.ms(book), at_ns=self.now_ns)
+        )
+
+    def tell_resolved(self, book: UnifiedBook, yes_payout: Price) -> None:
+        """Tell the public what the tokens of a market are worth."""
+        self._events.append(
+            MarketResolved(
+                market_id=book.rules.market_id, yes_payout=yes_payout, exchange_ms=self.ms(book), at_ns=self.now_ns
+            )
+        )
+
     def end(self) -> tuple[Event, ...]:
         """Close the operation and give all its events in order."""
         for market_id, levels in self._levels.items():
@@ -118,9 +142,31 @@ class Turn:
                 self._events.append(
                     BookShown(market_id=market_id, book=view, exchange_ms=view.exchange_ms, at_ns=self.now_ns)
                 )
+        for market_id in self._levels:
+            self._tell_top(self._books[market_id])
         return tuple(self._events)
 
+    # As captured (2026-04-21, 72 of 72): after every trade, and whenever a best price changes, not a size.
+    def _tell_top(self, book: UnifiedBook) -> None:
+        market_id, top = book.rules.market_id, book.top
+        if top == book.top_told and market_id not in self._traded:
+            return
+        book.top_told = top
+        bid, ask = top
+        self._events.append(
+            TopChanged(
+                market_id=market_id,
+                yes=book.rules.yes,
+                no=book.rules.no,
+                best_bid=bid,
+                best_ask=ask,
+                exchange_ms=self.ms(book),
+                at_ns=self.now_ns,
+            )
+        )
+
     def _show(self, book: UnifiedBook) -> None:
+        book.changed_ms = self.ms(book)
         self._books[book.rules.market_id] = book
         self._shown[book.rules.market_id] = None
 
@@ -150,7 +196,7 @@ def view_of(book: UnifiedBook, token_id: TokenId) -> BookView:
         token_id=token_id,
         bids=bids,
         asks=asks,
-        exchange_ms=book.exchange_ms,
+        exchange_ms=book.changed_ms,
         tick=rules.tick,
         size_min=rules.size_min,
         is_neg_risk=rules.is_neg_risk,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -107,6 +108,10 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tbf: int
     ao: bool = False
     nr: bool = False
+    cbos: bool = False
+    gst: str | None = None
+    sd: int = 0
+    itode: bool = False
     fd: FeeDetails | None = None
     v: str
 
@@ -128,6 +133,8 @@ def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
         question_id=rules.market_id,
         question=rules.slug.replace("-", " ").capitalize() + "?",
         market_slug=rules.slug,
+        game_start_time=game_start_text(rules),
+        seconds_delay=rules.seconds_delay,
         maker_base_fee=fee_bps_shown(rules),
         taker_base_fee=fee_bps_shown(rules),
         neg_risk=rules.is_neg_risk,
@@ -162,9 +169,20 @@ def clob_market(rules: MarketRules) -> ClobMarket:
         tbf=fee_bps_shown(rules),
         ao=rules.is_accepting_orders,
         nr=rules.is_neg_risk,
+        cbos=rules.clears_book_at_start,
+        gst=game_start_text(rules),
+        sd=rules.seconds_delay,
+        itode=rules.taker_delay_ms > 0,
         fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
         v="v2" if is_position_id(rules.yes) else "v1",
     )
+
+
+def game_start_text(rules: MarketRules) -> str | None:
+    """Give the start of the game, "2026-10-05T22:20:54Z"; None = there is none."""
+    if not rules.game_start_s:
+        return None
+    return datetime.fromtimestamp(rules.game_start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _has_won(rules: MarketRules, token_id: TokenId) -> bool:

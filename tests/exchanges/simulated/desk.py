@@ -12,6 +12,7 @@ from tbot.exchanges.simulated.operations import (
     Account,
     Course,
     Deposit,
+    EngineSettings,
     MarketRules,
     OpenMarket,
     Operation,
@@ -32,8 +33,8 @@ ANN, BOB, EVE = Account("ann"), Account("bob"), Account("eve")
 class Bench:
     """An engine with a clock. Ann and Bob have $1,000 and 200 pairs of each market; Eve has $10."""
 
-    def __init__(self, rules: MarketRules = RAIN) -> None:
-        self.engine = Engine()
+    def __init__(self, rules: MarketRules = RAIN, *, settings: EngineSettings | None = None) -> None:
+        self.engine = Engine(settings or EngineSettings())
         self.now_ns = START
         self.events: list[Event] = []
         self._count = 0

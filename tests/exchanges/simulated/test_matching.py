@@ -18,6 +18,7 @@ from tbot.exchanges.simulated.events import (
     OrderChange,
     OrderChanged,
     TickChanged,
+    TopChanged,
     TradeChanged,
     TradePrinted,
 )
@@ -376,7 +377,7 @@ def test_a_timed_order_dies_a_minute_before_its_stated_end(bench: Bench) -> None
     assert isinstance(reply, Placed)
     bench.wait(119.9)
     assert len(bench.engine.open_orders(BOB)) == 1
-    (ended, _) = bench.wait(0.2)
+    ended = bench.wait(0.2)[0]
     assert isinstance(ended, OrderChanged)
     assert (ended.change, ended.order.reason) == (OrderChange.CANCELLATION, EndReason.EXPIRED)
 
@@ -429,7 +430,7 @@ def test_a_trade_is_printed_and_followed_by_both_books(bench: Bench) -> None:
     bench.events.clear()
     bench.place(BOB, BUY, YES, "0.50", 10)
     public = [e for e in bench.events if not isinstance(e, OrderChanged | TradeChanged)]
-    assert [type(e) for e in public] == [TradePrinted, LevelsChanged, BookShown, BookShown]
+    assert [type(e) for e in public] == [TradePrinted, LevelsChanged, BookShown, BookShown, TopChanged]
     assert len({e.exchange_ms for e in public}) == 1
     shown = [e.book for e in public if isinstance(e, BookShown)]
     assert [b.token_id for b in shown] == [YES, NO]
