@@ -17,7 +17,7 @@ import trio
 from tbot.errors import TbotError
 
 # The query limit of `parse_qsl`: more fields than any request of the protocol, few enough to parse in no time.
-QUERY_FIELDS_MAX = 64
+QUERY_FIELDS_MAX = 256
 RECEIVE_BYTES = 65_536
 LINGER_S = 1.0
 
@@ -49,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         query: Decoded query fields; the last of a repeated field wins.
         headers: Names in lower case.
         body: Exact bytes.
+        fields: Decoded query fields in order, repeated ones included.
         tail: Last path segment where the route ends in a parameter, else "".
     """
 
@@ -58,6 +59,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     body: bytes
     tail: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Give every value of a repeated query field, in order."""
+        return tuple(value for field, value in self.fields if field == name)
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,13 +259,14 @@ class _Connection:
 def _request(head: h11.Request, body: bytes) -> Request:
     path, _, query = head.target.decode("ascii").partition("?")
     try:
-        fields = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX))
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
     except ValueError as error:
         raise HttpRefusal("malformed query", status=400) from error
     return Request(
         method=head.method.decode("ascii"),
         path=path,
-        query=fields,
+        query=dict(fields),
+        fields=tuple(fields),
         headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
         body=body,
     )

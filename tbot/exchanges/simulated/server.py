@@ -6,7 +6,7 @@ a simulation in virtual time hands in the ends of in-memory pipes and meets ever
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -18,7 +18,9 @@ import trio
 from tbot.core.units import Nanos, Notional
 from tbot.errors import ConfigError
 from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccount
+from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
+from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, dispatcher, error_response, serve_http
 from tbot.exchanges.simulated.links import Link
@@ -26,6 +28,7 @@ from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_control import ControlRoutes
+from tbot.exchanges.simulated.rest_gamma import GAMMA_PATH, GammaRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
@@ -78,6 +81,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server listens."""
 
     rest_url: str
+    gamma_url: str
     ws_market_url: str
     ws_user_url: str
 
@@ -90,6 +94,7 @@ class LocalServer:
         settings: Ports and limits.
         secret: Seed of the API keys; the same secret gives the same keys after a restart.
         now_ns: The clock of the exchange.
+        described: Words for markets and events; what is left out is made from slugs.
 
     Attributes:
         keys: API keys and wallets.
@@ -98,7 +103,13 @@ class LocalServer:
     """
 
     def __init__(
-        self, exchange: LocalExchange, settings: ServerSettings, *, secret: bytes, now_ns: Callable[[], Nanos]
+        self,
+        exchange: LocalExchange,
+        settings: ServerSettings,
+        *,
+        secret: bytes,
+        now_ns: Callable[[], Nanos],
+        described: Sequence[Description] = (),
     ) -> None:
         """Build the routes; listen to nothing yet."""
         verifier = OrderVerifier(settings.chain_id)
@@ -111,10 +122,11 @@ class LocalServer:
             verifier=verifier,
             quotas=Quotas(settings.quota),
             directory=Directory(exchange, self.keys),
+            catalog=Catalog(exchange, described, opened_ns=now_ns()),
             modes=exchange.modes,
             now_ns=now_ns,
         )
-        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes)
+        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes)
         routes = [kind(self._state).routes() for kind in kinds]
         if settings.has_control:
             routes.append(ControlRoutes(self._state).routes())
@@ -150,6 +162,7 @@ class LocalServer:
             channels, channels_at = await self._open(self._settings.ws_port, stack)
             addresses = Addresses(
                 rest_url=f"http://{rest_at}",
+                gamma_url=f"http://{rest_at}{GAMMA_PATH}",
                 ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
                 ws_user_url=f"ws://{channels_at}{USER_PATH}",
             )

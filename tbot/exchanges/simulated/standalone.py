@@ -16,6 +16,7 @@ from msgspec import Meta
 from tbot.core.units import MICRO, Nanos, Notional
 from tbot.exchanges.simulated.accounts import ApiCredentials, PlayAccount
 from tbot.exchanges.simulated.contracts import condition_of, is_position_id
+from tbot.exchanges.simulated.descriptions import Description, check_slugs
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.flow import FlowSettings
@@ -37,6 +38,7 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     Attributes:
         markets: What is listed.
+        descriptions: Words for markets and events; what is left out is made from slugs.
         cash: Play money of each wallet of each account, dollars.
         engine: Settlement times.
         traders: The synthetic crowd.
@@ -46,6 +48,7 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """
 
     markets: Annotated[tuple[MarketRules, ...], Meta(min_length=1)]
+    descriptions: tuple[Description, ...] = ()
     cash: Annotated[Notional, Meta(ge=0)] = Notional(10_000 * MICRO)
     engine: EngineSettings = EngineSettings()
     traders: FlowSettings = FlowSettings()
@@ -55,6 +58,7 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def __post_init__(self) -> None:
         """Refuse markets that no exchange could list."""
+        check_slugs(self.descriptions, self.markets)
         for rules in self.markets:
             check_ids(rules)
         names = [name for rules in self.markets for name in (rules.market_id, rules.yes, rules.no)]
@@ -125,7 +129,9 @@ class StandaloneExchange:
             faults=Faults(settings.faults, seed=seed),
         )
         secret = f"{seed}/api keys".encode()
-        self.server = LocalServer(self.exchange, settings.server, secret=secret, now_ns=now_ns)
+        self.server = LocalServer(
+            self.exchange, settings.server, secret=secret, now_ns=now_ns, described=settings.descriptions
+        )
         self.accounts = tuple(self._fund(account) for account in public_accounts())
 
     async def serve(self, *, task_status: trio.TaskStatus[Announcement] = trio.TASK_STATUS_IGNORED) -> None:
@@ -140,6 +146,7 @@ class StandaloneExchange:
             task_status.started(
                 Announcement(
                     rest_url=addresses.rest_url,
+                    gamma_url=addresses.gamma_url,
                     ws_market_url=addresses.ws_market_url,
                     ws_user_url=addresses.ws_user_url,
                     chain_id=self._settings.server.chain_id,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
+from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import Handler, Reply, Request
@@ -76,6 +77,7 @@ class ServerState:
     verifier: OrderVerifier
     quotas: Quotas
     directory: Directory
+    catalog: Catalog
     modes: Modes
     now_ns: Callable[[], Nanos]
 

@@ -18,6 +18,9 @@ OUTCOMES = ("Yes", "No")
 # What markets with fees show as `fee_rate_bps` and base fee, whatever their schedule: a legacy field, never charged.
 FEE_BPS_SHOWN = 1000
 
+# The collateral token, in which rewards are told.
+REWARD_ASSET = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
+
 
 class WireToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One outcome inside a full market object."""
