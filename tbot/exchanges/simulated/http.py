@@ -17,7 +17,7 @@ import trio
 from tbot.errors import TbotError
 
 # The query limit of `parse_qsl`: more fields than any request of the protocol, few enough to parse in no time.
-QUERY_FIELDS_MAX = 256
+QUERY_FIELDS_MAX = 128
 RECEIVE_BYTES = 65_536
 LINGER_S = 1.0
 
