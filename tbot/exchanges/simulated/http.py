@@ -6,6 +6,7 @@ knows nothing of trading. What a client may do wrong ends in a 4xx with a JSON b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from urllib.parse import parse_qsl
@@ -29,6 +30,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
         body_bytes_max: Largest request body; more is answered 413.
         header_bytes_max: Largest request line plus headers; more is answered 431.
         idle_s: Seconds a connection may be silent, between requests or inside one.
+        request_s: Seconds a request may take to arrive whole, however busily it drips in.
         write_s: Seconds a client may take to read one answer before it is cut.
         hold_s: Seconds a request that is never answered keeps its connection.
     """
@@ -36,6 +38,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = 1 << 20
     header_bytes_max: int = 1 << 14
     idle_s: float = 75.0
+    request_s: float = 30.0
     write_s: float = 10.0
     hold_s: float = 120.0
 
@@ -158,6 +161,7 @@ class _Connection:
     def __init__(self, stream: trio.abc.Stream, limits: HttpLimits) -> None:
         self._stream = stream
         self._limits = limits
+        self._due_s = math.inf
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
 
     async def serve_one(self, handler: Handler) -> bool:
@@ -193,7 +197,13 @@ class _Connection:
 
     async def _receive(self) -> bytes:
         is_between_requests = self._h11.their_state is h11.IDLE and not self._h11.trailing_data[0]
-        with trio.move_on_after(self._limits.idle_s):
+        left_s = self._limits.idle_s
+        if is_between_requests:
+            self._due_s = math.inf
+        else:
+            self._due_s = min(self._due_s, trio.current_time() + self._limits.request_s)
+            left_s = min(left_s, max(self._due_s - trio.current_time(), 0.0))
+        with trio.move_on_after(left_s):
             return bytes(await self._stream.receive_some(RECEIVE_BYTES))
         if is_between_requests:
             return b""
@@ -252,6 +262,7 @@ class _Connection:
     def _start_next(self) -> bool:
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
+            self._due_s = math.inf
             return True
         return False
 

@@ -26,6 +26,7 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
     SplitPair,
 )
+from tbot.exchanges.simulated.quota import Tier
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
 
@@ -75,6 +76,13 @@ class RestartOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     restarting_s: Seconds = 90.0
     post_only_s: Seconds = 120.0
+
+
+class TierOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `tier`: the rate limits of one signer."""
+
+    account: Address
+    tier: Tier
 
 
 class FaultEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +135,7 @@ class ControlRoutes:
             ("POST", "/control/redeem"): self._redeem,
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
+            ("POST", "/control/tier"): self._tier,
             ("POST", "/control/fault"): self._begin_fault,
             ("DELETE", "/control/fault"): self._end_fault,
             ("GET", "/control/faults"): self._list_faults,
@@ -167,6 +176,11 @@ class ControlRoutes:
         body = decode(request.body, RestartOrder, refusal=TEXT_CONTROL)
         now_ns = self._state.now_ns()
         self._state.modes.restart(now_ns, restarting_s=body.restarting_s, post_only_s=body.post_only_s)
+        return _ok()
+
+    async def _tier(self, request: Request) -> Reply:
+        body = decode(request.body, TierOrder, refusal=TEXT_CONTROL)
+        self._state.quotas.set_tier(_account(body.account), body.tier)
         return _ok()
 
     async def _begin_fault(self, request: Request) -> Reply:

@@ -249,7 +249,7 @@ class OrderRoutes:
                 for account in self._state.accounts_of(member)
             ]
             result = _joined(results)
-            bucket.charge(len(result.canceled))
+            bucket.charge(len(result.canceled), self._state.now_ns())
             return result
 
         return self._cancelled(cancel, headers)
