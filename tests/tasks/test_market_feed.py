@@ -1,104 +1,31 @@
-"""Reconnection with state sync, silent feeds, gaps, bad frames, crossed books; all on Trio's virtual clock."""
+"""Reconnection with state sync, gaps, bad frames, crossed books; all on Trio's virtual clock."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as gen
 from trio.testing import MockClock
 
-from tbot.core.market import MarketId, TokenId
+from tbot.core.market import TokenId
 from tbot.core.messages import (
     BookDelta,
     BookSnapshot,
     Gap,
     Level,
-    MarketView,
     Side,
     TickSizeChanged,
-    TopOfBook,
     TradePrint,
 )
 from tbot.core.units import Price, Size
 from tbot.errors import BadFrame, Disconnected, RateLimited
-from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.feed_settings import FeedSettings
-from tbot.tasks.inbox import Inbox
-from tbot.tasks.market_feed import HEALTH_KEY, FeedHealth, MarketFeed
-from tbot.tasks.supervisor import Child, Policy, TaskContext, keep, supervise
-from tests.tasks.fake_exchange import MARKET, NO, YES, FakeExchange, cents, now_ns, shares
-
-
-class Desk:
-    """The feed under test and everything that hears it."""
-
-    def __init__(self, settings: FeedSettings) -> None:
-        self.exchange = FakeExchange()
-        self.inbox = Inbox()
-        self.views: Hub[MarketId, MarketView] = Hub("views")
-        self.box: Conflator[tuple[str, str], MarketView] = Conflator()
-        self.health: Conflator[str, FeedHealth] = Conflator()
-        self.stop = trio.Event()
-        self.tops: dict[TokenId, TopOfBook] = {}
-        self.puts = 0
-        self.feed = MarketFeed(
-            gateway=self.exchange,
-            markets=(MARKET,),
-            views=self.views,
-            coordinator=self.inbox,
-            health=self.health,
-            settings=settings,
-            rng=random.Random(1),
-            now_ns=now_ns,
-        )
-
-    @property
-    def view(self) -> MarketView:
-        return self.views.states[MARKET.market_id]
-
-    def top(self, token_id: TokenId = YES) -> TopOfBook:
-        for message in self.inbox.take_nowait():
-            assert isinstance(message, TopOfBook)
-            self.tops[message.token_id] = message
-        return self.tops[token_id]
-
-    def is_stale(self) -> bool:
-        tops = (self.top(YES), self.top(NO))
-        assert self.view.is_stale == any(top.is_stale for top in tops)
-        return self.view.is_stale
-
-    def told(self) -> FeedHealth:
-        health = self.health.peek(HEALTH_KEY)
-        assert health is not None
-        return health
-
-    async def until(self, is_true: Callable[[], bool], within_s: float) -> float:
-        """Wait until something is true and return how long it took, seconds."""
-        began = trio.current_time()
-        with trio.fail_after(within_s):
-            while True:
-                if is_true():
-                    return trio.current_time() - began
-                await trio.sleep(0.01)
-
-
-@asynccontextmanager
-async def desk(settings: FeedSettings | None = None) -> AsyncIterator[Desk]:
-    """Run a feed, connected, for the length of the block."""
-    rig = Desk(settings or FeedSettings())
-    policy = Policy(rng=random.Random(1), faults_max=0)
-    async with trio.open_nursery() as nursery:
-        body = keep(Child("market_feed", rig.feed.run, wedged_after_s=10.0), policy)
-        nursery.start_soon(supervise, body, rig.stop, policy)
-        await trio.sleep(0.2)
-        yield rig
-        rig.stop.set()
+from tbot.tasks.supervisor import TaskContext
+from tests.tasks.fake_exchange import NO, YES, cents, now_ns, shares
+from tests.tasks.feed_desk import Desk, desk, with_ms
 
 
 async def test_everything_is_stale_until_the_first_snapshot(autojump_clock: MockClock) -> None:
@@ -280,151 +207,12 @@ async def test_connection_that_stalls_while_opening_is_given_up(autojump_clock: 
         rig.stop.set()
 
 
-async def test_frozen_feed_is_stale_within_five_seconds_and_reconnects(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        rig.exchange.change(Side.BUY, cents(41), shares(5))
-        await trio.sleep(0.05)
-        rig.exchange.change(Side.SELL, cents(55), shares(9), is_pushed=False)  # pongs go on, data does not
-        assert await rig.until(rig.is_stale, within_s=10) <= 5.0
-        await rig.until(lambda: not rig.is_stale(), within_s=1)
-        assert rig.top().best_ask == cents(55)
-        assert len(rig.exchange.connects) == 2
-
-
-async def test_one_frozen_token_is_noticed_while_others_are_busy(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        rig.exchange.change(Side.BUY, cents(41), shares(1), is_pushed=False)
-        frozen_at, states = trio.current_time(), []
-        with trio.fail_after(6):
-            while not rig.exchange.session.resubscribed:
-                yes, _ = rig.exchange.deltas(Side.BUY, cents(41), shares(1))
-                rig.exchange.push(yes)  # NO hears nothing of it
-                await trio.sleep(0.02)
-                states.append(rig.top(NO).is_stale)
-        assert trio.current_time() - frozen_at <= 5.0
-        assert any(states)
-        await trio.sleep(0.2)
-        assert not rig.is_stale()
-        assert rig.top(NO).best_ask == cents(59)
-        assert (rig.exchange.session.resubscribed, len(rig.exchange.connects)) == ([(NO,)], 1)
-
-
-@pytest.mark.parametrize("is_deaf", [True, False])
-async def test_token_that_stays_frozen_costs_the_connection(autojump_clock: MockClock, *, is_deaf: bool) -> None:
-    async with desk() as rig:
-        rig.exchange.is_deaf = is_deaf
-        first, size = rig.exchange.session, 0
-        with trio.fail_after(12):
-            while len(rig.exchange.connects) == 1:
-                size += 1
-                rig.exchange.change(Side.BUY, cents(41), shares(size), is_pushed=False)
-                rig.exchange.push(rig.exchange.deltas(Side.BUY, cents(41), shares(size))[0])
-                await trio.sleep(0.1)
-        assert first.resubscribed == [(NO,)]
-        await trio.sleep(0.3)
-        assert not rig.is_stale()
-
-
-async def test_frozen_token_is_not_trusted_for_having_been_read_by_request(autojump_clock: MockClock) -> None:
-    async with desk(FeedSettings(resubscribe_s=60.0)) as rig:
-        rig.exchange.is_deaf = True
-        rig.exchange.change(Side.BUY, cents(41), shares(1), is_pushed=False)
-        with trio.move_on_after(20):
-            while True:
-                rig.exchange.push(rig.exchange.deltas(Side.BUY, cents(41), shares(1))[0])
-                await trio.sleep(0.1)
-        assert rig.top(NO).is_stale
-        assert not rig.top(YES).is_stale
-
-
-async def test_busy_token_is_looked_at_in_turn(autojump_clock: MockClock) -> None:
-    async with desk(FeedSettings(rotate_s=5.0)) as rig:
-        for number in range(300):
-            rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
-            await trio.sleep(0.1)
-        assert rig.exchange.book_reads == pytest.approx(5, abs=1)
-        assert not rig.is_stale()
-
-
-async def test_change_lost_by_a_busy_feed_is_found_by_the_canary(autojump_clock: MockClock) -> None:
-    async with desk(FeedSettings(rotate_s=5.0, heal_s=30.0)) as rig:
-        rig.exchange.change(Side.BUY, cents(45), shares(1), is_pushed=False)
-        for number in range(15):
-            rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
-            await trio.sleep(0.7)
-        assert rig.exchange.session.resubscribed == [(YES, NO)]
-        assert (rig.is_stale(), rig.top().best_bid, len(rig.exchange.connects)) == (False, cents(45), 1)
-
-
-async def test_silence_of_a_busy_connection_is_suspected_sooner(autojump_clock: MockClock) -> None:
-    async def pulled_after(traffic_s: float) -> float:
-        async with desk(FeedSettings(traffic_s=traffic_s)) as rig:
-            for number in range(100):
-                rig.exchange.change(Side.BUY, cents(41), shares(number + 1))
-                await trio.sleep(0.05)
-            rig.exchange.change(Side.BUY, cents(45), shares(1), is_pushed=False)
-            return await rig.until(rig.is_stale, within_s=10)
-
-    assert await pulled_after(1.0) <= 3.0
-    assert await pulled_after(60.0) > 4.0  # this clock switched off
-
-
 async def test_bad_frame_that_names_its_token_leaves_others_trusted(autojump_clock: MockClock) -> None:
     async with desk() as rig:
         rig.exchange.books_error = Disconnected("no answers")
         rig.exchange.fail(BadFrame("impossible price", token_ids=(NO,)))
         await trio.sleep(0.1)
         assert (rig.top(NO).is_stale, rig.top(YES).is_stale) == (True, False)
-
-
-@pytest.mark.parametrize("quiet_s", [300, pytest.param(3600, marks=pytest.mark.slow)])
-async def test_quiet_hour_causes_no_pull(autojump_clock: MockClock, quiet_s: int) -> None:
-    async with desk() as rig:
-        seen: list[bool] = []
-        with trio.move_on_after(quiet_s):
-            while True:
-                seen.append(rig.view.is_stale)
-                await trio.sleep(0.5)
-        assert not any(seen)
-        assert len(rig.exchange.connects) == 1
-        assert rig.exchange.book_reads > quiet_s / 3  # it did look, every two seconds or so
-
-
-async def test_single_look_that_differs_is_forgiven(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        await trio.sleep(2.7)
-        rig.exchange.change(Side.BUY, cents(41), shares(5), is_pushed=False)
-        await rig.until(lambda: rig.exchange.book_reads == 1, within_s=3)
-        await trio.sleep(0.3)
-        rig.exchange.push(*rig.exchange.deltas(Side.BUY, cents(41), shares(5)))  # it was only late
-        await trio.sleep(10)
-        assert len(rig.exchange.connects) == 1
-        assert rig.top().best_bid == cents(41)
-
-
-async def test_cached_answer_older_than_our_book_proves_nothing(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        rig.exchange.push(*_with_ms(rig.exchange.deltas(Side.BUY, cents(41), shares(5)), rig.exchange.ms + 50))
-        await trio.sleep(9)
-        assert rig.exchange.book_reads > 1
-        assert not rig.is_stale()
-        assert len(rig.exchange.connects) == 1
-
-
-async def test_truth_nobody_can_tell_is_stale_until_somebody_can(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        rig.exchange.books_error = Disconnected("no answers")
-        assert await rig.until(rig.is_stale, within_s=20) == pytest.approx(10.0, abs=0.5)
-        assert len(rig.exchange.connects) == 1
-        rig.exchange.books_error = None
-        await rig.until(lambda: not rig.is_stale(), within_s=5)
-
-
-async def test_rate_limited_looks_pause_as_asked(autojump_clock: MockClock) -> None:
-    async with desk() as rig:
-        rig.exchange.books_error = RateLimited("429", retry_after_s=8.0)
-        await trio.sleep(10)
-        assert rig.exchange.book_reads == 1
 
 
 async def test_gap_is_stale_until_a_snapshot(autojump_clock: MockClock) -> None:
@@ -541,7 +329,7 @@ async def test_crossed_book_is_stale_at_once_and_heals_when_the_missing_change_c
 
 async def test_book_that_stays_crossed_is_read_by_request(autojump_clock: MockClock) -> None:
     async with desk() as rig:
-        rig.exchange.push(*_with_ms(rig.exchange.deltas(Side.BUY, cents(60), shares(1)), rig.exchange.ms + 1))
+        rig.exchange.push(*with_ms(rig.exchange.deltas(Side.BUY, cents(60), shares(1)), rig.exchange.ms + 1))
         rig.exchange.ms += 2
         await rig.until(rig.is_stale, within_s=0.1)
         took = await rig.until(lambda: not rig.is_stale(), within_s=2)
@@ -553,7 +341,7 @@ async def test_lasting_disagreement_of_yes_and_no_is_stale(autojump_clock: MockC
     async with desk() as rig:
         rig.exchange.books_error = Disconnected("no answers")
         yes, _ = rig.exchange.deltas(Side.BUY, cents(45), shares(1))
-        rig.exchange.push(_with_ms((yes,), rig.exchange.ms + 1)[0])
+        rig.exchange.push(with_ms((yes,), rig.exchange.ms + 1)[0])
         await trio.sleep(0.3)
         assert not rig.is_stale()  # the other half may still be on its way
         took = await rig.until(rig.is_stale, within_s=1)
@@ -622,67 +410,3 @@ async def test_health_counts_what_happened(autojump_clock: MockClock) -> None:
         assert (told.is_connected, told.connects, told.losses, told.reason) == (True, 2, 1, "cut")
         assert (told.frames, told.tokens, told.tokens_stale) == (3, 2, 0)
         assert now_ns() - told.data_ns < 3 * 10**9
-
-
-Step = tuple[Side, int, int, bool, float]
-STEPS = gen.tuples(
-    gen.sampled_from(Side),
-    gen.integers(1, 9),
-    gen.sampled_from([0, 1, 2]),
-    gen.booleans(),
-    gen.sampled_from([0.0, 0.02, 1.0, 4.0]),
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(steps=gen.lists(STEPS, max_size=12), cut_at=gen.integers(0, 20))
-def test_trusted_book_is_never_wrong_for_more_than_five_silent_seconds(steps: list[Step], cut_at: int) -> None:
-    async def main() -> None:
-        async with desk() as rig, trio.open_nursery() as nursery:
-            nursery.start_soon(_judge, rig)
-            for number, (side, distance, size, is_pushed, wait_s) in enumerate(steps):
-                price = cents(50 - distance if side is Side.BUY else 50 + distance)
-                rig.exchange.change(side, price, shares(size), is_pushed=is_pushed)
-                if number == cut_at:
-                    rig.exchange.fail(Disconnected("cut"))
-                await trio.sleep(wait_s)
-            await trio.sleep(7)
-            nursery.cancel_scope.cancel()
-            assert not rig.is_stale()
-            assert _levels(rig.view) == _truth(rig.exchange)
-
-    trio.run(main, clock=MockClock(autojump_threshold=0))
-
-
-async def test_the_judge_of_wrong_books_can_fail(autojump_clock: MockClock) -> None:
-    async with desk(
-        FeedSettings(quiet_s=60.0, rotate_s=60.0, truth_s=60.0, traffic_s=60.0)
-    ) as rig:  # a feed that does not look
-        rig.exchange.change(Side.BUY, cents(41), shares(5), is_pushed=False)
-        with pytest.raises(AssertionError, match="trusted and wrong"), trio.move_on_after(30):
-            await _judge(rig)
-
-
-async def _judge(rig: Desk) -> None:
-    """Fail when a trusted book was wrong for over five seconds of silence; data puts the clocks of silence back."""
-    right_at = trio.current_time()
-    while True:
-        now = trio.current_time()
-        if rig.view.is_stale or _levels(rig.view) == _truth(rig.exchange):
-            right_at = now
-        assert now - max(right_at, rig.exchange.pushed_at) <= 5.0, "trusted and wrong"
-        await trio.sleep(0.1)
-
-
-def _levels(view: MarketView) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
-    return view.bids, view.asks
-
-
-def _truth(exchange: FakeExchange) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
-    bids = sorted(exchange.bids.items(), reverse=True)[:5]
-    asks = sorted(exchange.asks.items())[:5]
-    return tuple(Level(*level) for level in bids), tuple(Level(*level) for level in asks)
-
-
-def _with_ms(deltas: tuple[BookDelta, ...], exchange_ms: int) -> tuple[BookDelta, ...]:
-    return tuple(msgspec.structs.replace(delta, exchange_ms=exchange_ms) for delta in deltas)
