@@ -25,6 +25,7 @@ from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.streams import MarketStream, StreamEnded
 from tbot.exchanges.simulated.wire_account import order_frame, trade_frame
 from tbot.exchanges.simulated.wire_books import BookFirst, book_first
+from tbot.exchanges.simulated.wire_custom import BestBidAsk
 from tbot.exchanges.simulated.wire_in import MarketSubscription, SubscriptionChange, UserSubscription, decode
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -178,6 +179,7 @@ class MarketChannel:
         if first is None:
             return
         with self._state.exchange.market_stream(()) as stream:
+            stream.has_custom = first.custom_feature_enabled
             await self._subscribe(stream, first.assets_ids, has_dump=first.initial_dump)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._pump, stream)
@@ -197,6 +199,9 @@ class MarketChannel:
                 await self._connection.send_text(INVALID)
                 continue
             if change.operation == "subscribe":
+                # The flag is the connection's, not an asset's; a frame without it leaves it as it is.
+                if change.custom_feature_enabled is not None:
+                    stream.has_custom = change.custom_feature_enabled
                 await self._subscribe(stream, change.assets_ids, has_dump=True)
             else:
                 stream.remove(map(TokenId, change.assets_ids))
@@ -223,7 +228,9 @@ class MarketChannel:
     # Taking the events and rendering them is one moment too, or the hashes would speak of a later book.
     async def _flush(self, stream: MarketStream) -> None:
         for frame in self._frames.frames(stream.receive_nowait()):
-            await self._connection.send(frame)
+            # A change of levels speaks of both outcomes, whichever is subscribed; a best price of one only.
+            if not isinstance(frame, BestBidAsk) or stream.has_token(TokenId(frame.asset_id)):
+                await self._connection.send(frame)
 
 
 class UserChannel:

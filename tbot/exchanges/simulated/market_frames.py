@@ -12,7 +12,16 @@ from itertools import groupby
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
-from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MarketEvent, TickChanged, TradePrinted
+from tbot.exchanges.simulated.events import (
+    BookShown,
+    LevelsChanged,
+    MarketEvent,
+    MarketOpened,
+    MarketResolved,
+    TickChanged,
+    TopChanged,
+    TradePrinted,
+)
 from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.wire_books import (
     BookState,
@@ -21,6 +30,7 @@ from tbot.exchanges.simulated.wire_books import (
     price_change,
     tick_size_changes,
 )
+from tbot.exchanges.simulated.wire_custom import best_bid_asks, new_market, resolved_market
 
 
 class MarketFrames:
@@ -44,7 +54,7 @@ class MarketFrames:
         """Turn events into frames, one or two an event, in order.
 
         Args:
-            events: Everything that waited, oldest first, of followed markets.
+            events: Everything that waited, oldest first, of followed markets; `MarketOpened` of any.
         """
         made: list[msgspec.Struct] = []
         touched: dict[MarketId, None] = {}
@@ -54,7 +64,8 @@ class MarketFrames:
         # The books the exchange really has, not those this subscriber heard of: when an injected fault swallowed an
         # event, the next hash must disagree with what the subscriber believes.
         for market_id in touched:
-            self.follow(market_id)
+            if market_id in self._last_trade:
+                self.follow(market_id)
         return made
 
     def _group(self, market_id: MarketId, exchange_ms: int, events: list[MarketEvent]) -> list[msgspec.Struct]:
@@ -71,6 +82,12 @@ class MarketFrames:
                     made.append(last_trade_price(event, self._engine.rules(market_id)))
                 case TickChanged():
                     made += tick_size_changes(event, self._engine.rules(market_id))
+                case TopChanged():
+                    made += best_bid_asks(event)
+                case MarketOpened():
+                    made.append(new_market(event))
+                case MarketResolved():
+                    made.append(resolved_market(event, self._engine.rules(market_id)))
         return made
 
     def _update(self, event: MarketEvent) -> None:
@@ -85,8 +102,8 @@ class MarketFrames:
                 rules = self._engine.rules(event.market_id)
                 for token_id in (rules.yes, rules.no):
                     self._books[token_id].set_tick(event.tick)
-            case TradePrinted():
-                pass  # a print changes no level; its levels come in the same group
+            case TradePrinted() | TopChanged() | MarketOpened() | MarketResolved():
+                pass  # these change no level; what a trade takes comes in the same group
 
     def _hashes(self, market_id: MarketId, exchange_ms: int) -> dict[TokenId, str]:
         rules = self._engine.rules(market_id)

@@ -117,7 +117,12 @@ class BookRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """First frame of the market channel. `level` and the flag of custom events are taken and change nothing yet."""
+    """First frame of the market channel.
+
+    Attributes:
+        custom_feature_enabled: Whether best bid and ask, new and resolved markets are told as well.
+        level: 1, 2 or 3; only 2 is documented, so all are answered like it.
+    """
 
     assets_ids: list[str]
     type: Literal["market"] = "market"
@@ -148,7 +153,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True):
     operation: Literal["subscribe", "unsubscribe"]
     assets_ids: list[str] = msgspec.field(default_factory=list)
     markets: list[str] = msgspec.field(default_factory=list)
-    custom_feature_enabled: bool = False
+    custom_feature_enabled: bool | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
