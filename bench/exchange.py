@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,7 +27,7 @@ from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 
 from bench.measure import NANOS_PER_S, Case
-from tbot.core.market import TokenId
+from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType, Side
 from tbot.core.units import MICRO, Nanos, Notional, Price, Size
 from tbot.exchanges.polymarket.amounts import amounts_of
@@ -164,12 +164,17 @@ def over_http(count: int) -> HttpRun:
                 server.terminate()
 
 
+# No market is opened or resolved here, so nothing is looked up.
+def _unlisted(market_id: MarketId, _: Nanos) -> NoReturn:
+    raise KeyError(market_id)
+
+
 def frame_s(count: int) -> float:
     """Seconds of processor time one subscriber costs for each change of a book of 40 levels a side."""
     engine = _engine()
     for operation in _operations(random.Random(3), 400):
         engine.apply(operation, NOW_NS)
-    frames = MarketFrames(engine)
+    frames = MarketFrames(engine, _unlisted)
     frames.follow(RULES.market_id)
     encoder = msgspec.json.Encoder()
     spent = 0.0

@@ -284,7 +284,8 @@ def test_a_replayed_log_gives_the_same_engine_and_the_same_events(log: Timed, cu
 @given(HISTORIES)
 @settings(max_examples=60, deadline=None)
 def test_everything_settles_once_time_has_passed(log: Timed) -> None:
-    engine = run([(now, settling(operation)) for now, operation in log])
+    log = [(now, settling(operation)) for now, operation in log]
+    engine = run(log)
     engine.advance(Nanos(log[-1][0] + 1000 * NANOS_PER_S))
     ends = {Settlement.CONFIRMED, Settlement.FAILED}
     assert all(trade.settlement in ends for trade in engine.trades)

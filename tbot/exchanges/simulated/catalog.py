@@ -136,6 +136,18 @@ class Catalog:
             grouped.setdefault(listing.event_slug, []).append(listing)
         return tuple(self._event(slug, tuple(listings)) for slug, listings in grouped.items())
 
+    def place(self, market_id: MarketId, now_ns: Nanos) -> tuple[EventListing, Listing]:
+        """Find one market and its event.
+
+        Raises:
+            KeyError: It was never listed.
+        """
+        for event in self.events(now_ns):
+            for listing in event.listings:
+                if listing.rules.market_id == market_id:
+                    return event, listing
+        raise KeyError(market_id)
+
     def tags(self, now_ns: Nanos) -> tuple[Tag, ...]:
         """List every tag that a market or an event has."""
         found = {tag.tag_id: tag for event in self.events(now_ns) for tag in event.tags}

@@ -171,7 +171,7 @@ class MarketChannel:
         """Serve this connection."""
         self._connection = connection
         self._state = state
-        self._frames = MarketFrames(state.exchange.engine)
+        self._frames = MarketFrames(state.exchange.engine, state.catalog.place)
 
     async def run(self) -> None:
         """Serve until the client leaves."""

@@ -6,12 +6,14 @@ millisecond: first the books are brought up to date, then the frames of the grou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
+from tbot.core.units import Nanos
+from tbot.exchanges.simulated.catalog import EventListing, Listing
 from tbot.exchanges.simulated.events import (
     BookShown,
     LevelsChanged,
@@ -27,18 +29,26 @@ from tbot.exchanges.simulated.wire_books import (
     BookState,
     book_after_trade,
     last_trade_price,
-    price_change,
+    price_changes,
     tick_size_changes,
 )
 from tbot.exchanges.simulated.wire_custom import best_bid_asks, new_market, resolved_market
+
+FindListing = Callable[[MarketId, Nanos], tuple[EventListing, Listing]]
 
 
 class MarketFrames:
     """Follows the markets of one subscriber."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Follow nothing yet; books and rules are read from this engine."""
+    def __init__(self, engine: Engine, place: FindListing) -> None:
+        """Follow nothing yet.
+
+        Args:
+            engine: Books and rules are read from it.
+            place: Finds a market in the catalogue, for frames that carry its number and words.
+        """
         self._engine = engine
+        self._place = place
         self._books: dict[TokenId, BookState] = {}
         self._last_trade: dict[MarketId, str] = {}
 
@@ -75,7 +85,7 @@ class MarketFrames:
         for event in events:
             match event:
                 case LevelsChanged():
-                    made.append(price_change(event, self._hashes(market_id, exchange_ms)))
+                    made += price_changes(event, self._hashes(market_id, exchange_ms))
                 case BookShown():
                     made.append(book_after_trade(event.book))
                 case TradePrinted():
@@ -85,9 +95,9 @@ class MarketFrames:
                 case TopChanged():
                     made += best_bid_asks(event)
                 case MarketOpened():
-                    made.append(new_market(event))
+                    made.append(new_market(event, *self._place(market_id, event.at_ns)))
                 case MarketResolved():
-                    made.append(resolved_market(event, self._engine.rules(market_id)))
+                    made.append(resolved_market(event, self._place(market_id, event.at_ns)[1]))
         return made
 
     def _update(self, event: MarketEvent) -> None:

@@ -85,10 +85,10 @@ class WireChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PriceChange(msgspec.Struct, frozen=True, kw_only=True):
-    """All levels one operation changed, of both outcomes."""
+    """One level that an operation changed, of both outcomes."""
 
     market: str
-    price_changes: tuple[WireChange, ...]
+    price_changes: tuple[WireChange, WireChange]
     timestamp: str
     event_type: str = "price_change"
 
@@ -217,14 +217,14 @@ def book_after_trade(view: BookView) -> BookAfterTrade:
     )
 
 
-def price_change(event: LevelsChanged, hashes: Mapping[TokenId, str]) -> PriceChange:
-    """Make the frame of an operation's level changes.
+def price_changes(event: LevelsChanged, hashes: Mapping[TokenId, str]) -> tuple[PriceChange, ...]:
+    """Make the frames of an operation's level changes: one a level, with its mirror, as in every captured frame.
 
     Args:
         event: The changes of both outcomes.
         hashes: Hash of each token's whole book after the operation.
     """
-    changes = tuple(
+    changes = [
         WireChange(
             asset_id=change.token_id,
             price=text_from_micro(change.price),
@@ -236,8 +236,11 @@ def price_change(event: LevelsChanged, hashes: Mapping[TokenId, str]) -> PriceCh
             best_ask=text_from_micro(MICRO if change.best_ask is None else change.best_ask),
         )
         for change in event.changes
+    ]
+    pairs = zip(changes[::2], changes[1::2], strict=True)
+    return tuple(
+        PriceChange(market=event.market_id, price_changes=pair, timestamp=str(event.exchange_ms)) for pair in pairs
     )
-    return PriceChange(market=event.market_id, price_changes=changes, timestamp=str(event.exchange_ms))
 
 
 def last_trade_price(event: TradePrinted, rules: MarketRules) -> LastTradePrice:

@@ -6,13 +6,13 @@ Keys, their order and types are those of captures (`best_bid_ask` 2026-04-21, `n
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 
 import msgspec
 
 from tbot.core.market import TokenId
 from tbot.core.units import MICRO, Price, complement, text_from_micro
+from tbot.exchanges.simulated.catalog import EventListing, Listing
 from tbot.exchanges.simulated.events import MarketOpened, MarketResolved, TopChanged
 from tbot.exchanges.simulated.operations import MarketRules
 from tbot.exchanges.simulated.wire_markets import OUTCOMES, fee_bps_shown
@@ -37,7 +37,7 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
     ticker: str
     slug: str
     title: str
-    description: str = ""
+    description: str
 
 
 class WireSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class NewMarket(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     market: str
     slug: str
-    description: str = ""
+    description: str
     assets_ids: tuple[str, str]
     outcomes: tuple[str, str] = OUTCOMES
     event_message: EventMessage
@@ -98,47 +98,51 @@ def best_bid_asks(event: TopChanged) -> tuple[BestBidAsk, BestBidAsk]:
     )
 
 
-def new_market(event: MarketOpened) -> NewMarket:
-    """Make the frame of a market just listed."""
-    rules = event.rules
+def new_market(event: MarketOpened, event_listing: EventListing, listing: Listing) -> NewMarket:
+    """Make the frame of a market just listed, with the numbers and words of the catalogue."""
+    rules, subject = event.rules, listing.subject
     tokens = (str(rules.yes), str(rules.no))
     schedule = WireSchedule(exponent=str(rules.fee_exponent), rate=text_from_micro(rules.fee_rate_micro))
     return NewMarket(
-        id=number_of(rules.market_id),
-        question=_title(rules.slug) + "?",
+        id=str(listing.number),
+        question=subject.title,
         market=rules.market_id,
         slug=rules.slug,
+        description=subject.text,
         assets_ids=tokens,
-        event_message=_event_message(rules),
+        event_message=EventMessage(
+            id=str(event_listing.number),
+            ticker=event_listing.subject.slug,
+            slug=event_listing.subject.slug,
+            title=event_listing.subject.title,
+            description=event_listing.subject.text,
+        ),
         timestamp=str(event.exchange_ms),
         condition_id=rules.market_id,
         active=rules.is_accepting_orders,
         clob_token_ids=tokens,
         game_start_time=_game_start(rules),
         order_price_min_tick_size=text_from_micro(rules.tick),
+        group_item_title=subject.group_title,
         taker_base_fee=str(fee_bps_shown(rules)),
         fees_enabled=rules.fee_rate_micro > 0,
         fee_schedule=schedule if rules.fee_rate_micro else None,
     )
 
 
-def resolved_market(event: MarketResolved, rules: MarketRules) -> ResolvedMarket:
+def resolved_market(event: MarketResolved, listing: Listing) -> ResolvedMarket:
     """Make the frame of a market that is over."""
     winner = {MICRO: 0, 0: 1}.get(event.yes_payout)
-    tokens = (str(rules.yes), str(rules.no))
+    tokens = (str(listing.rules.yes), str(listing.rules.no))
     return ResolvedMarket(
-        id=number_of(rules.market_id),
-        market=rules.market_id,
+        id=str(listing.number),
+        market=event.market_id,
         assets_ids=tokens,
         winning_asset_id="" if winner is None else tokens[winner],
         winning_outcome="" if winner is None else OUTCOMES[winner],
         timestamp=str(event.exchange_ms),
+        tags=tuple(tag.slug for tag in listing.tags),
     )
-
-
-def number_of(name: str) -> str:
-    """Make the catalogue's seven-digit number of a market or event: a function of its name."""
-    return str(1_000_000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 9_000_000)
 
 
 def _best_bid_ask(event: TopChanged, token_id: TokenId, *, bid: int, ask: int) -> BestBidAsk:
@@ -152,17 +156,8 @@ def _best_bid_ask(event: TopChanged, token_id: TokenId, *, bid: int, ask: int) -
     )
 
 
-def _event_message(rules: MarketRules) -> EventMessage:
-    slug = rules.event or rules.slug
-    return EventMessage(id=number_of(f"event:{slug}"), ticker=slug, slug=slug, title=_title(slug))
-
-
 # Another spelling than that of REST: a space, and an offset without its minutes.
 def _game_start(rules: MarketRules) -> str:
     if not rules.game_start_s:
         return ""
     return datetime.fromtimestamp(rules.game_start_s, UTC).strftime("%Y-%m-%d %H:%M:%S+00")
-
-
-def _title(slug: str) -> str:
-    return slug.replace("-", " ").capitalize()
