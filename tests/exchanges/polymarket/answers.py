@@ -130,7 +130,7 @@ def echo_accept(status: str) -> Handler:
 def known_id(request: httpx2.Request) -> str:
     sent = json.loads(request.content)["order"]
     twin = gateway_of(answering(200))
-    twin._markets = {YES: market()}
+    twin._public._markets = {YES: market()}
     twin._rng = _Fixed(sent["salt"])  # type: ignore[assignment]
     return (
         str(twin.prepare(order_of(), Nanos(int(sent["timestamp"]) * 1_000_000)).exchange_order_id)

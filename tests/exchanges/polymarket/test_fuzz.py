@@ -67,7 +67,7 @@ def serving(told: Answers) -> PolymarketGateway:
         return httpx2.Response(status, content=content, headers=extra)
 
     gateway = gateway_of(handle)
-    gateway._markets = dict.fromkeys(market().tokens, market())
+    gateway._public._markets = dict.fromkeys(market().tokens, market())
     return gateway
 
 

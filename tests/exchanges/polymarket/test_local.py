@@ -142,11 +142,11 @@ async def test_everything_is_cancelled_at_once_when_the_bucket_is_too_poor_for_a
             sent.append(gateway.prepare(order, now_ns()))
             assert isinstance(await gateway.submit(sent[-1]), Accepted)
         ids = [order.exchange_order_id for order in sent]
-        gateway._gate.learn(Lane.CANCEL, 5)
+        gateway._public.gate.learn(Lane.CANCEL, 5)
         start = trio.current_time()
         assert not gateway._entry._is_cheaper_to_cancel_all(ids)  # nobody has shown yet that we are alone here
         await gateway.report(Nanos(0), [])
-        gateway._gate.learn(Lane.CANCEL, 5)
+        gateway._public.gate.learn(Lane.CANCEL, 5)
         replies = await gateway.cancel(ids)
         assert [reply.exchange_order_id for reply in replies] == ids
         assert all(isinstance(reply, Canceled) for reply in replies)

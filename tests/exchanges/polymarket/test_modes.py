@@ -85,7 +85,7 @@ async def test_version_mismatch_reads_the_market_anew_and_signs_nothing_again(
     assert isinstance(reply, Rejected)
     assert reply.code is RejectCode.VERSION_MISMATCH
     assert posted == [before.body]
-    assert gateway._markets[YES].is_neg_risk
+    assert gateway._public._markets[YES].is_neg_risk
 
 
 async def test_refresh_that_hangs_holds_the_answer_back_for_seconds_only(

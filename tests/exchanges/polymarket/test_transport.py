@@ -44,7 +44,7 @@ def gateway_over(connect: Connect) -> PolymarketGateway:
         rng=random.Random(1),
         connections=PolymarketConnections(transport=stream_transport(connect)),
     )
-    gateway._markets = {YES: market()}
+    gateway._public._markets = {YES: market()}
     return gateway
 
 

@@ -1,0 +1,210 @@
+"""What anybody may know of Polymarket: markets, books, prints. No key, no account, nothing that could send an order.
+
+The gateway of an account is built on it; paper trading has this and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx2
+import msgspec
+import structlog
+
+from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
+from tbot.core.messages import BookSnapshot, Role, TickSizeChanged
+from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.errors import InvariantViolated
+from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.catalog import load_market
+from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.exchanges.polymarket.http import Http
+from tbot.exchanges.polymarket.limits import RateGate
+from tbot.exchanges.polymarket.reports import undecodable_is_unavailable
+from tbot.exchanges.polymarket.rest import Rest
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.exchanges.polymarket.sockets import (
+    ASSETS_PER_FRAME,
+    SETTLE_MARKET_S,
+    Connect,
+    MarketChannel,
+    market_changes,
+    market_hello,
+    open_socket,
+    tcp_connector,
+)
+from tbot.exchanges.polymarket.translate import book_snapshot
+
+log = structlog.get_logger()
+
+VERSION_SPOKEN = 2
+# Our stamps follow the exchange's clock; a difference beyond this says that something is wrong with ours.
+CLOCK_SKEW_S_MAX = 30
+
+
+class PublicMarkets:
+    """The public side of the exchange; one instance belongs to one restart unit.
+
+    Attributes:
+        gate: Rate limits of every request of this unit.
+        clock: The exchange's clock as far as it is known.
+        rest: Requests; private ones only with a signer.
+    """
+
+    def __init__(
+        self,
+        settings: PolymarketSettings,
+        *,
+        now_ns: Callable[[], Nanos],
+        signer: RequestSigner | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        """Prepare everything; nothing is connected yet.
+
+        Args:
+            settings: Where, and which markets.
+            now_ns: Wall time.
+            signer: Signs private requests; None where there is no account.
+            transport: For tests and simulations; None = sockets.
+            connect: Opens a stream for the market channel, likewise.
+
+        Raises:
+            ConfigError: An address that must not get our requests.
+        """
+        if transport is None:
+            settings.check_reach()
+        self._settings = settings
+        self._now_ns = now_ns
+        self.clock = ExchangeClock(now_ns)
+        self.gate = RateGate(settings.limits, now_ns)
+        self._http = Http(
+            settings.rest_url,
+            gate=self.gate,
+            timeouts=settings.timeouts,
+            now_ns=self.clock.now_ns,
+            signer=signer,
+            transport=transport,
+        )
+        self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns)
+        self._connect = connect or tcp_connector(settings.ws_market_url)
+        self._markets: dict[TokenId, Market] = {}
+
+    @property
+    def markets(self) -> Mapping[TokenId, Market]:
+        """The loaded markets by token, with the tick told last."""
+        return self._markets
+
+    # --- reference data -----------------------------------------------------------------------------------------
+
+    async def load_markets(self) -> tuple[Market, ...]:
+        """Read the configured markets.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: A configured market does not exist, or cannot be traded by us.
+        """
+        markets = [await load_market(self.rest, MarketId(each)) for each in self._settings.condition_ids]
+        self._markets = {token: market for market in markets for token in market.tokens}
+        return tuple(markets)
+
+    async def refresh(self) -> None:
+        """Read markets and order version anew: an order was refused for what we believed of them."""
+        await self.load_markets()
+        version = await self.rest.version()
+        if version != VERSION_SPOKEN:
+            log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
+
+    async def can_trade(self) -> str:
+        """Return "" when nothing but the account could speak against trading from here, else the reason.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        if self._settings.geoblock_url:
+            place = await self.rest.is_blocked_here(self._settings.geoblock_url)
+            if place.blocked:
+                return f"the exchange does not serve this place ({place.country[:2] or 'unknown country'})"
+        version = await self.rest.version()
+        if version != VERSION_SPOKEN:
+            return f"the exchange wants orders of protocol {version}, we speak {VERSION_SPOKEN}"
+        for _ in range(SAMPLES):
+            await self.measure_clock()
+        skew_s = abs(self.clock.offset_ns) / NANOS_PER_S
+        if skew_s > CLOCK_SKEW_S_MAX:
+            return f"this machine's clock differs from the exchange's by {skew_s:.0f} s: set it"
+        return ""
+
+    async def measure_clock(self) -> None:
+        """Ask the exchange for its time once; a difference is logged when it appears.
+
+        Raises:
+            ExchangeUnavailable: It did not answer.
+        """
+        sent_ns = self._now_ns()
+        was_off = self.clock.is_off
+        self.clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
+        if self.clock.is_off and not was_off:
+            log.warning("clock.off", offset_s=round(self.clock.offset_ns / NANOS_PER_S, 1))
+
+    def market(self, token_id: TokenId) -> Market:
+        """Return the market of a token.
+
+        Raises:
+            InvariantViolated: A token that was never loaded.
+        """
+        market = self._markets.get(token_id)
+        if market is None:
+            raise InvariantViolated(f"token {token_id[:80]} belongs to no loaded market")
+        return market
+
+    def tick_at(self, token_id: TokenId, price: Price) -> Price:
+        """Return the tick in force, as loaded or as told since.
+
+        Raises:
+            InvariantViolated: A token that was never loaded.
+        """
+        return self.market(token_id).tick
+
+    def fee(self, token_id: TokenId, price: Price, size: Size, role: Role) -> Notional:
+        """Return the fee of one fill in micro-dollars; makers pay none, and of foreign markets nothing is known."""
+        market = self._markets.get(token_id)
+        return Notional(0) if role is Role.MAKER or market is None else fee_taker_floor(price, size, market.fee)
+
+    # --- books --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open_market(self, token_ids: Sequence[TokenId]) -> AsyncIterator[MarketChannel]:
+        """Connect and subscribe; a snapshot of every book comes first.
+
+        Raises:
+            ExchangeUnavailable: On entry, when no connection could be made.
+        """
+        hello = partial(market_hello, tuple(token_ids))
+        url, timeouts = self._settings.ws_market_url, self._settings.timeouts
+        more = market_changes("subscribe", token_ids[ASSETS_PER_FRAME:])
+        async with open_socket(url, self._connect, hello, timeouts, settle_s=SETTLE_MARKET_S, more=more) as socket:
+            yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick)
+
+    async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
+        """Read whole books by request, in the order asked; those the exchange does not have are left out.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+        """
+        bodies = {body.asset_id: body for body in await self.rest.books(token_ids)}
+        received_ns = self._now_ns()
+        with undecodable_is_unavailable("/books"):
+            return tuple(book_snapshot(bodies[each], received_ns) for each in token_ids if each in bodies)
+
+    async def aclose(self) -> None:
+        """Close the connections of requests; sessions end with their own contexts."""
+        await self._http.aclose()
+
+    def _learn_tick(self, event: TickSizeChanged) -> None:
+        market = self._markets.get(event.token_id)
+        if market is not None:
+            changed = msgspec.structs.replace(market, tick=event.tick)
+            self._markets |= dict.fromkeys(market.tokens, changed)
