@@ -11,14 +11,13 @@ import os
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
-import structlog
 import trio
 
 from tbot import log
@@ -28,8 +27,9 @@ from tbot.simulation.report import RunReport, summary
 from tbot.simulation.run import Plan, Speed, run
 from tbot.simulation.settings import SimulationSettings
 from tbot.simulation.world import World
+from tbot.tasks.notes import note_in_log
 from tbot.tasks.signals import StopSignals
-from tbot.tasks.supervisor import Child, Policy, TaskContext, describe, keep
+from tbot.tasks.supervisor import Child, Policy, TaskContext, keep
 from tbot.ui.progress import Progress
 from tbot.ui.show import show
 from tbot.ui.status import RunFacts, Status, status_of
@@ -40,8 +40,6 @@ LOG_NAME = "sim.log.jsonl"
 SHOW_END_S = 2.0
 # Text from outside in the summary: a name, a finding.
 NAME_LENGTH_MAX, FINDING_LENGTH_MAX = 60, 400
-
-events = structlog.get_logger()
 
 
 class OutputFailed(TbotError):
@@ -88,7 +86,7 @@ def simulate(options: SimulationOptions) -> RunReport:
         speed=options.speed,
         has_chaos=options.has_chaos,
         state=options.state,
-        note=_note,
+        note=note_in_log,
     )
     log_file = (options.state or Path.cwd()) / LOG_NAME
     stops = StopSignals()
@@ -113,11 +111,6 @@ def _greeting(options: SimulationOptions, log_file: Path) -> str:
         f"tbot sim: one bot and a local exchange {where}, seed {options.seed}{chaos}.\n"
         f"Nothing here is real money; its keys are for play. Settings {options.config}, log {log_file}.\n\n"
     )
-
-
-def _note(kind: str, name: str, causes: Sequence[BaseException]) -> None:
-    level = {"start": events.debug, "fault": events.error}.get(kind, events.warning)
-    level(f"task.{kind}", name=name, causes=[describe(cause) for cause in causes])
 
 
 # --- around the run ---------------------------------------------------------------------------------------------------
@@ -159,7 +152,7 @@ async def _shown_live(world: World, plan: Plan, stream: TextIO) -> AsyncIterator
     stop = trio.Event()
     body = partial(show, get_status=partial(_status, world, plan), stream=stream, environ=os.environ)
     # A face that crashes is noted and stays away: it cannot hurt trading.
-    face = keep(Child("ui", body, kind="temporary"), Policy(rng=world.policy.rng, note=_note))
+    face = keep(Child("ui", body, kind="temporary"), Policy(rng=world.policy.rng, note=note_in_log))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(face, TaskContext("ui", stop))
         yield
@@ -182,8 +175,8 @@ async def _shown_by_progress(world: World, plan: Plan, stream: TextIO) -> AsyncI
 def _status(world: World, plan: Plan) -> Status:
     parts = world.parts
     facts = RunFacts(
-        seed=plan.seed,
-        speed=plan.speed,
+        command="sim",
+        setting=f"seed {plan.seed}  speed {plan.speed}",
         started_ns=world.began_ns,
         duration_s=plan.duration_s,
         restarts=world.policy.restarts,

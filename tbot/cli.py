@@ -132,6 +132,12 @@ def _record(arguments: argparse.Namespace) -> int:
     return record(RecordOptions(config=arguments.config, duration_s=arguments.duration))
 
 
+def _paper(arguments: argparse.Namespace) -> int:
+    from tbot.trading import PaperOptions, trade_on_paper  # noqa: PLC0415 - as above
+
+    return trade_on_paper(PaperOptions(config=arguments.config, duration_s=arguments.duration))
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from tbot.commands.doctor import DoctorOptions, examine  # noqa: PLC0415 - as above
 
@@ -221,6 +227,18 @@ def _add_keys(commands: argparse._SubParsersAction[_Parser]) -> None:
     keys.set_defaults(run=_keys)
 
 
+def _add_paper(commands: argparse._SubParsersAction[_Parser]) -> None:
+    paper = commands.add_parser(
+        "paper",
+        allow_abbrev=False,
+        help="trade live public data with play money",
+        description="Follow the real exchange's books and trade them on paper, without a key, until Ctrl+C or SIGTERM.",
+    )
+    paper.add_argument("--config", type=Path, default=Path("conf/paper.toml"), metavar="FILE", help="settings")
+    paper.add_argument("--duration", type=_duration, default=None, metavar="1h", help="90s, 2m, 1h (default: for ever)")
+    paper.set_defaults(run=_paper)
+
+
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor = commands.add_parser(
         "doctor",
@@ -239,7 +257,7 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange, _add_frames, _add_record, _add_doctor, _add_keys):
+    for add in (_add_sim, _add_exchange, _add_paper, _add_frames, _add_record, _add_doctor, _add_keys):
         add(commands)
     return parser
 

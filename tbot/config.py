@@ -30,8 +30,11 @@ import msgspec
 from tbot.core.risk import RiskLimits
 from tbot.core.units import Notional, Price, Size, micro_from_text, text_from_micro
 from tbot.errors import ConfigError
+from tbot.exchanges.paper.settings import PaperSettings
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.strategies.liquidity import LiquiditySettings
+from tbot.tasks.checkpointer import CheckpointSettings
+from tbot.tasks.feed_settings import FeedSettings
 
 _MONEY: Final = (Price, Size, Notional)
 _A_DECIMAL: Final = "a decimal in quotes"
@@ -53,6 +56,9 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         exchange: Where, which wallet, which markets.
         limits: What the bot may risk.
         strategies: Which strategies trade, each on every market.
+        feed: The market feed's clocks.
+        checkpoint: How often the state is saved.
+        paper: The paper account; only in mode "paper".
     """
 
     mode: Literal["paper", "live"]
@@ -60,6 +66,9 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     limits: RiskLimits
     strategies: Annotated[tuple[LiquiditySettings, ...], msgspec.Meta(min_length=1)]
     state: Annotated[str, msgspec.Meta(min_length=1)] = "state"
+    feed: FeedSettings = FeedSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    paper: PaperSettings = PaperSettings()
 
 
 def load(path: Path, root: type[Root]) -> Root:

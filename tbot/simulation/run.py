@@ -30,7 +30,7 @@ from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
 from tbot.exchanges.simulated.translate import market_of
 from tbot.simulation.chaos import Chaos, timetable
-from tbot.simulation.exchange_log import ExchangeLog
+from tbot.simulation.exchange_log import ExchangeLog, open_exchange_log
 from tbot.simulation.reach import Ends, GatewayFactory, Reach, Wire, in_memory, play_account, probe_settings
 from tbot.simulation.report import RunReport, digest_of, fill_counts, order_counts, position_lines
 from tbot.simulation.settings import SimulationSettings
@@ -90,7 +90,7 @@ def run(plan: Plan, around: Around | None = None) -> RunReport:
     began = time.perf_counter()
     with (
         closing(WitnessedStore.open(plan.state, identity_of(plan))) as store,
-        closing(ExchangeLog.open(plan.state)) as log,
+        open_exchange_log(plan.state) as log,
     ):
         if store.newest_ns() is not None and log.newest_ns is None:
             raise _half_a_state(plan, "the exchange's log")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tbot.core.units import MICRO, Price, Size, decimal_from_micro
 
 _HOUR_S = 3600.0
@@ -45,6 +47,14 @@ def clock_text(seconds: float, *, longest_s: float) -> str:
     if max(longest_s, seconds) < _HOUR_S:
         return f"{minutes:02d}:{rest:02d}"
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
+
+
+def progress_text(elapsed_s: float, duration_s: float, *, of: str = " of ") -> str:
+    """Print how much of a run is over; of one without an end only how long it has been."""
+    if math.isinf(duration_s):
+        return clock_text(elapsed_s, longest_s=elapsed_s)
+    elapsed, duration = (clock_text(seconds, longest_s=duration_s) for seconds in (elapsed_s, duration_s))
+    return f"{elapsed}{of}{duration}"
 
 
 def age_text(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tbot.core.messages import Level
 from tbot.core.units import Price
-from tbot.ui.figures import age_text, clock_text, money_signed_text, money_text, price_text, size_text
+from tbot.ui.figures import age_text, clock_text, money_signed_text, money_text, price_text, progress_text, size_text
 from tbot.ui.status import Counts, MarketStatus, OwnQuote, Status
 
 MARKETS_MAX = 3
@@ -13,7 +13,7 @@ MARKETS_MAX = 3
 def line(status: Status) -> str:
     """Describe a moment in one line without control characters, columns or colours."""
     parts = [
-        f"{_clock(status, status.elapsed_s)} / {_clock(status, status.duration_s)}",
+        progress_text(status.elapsed_s, status.duration_s, of=" / "),
         f"{status.mode} ({status.halt_reason})" if status.halt_reason else status.mode,
         f"feed {status.feed}",
         *(_market(market) for market in status.markets[:MARKETS_MAX]),

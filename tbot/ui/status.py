@@ -93,12 +93,15 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         faults: Injected so far, by kind.
         reconnects: Of the market feed.
         is_reconnecting: The market feed has no connection now.
+        duration_s: Infinite when only an operator ends it.
+        command: What was typed: "sim", "paper".
+        setting: Where and how, in a few words.
     """
 
-    seed: int
-    speed: str
     started_ns: Nanos
     duration_s: float
+    command: str
+    setting: str
     restarts: Mapping[str, int] = {}
     faults: Mapping[str, int] = {}
     reconnects: int = 0
@@ -127,8 +130,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     elapsed_s: float
     duration_s: float
-    seed: int
-    speed: str
+    command: str
+    setting: str
     mode: str
     halt_reason: str
     figures_age_s: float | None
@@ -175,8 +178,8 @@ def status_of(
     return Status(
         elapsed_s=_seconds(now_ns - run.started_ns),
         duration_s=run.duration_s,
-        seed=run.seed,
-        speed=run.speed,
+        command=run.command,
+        setting=text_clean(run.setting, NAME_LENGTH_MAX),
         mode=snapshot.mode if snapshot is not None else STARTING,
         halt_reason=text_clean(snapshot.halt_reason, SENTENCE_LENGTH_MAX) if snapshot is not None else "",
         figures_age_s=_seconds(now_ns - snapshot.at_ns) if snapshot is not None else None,

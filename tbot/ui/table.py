@@ -20,7 +20,7 @@ from rich.text import Text
 from tbot.core.market import Outcome
 from tbot.core.messages import Level
 from tbot.core.units import Price
-from tbot.ui.figures import age_text, clock_text, money_signed_text, money_text, price_text, size_text
+from tbot.ui.figures import age_text, money_signed_text, money_text, price_text, progress_text, size_text
 from tbot.ui.status import Counts, FeedLight, MarketStatus, OwnQuote, Status
 
 GAP = "  "
@@ -90,17 +90,16 @@ def _lines(status: Status, width: int, height: int) -> Iterator[Text]:
 
 def _head(status: Status) -> Text:
     # What matters most comes first: a narrow terminal cuts the end.
-    elapsed, duration = (clock_text(s, longest_s=status.duration_s) for s in (status.elapsed_s, status.duration_s))
     age_s = status.figures_age_s or 0.0
     old = f"{GAP}figures {age_text(age_s)} old" if age_s > FIGURES_AGE_S_MAX else ""
     return Text.assemble(
-        ("tbot sim", "bold"),
-        f"{GAP}{elapsed} of {duration}{GAP}",
+        (f"tbot {status.command}", "bold"),
+        f"{GAP}{progress_text(status.elapsed_s, status.duration_s)}{GAP}",
         (status.mode, _STYLES.get(status.mode, _STYLE_BETWEEN)),
         f"{GAP}feed ",
         (status.feed.value, _STYLES[status.feed]),
         (old, _STYLE_BETWEEN),
-        f"{GAP}seed {status.seed}{GAP}speed {status.speed}",
+        f"{GAP}{status.setting}",
     )
 
 

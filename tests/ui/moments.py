@@ -28,7 +28,7 @@ CENT = Price(10_000)
 START_NS = Nanos(1_700_000_000 * NANOS_PER_S)
 NOW_NS = Nanos(START_NS + 10 * NANOS_PER_S)
 NOW_MS = NOW_NS // NANOS_PER_MS
-RUN = RunFacts(seed=7, speed="real", started_ns=START_NS, duration_s=120.0)
+RUN = RunFacts(command="sim", setting="seed 7  speed real", started_ns=START_NS, duration_s=120.0)
 
 # Words that a stranger may choose: markup, escapes, line ends, bidirectional overrides, wide and half characters.
 EVIL = "[red]\x1b[2J\x1b]0;title\x07\r\n\u202eevil\u200b[/] :smile: \x9b31m\u2028漢字\ud800"

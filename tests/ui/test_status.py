@@ -121,7 +121,12 @@ def test_figures_of_a_dead_coordinator_grow_old() -> None:
 
 def test_counts_are_sorted_and_zeros_left_out() -> None:
     run = RunFacts(
-        seed=7, speed="real", started_ns=Nanos(0), duration_s=60.0, restarts={"b": 1, "a": 2, "c": 0}, reconnects=3
+        command="sim",
+        setting="seed 7  speed real",
+        started_ns=Nanos(0),
+        duration_s=60.0,
+        restarts={"b": 1, "a": 2, "c": 0},
+        reconnects=3,
     )
     status = status_of(snapshot(counts={"fills_buy": 4}), {}, [], run=run, now_ns=NOW_NS)
     assert status.restarts == (("a", 2), ("b", 1))

@@ -65,8 +65,8 @@ def crowded(slug: str = "a market with a name as long as names may be", note: st
         at_ns=RUN.started_ns,
     )
     run = RunFacts(
-        seed=10**17,
-        speed="real",
+        command="sim",
+        setting=f"seed {10**17}  speed real",
         started_ns=RUN.started_ns,
         duration_s=604_800.0,
         restarts={f"strategy.number-{i}": 12 for i in range(30)},

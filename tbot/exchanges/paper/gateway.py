@@ -109,6 +109,14 @@ class WatchedSession:
         self._exchange.observe(events)
         return events
 
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Subscribe anew to tokens of this session.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        await self._session.resubscribe(token_ids)
+
 
 class PaperAccountSession:
     """Private events of the paper account."""
@@ -148,9 +156,17 @@ class PaperGateway:
         source: Public data; owned, closed with the gateway.
         exchange: Outlives the gateway; its `run` must be running.
         now_ns: Wall time.
+        session_tokens_max: Most tokens one market session of the source serves; 0 = any number.
     """
 
-    def __init__(self, source: PublicData, exchange: PaperExchange, *, now_ns: Callable[[], Nanos]) -> None:
+    def __init__(
+        self,
+        source: PublicData,
+        exchange: PaperExchange,
+        *,
+        now_ns: Callable[[], Nanos],
+        session_tokens_max: int = 0,
+    ) -> None:
         self._source = source
         self._exchange = exchange
         self._now_ns = now_ns
@@ -158,11 +174,12 @@ class PaperGateway:
         self._decoder = msgspec.json.Decoder(SubmitOrder)
         self._latency_s = exchange.settings.latency_ms / 1000
         self._tokens: tuple[TokenId, ...] = ()
+        self._capabilities = msgspec.structs.replace(CAPABILITIES, session_tokens_max=session_tokens_max)
 
     @property
     def capabilities(self) -> Capabilities:
         """What a paper account can do."""
-        return CAPABILITIES
+        return self._capabilities
 
     async def load_markets(self) -> tuple[Market, ...]:
         """Read the configured markets from the source.
