@@ -14,6 +14,10 @@ setup:
 sim *ARGS:
     {{python}} -m tbot sim {{ARGS}}
 
+# Trade live public data with play money; needs the network: `just paper --duration 1h`.
+paper *ARGS:
+    {{python}} -m tbot paper {{ARGS}}
+
 # Serve the local exchange alone: `just exchange --port 8137`.
 exchange *ARGS:
     {{python}} -m tbot exchange {{ARGS}}

@@ -1,0 +1,95 @@
+"""`tbot paper` as a stranger meets it: against a local exchange process, over loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = (ROOT / "conf/paper.toml").read_text()
+
+
+def tbot(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tbot", *arguments]
+
+
+@contextmanager
+def local_exchange() -> Iterator[dict[str, Any]]:
+    command = tbot("exchange", "--json", "--port", "0", "--seed", "7")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def written(folder: Path, announced: dict[str, Any]) -> Path:
+    markets = re.findall(r'market_id = "(0x\w+)"', (ROOT / "conf/exchange.toml").read_text())[:2]
+    where = {
+        "condition_ids": markets,
+        "rest_url": announced["rest_url"],
+        "ws_market_url": announced["ws_market_url"],
+        "ws_user_url": announced["ws_user_url"],
+        "geoblock_url": "",
+    }
+    text = SETTINGS.replace("state/paper", str(folder / "state"))
+    exchange = "[exchange]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in where.items()) + "\n"
+    path = folder / "paper.toml"
+    path.write_text(re.sub(r"\[exchange\]\n(?:[^\n\[].*\n)*", exchange, text))
+    return path
+
+
+def run(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        tbot("paper", "--config", str(path), *more), cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
+    )
+
+
+def test_settings_of_a_live_bot_are_refused(tmp_path: Path) -> None:
+    done = run(ROOT / "conf/live.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'mode: expected "paper" for tbot paper, found "live"' in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_market_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "paper.toml"
+    path.write_text(SETTINGS)
+    done = run(path)
+    assert done.returncode == 2
+    assert "expected at least one market, found none" in done.stderr
+
+
+@pytest.mark.slow
+def test_it_quotes_survives_a_kill_and_goes_on_with_its_money(tmp_path: Path) -> None:
+    with local_exchange() as announced:
+        path = written(tmp_path, announced)
+        first = subprocess.Popen(
+            tbot("paper", "--config", str(path)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        account = tmp_path / "state/paper.log"
+        deadline = time.perf_counter() + 40
+        while not (account.exists() and b"OrderTaken" in account.read_bytes()):
+            assert time.perf_counter() < deadline, "no order within 40 s"
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.2)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        again = run(path, "--duration", "13s")
+    assert again.returncode == 0, again.stderr
+    assert "TRADING" in again.stdout
+    assert re.search(r"paper: \d+ s, \d+ orders", again.stdout)
+    assert account.read_bytes().count(b"AccountOpened") == 1
+    assert b"the process ended while it rested" in account.read_bytes()
