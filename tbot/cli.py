@@ -133,9 +133,15 @@ def _record(arguments: argparse.Namespace) -> int:
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    from tbot.trading import PaperOptions, trade_on_paper  # noqa: PLC0415 - as above
+    from tbot.commands.paper import PaperOptions, trade_on_paper  # noqa: PLC0415 - as above
 
     return trade_on_paper(PaperOptions(config=arguments.config, duration_s=arguments.duration))
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from tbot.commands.live import LiveOptions, trade_live  # noqa: PLC0415 - as above
+
+    return trade_live(LiveOptions(config=arguments.config, confirm=arguments.confirm, duration_s=arguments.duration))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -239,6 +245,19 @@ def _add_paper(commands: argparse._SubParsersAction[_Parser]) -> None:
     paper.set_defaults(run=_paper)
 
 
+def _add_live(commands: argparse._SubParsersAction[_Parser]) -> None:
+    live = commands.add_parser(
+        "live",
+        allow_abbrev=False,
+        help="trade with real money",
+        description="Trade with the money of the configured wallet until Ctrl+C or SIGTERM. Run tbot doctor first.",
+    )
+    live.add_argument("--config", type=Path, default=Path("conf/live.toml"), metavar="FILE", help="settings")
+    live.add_argument("--confirm", required=True, metavar="DIGITS", help="last 6 hex digits of the wallet that trades")
+    live.add_argument("--duration", type=_duration, default=None, metavar="1h", help="90s, 2m, 1h (default: for ever)")
+    live.set_defaults(run=_live)
+
+
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor = commands.add_parser(
         "doctor",
@@ -257,7 +276,7 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange, _add_paper, _add_frames, _add_record, _add_doctor, _add_keys):
+    for add in (_add_sim, _add_exchange, _add_paper, _add_live, _add_frames, _add_record, _add_doctor, _add_keys):
         add(commands)
     return parser
 

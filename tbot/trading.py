@@ -1,36 +1,25 @@
-"""The composition root of a bot on a real exchange: settings in, everything built and run until a signal.
+"""The composition root of a bot on a real exchange: everything built and run until a signal.
 
-`trade_on_paper` is the way of `tbot paper`. Public data come from the exchange; the account exists only here, and what
-could sign or send an order is never made: there is no key in this module.
+What differs between paper and live is handed in: how to ask for the markets, and how to make a gateway.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import sys
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-import msgspec
 import trio
 
-from tbot import log
-from tbot.config import TradingSettings, load
+from tbot.config import TradingSettings
 from tbot.core.market import Market
 from tbot.core.messages import Snapshot, StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
-from tbot.errors import ConfigError
-from tbot.exchanges.paper.account import Entry
-from tbot.exchanges.paper.exchange import PaperExchange
-from tbot.exchanges.paper.gateway import PaperGateway
-from tbot.exchanges.polymarket.public import PublicMarkets
-from tbot.exchanges.polymarket.sockets import ASSETS_MAX
-from tbot.store.append_log import AppendLog
+from tbot.exchanges.gateway import Gateway
 from tbot.store.journal import Store
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
 from tbot.tasks.clock import WallClock
@@ -45,30 +34,19 @@ from tbot.ui.show import show
 from tbot.ui.status import RunFacts, Status, status_of
 from tbot.ui.terminal import encodable, write_now
 
-LOG_NAME = "paper.log.jsonl"
-ACCOUNT_NAME = "paper.log"
+Background = Callable[..., Awaitable[None]]
+
 # As long as an operator waits for an orderly stop.
 STOP_WITHIN_S = 20.0
 WATCH_S = 1.0
 SHOW_END_S = 2.0
 
 
-class PaperOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says.
-
-    Attributes:
-        config: Settings file.
-        duration_s: Stop in order after this; None = when a signal says so.
-    """
-
-    config: Path
-    duration_s: float | None
-
-
 @dataclass(kw_only=True)
 class Seen:
     """What the operator is shown, gathered while the bot lives."""
 
+    command: str
     parts: BotParts
     policy: Policy
     began_ns: Nanos
@@ -87,7 +65,7 @@ class Seen:
     def status(self, setting: str) -> Status:
         """Put it together."""
         facts = RunFacts(
-            command="paper",
+            command=self.command,
             setting=setting,
             started_ns=self.began_ns,
             duration_s=self.duration_s,
@@ -100,74 +78,71 @@ class Seen:
         )
 
 
-def trade_on_paper(options: PaperOptions) -> int:
-    """Trade live public data with play money until a signal, and say what came of it.
+Prepare = Callable[[], Awaitable[tuple[tuple[Market, ...], Callable[[], Gateway]]]]
+"""Asks the exchange what must be known before the start: the markets, and how a gateway is made from then on."""
 
-    Returns:
-        0 after an orderly end.
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One run of a bot.
+
+    Attributes:
+        command: What was typed: "paper", "live".
+        settings: Of the bot.
+        duration_s: Infinite when only an operator ends it.
+        store: The journal; open.
+        stops: Heard since before the start.
+        prepare: Called inside the run, before anything is started.
+        backgrounds: Tasks that live as long as the run, such as the clock of a paper account.
+    """
+
+    command: str
+    settings: TradingSettings
+    duration_s: float
+    store: Store
+    stops: StopSignals
+    prepare: Prepare
+    backgrounds: tuple[Background, ...] = ()
+
+
+def trade(session: Session) -> Seen:
+    """Run a bot until its time is over, a signal comes or it gives up.
 
     Raises:
-        ConfigError: Settings or state folder cannot be used; nothing was started.
-        StateCorrupt: The state cannot be used as it is; it is untouched.
+        ConfigError: A market does not exist, or this account may not trade from here; nothing was started.
+        ExchangeUnavailable: Nobody answered before the start.
         TbotError: The bot gave up; its orders are withdrawn and its state is kept.
     """
-    settings = load(options.config, TradingSettings)
-    if settings.mode != "paper":
-        raise ConfigError(f'{options.config}: mode: expected "paper" for tbot paper, found "{settings.mode}"')
-    if not settings.exchange.condition_ids:
-        raise ConfigError(f"{options.config}: exchange.condition_ids: expected at least one market, found none")
-    settings.exchange.check_reach()
-    state, stops = Path(settings.state), StopSignals()
-    identity = f"paper account on {settings.exchange.rest_url}"
-    with (
-        stops.handled(),
-        closing(Store.open(state, identity)) as store,
-        AppendLog[Entry](state / ACCOUNT_NAME, Entry) as account_log,
-        log.set_up(file=state / LOG_NAME, terminal=None),
-    ):
-        _tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n")
-        seen = trio.run(partial(_run, settings, options, store, account_log, stops))
-    _tell(_summary(seen))
-    return 0
+    return trio.run(_run, session)
 
 
-async def _run(
-    settings: TradingSettings, options: PaperOptions, store: Store, account_log: AppendLog[Entry], stops: StopSignals
-) -> Seen:
+async def _run(session: Session) -> Seen:
     now_ns = WallClock().now_ns
-    entries = [entry for _, entry in account_log.replay()]
-    exchange = PaperExchange(
-        settings.paper,
-        now_ns=now_ns,
-        entries=entries,
-        on_entry=lambda entry: account_log.append(now_ns(), entry),
-    )
-    markets = await _markets(settings, now_ns)
+    markets, open_gateway = await session.prepare()
     dice = random.Random(now_ns())
     policy = Policy(rng=random.Random(dice.getrandbits(64)), note=note_in_log)
-    exchange.list_markets(markets)
-    parts = _parts(settings, markets, JournalWriter(store, thread_runner()), exchange, dice)
-    duration_s = math.inf if options.duration_s is None else options.duration_s
-    seen = Seen(parts=parts, policy=policy, began_ns=now_ns(), duration_s=duration_s)
+    parts = _parts(session, markets, open_gateway, dice)
+    seen = Seen(command=session.command, parts=parts, policy=policy, began_ns=now_ns(), duration_s=session.duration_s)
     async with trio.open_nursery() as nursery:
-        await nursery.start(exchange.run)
-        await _trade(seen, settings, stops)
+        for background in session.backgrounds:
+            await nursery.start(background)
+        await _trade(seen, session)
         nursery.cancel_scope.cancel()
     return seen
 
 
-async def _trade(seen: Seen, settings: TradingSettings, stops: StopSignals) -> None:
+async def _trade(seen: Seen, session: Session) -> None:
     stop = trio.Event()
     face_stop = trio.Event()
     body = partial(
-        show, get_status=partial(seen.status, settings.exchange.rest_url), stream=sys.stdout, environ=os.environ
+        show, get_status=partial(seen.status, session.settings.exchange.rest_url), stream=sys.stdout, environ=os.environ
     )
     face = keep(Child("ui", body, kind="temporary"), Policy(rng=random.Random(0), note=note_in_log))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(face, TaskContext("ui", face_stop))
         nursery.start_soon(_watch, seen)
         nursery.start_soon(_end_after, seen.duration_s, stop)
-        with stops.setting(stop):
+        with session.stops.setting(stop):
             await supervise(bot_tree(seen.parts, seen.policy), stop, seen.policy, stop_within_s=STOP_WITHIN_S)
         seen.look()
         face_stop.set()
@@ -192,43 +167,19 @@ async def _end_after(duration_s: float, stop: trio.Event) -> None:
     stop.set()
 
 
-async def _markets(settings: TradingSettings, now_ns: Callable[[], Nanos]) -> tuple[Market, ...]:
-    """Read the markets once, so that a wrong id is told before anything is started.
-
-    Raises:
-        ConfigError: A market does not exist.
-        ExchangeUnavailable: Nobody answers.
-    """
-    source = PublicMarkets(settings.exchange, now_ns=now_ns)
-    try:
-        return await source.load_markets()
-    finally:
-        with trio.move_on_after(1.0, shield=True):
-            await source.aclose()
-
-
 def _parts(
-    settings: TradingSettings,
-    markets: tuple[Market, ...],
-    journal: JournalWriter,
-    exchange: PaperExchange,
-    dice: random.Random,
+    session: Session, markets: tuple[Market, ...], open_gateway: Callable[[], Gateway], dice: random.Random
 ) -> BotParts:
-    now_ns = WallClock().now_ns
-
-    def open_gateway() -> PaperGateway:
-        source = PublicMarkets(settings.exchange, now_ns=now_ns)
-        return PaperGateway(source, exchange, now_ns=now_ns, session_tokens_max=ASSETS_MAX)
-
+    settings = session.settings
     return BotParts(
         open_gateway=open_gateway,
         markets=markets,
         limits=settings.limits,
         strategies={StrategyName(s.name): _maker(s, markets) for s in settings.strategies},
-        journal=journal,
+        journal=JournalWriter(session.store, thread_runner()),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
-        now_ns=now_ns,
+        now_ns=WallClock().now_ns,
         rng=random.Random(dice.getrandbits(64)),
         snapshots=Conflator(),
         health=Conflator(),
@@ -241,19 +192,21 @@ def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable
     return lambda: Liquidity(markets={market.market_id: market for market in markets}, settings=settings)
 
 
-def _summary(seen: Seen) -> str:
+def summary(seen: Seen) -> str:
+    """Say in a few words what came of a run."""
     ran_s = (seen.parts.now_ns() - seen.began_ns) / NANOS_PER_S
     snapshot = seen.snapshot
     if snapshot is None:
-        return f"\npaper: {ran_s:.0f} s, and nothing was heard of the account\n"
+        return f"\n{seen.command}: {ran_s:.0f} s, and nothing was heard of the account\n"
     counts = dict(snapshot.counts)
     buys, sells = counts.get("fills_buy", 0), counts.get("fills_sell", 0)
     return (
-        f"\npaper: {ran_s:.0f} s, {counts.get('submitted', 0)} orders, {buys} buys, {sells} sells, "
+        f"\n{seen.command}: {ran_s:.0f} s, {counts.get('submitted', 0)} orders, {buys} buys, {sells} sells, "
         f"pnl ${snapshot.pnl / MICRO:+,.2f} after fees of ${snapshot.fees / MICRO:,.2f}\n"
     )
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Write to people; a reader that has left misses it."""
     with suppress(OSError, ValueError):
         write_now(sys.stdout, encodable(text, sys.stdout))

@@ -14,6 +14,7 @@ import pytest
 from tbot.core.messages import ExchangeOrderId, Side
 from tbot.core.units import MICRO, Nanos, Price, Size
 from tbot.exchanges.paper.queue import PaperMarket
+from tbot.exchanges.simulated.events import OrderChanged, TradeChanged
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.matching import Engine
@@ -92,7 +93,7 @@ class Trial:
             if count < self.at:
                 continue
             for event in events:
-                if getattr(event, "market_id", None) != self.rules.market_id:
+                if isinstance(event, OrderChanged | TradeChanged) or event.market_id != self.rules.market_id:
                     continue
                 for message in market_events(desk, event, now_ns):
                     filled += sum(hit.size for hit in paper.observe(message))

@@ -1,0 +1,152 @@
+"""`tbot live`: real orders with real money, behind every check that can be made before the first one.
+
+Two switches that no recipe sets must agree: `mode = "live"` in the settings, and the last digits of the wallet that
+trades on the command line. Then the key, the credentials, the signing probe against the official clients, and what the
+exchange says of this account; only then is anything started.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tbot import log
+from tbot.config import TradingSettings, load
+from tbot.core.market import Market
+from tbot.core.units import MICRO
+from tbot.errors import ConfigError
+from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
+from tbot.exchanges.polymarket.gateway import PolymarketGateway, obtain_credentials
+from tbot.exchanges.polymarket.judgement import WELL_KNOWN
+from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.store.journal import Store
+from tbot.tasks.clock import WallClock
+from tbot.tasks.signals import StopSignals
+from tbot.trading import Session, summary, tell, trade
+
+LOG_NAME = "live.log.jsonl"
+CONFIRM_DIGITS = 6
+
+
+class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says.
+
+    Attributes:
+        config: Settings file.
+        confirm: The last six hex digits of the wallet that trades.
+        duration_s: Stop in order after this; None = when a signal says so.
+    """
+
+    config: Path
+    confirm: str
+    duration_s: float | None
+
+
+def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) -> int:
+    """Trade with real money until a signal, and say what came of it.
+
+    Args:
+        options: The command line.
+        environ: Holds the key.
+
+    Returns:
+        0 after an orderly end.
+
+    Raises:
+        ConfigError: Something is missing or does not agree; nothing was started.
+        AuthenticationFailed: The signing probe or the exchange refuses; nothing was started.
+        StateCorrupt: The state cannot be used as it is; it is untouched.
+        TbotError: The bot gave up; its orders are withdrawn and its state is kept.
+    """
+    settings = load(options.config, TradingSettings)
+    _check_settings(settings, options.config)
+    key = signing_key_of(environ)
+    wallet = settings.exchange.funder or key.address
+    _check_wallet(key, wallet, options.confirm)
+    state, stops = Path(settings.state), StopSignals()
+    with (
+        stops.handled(),
+        closing(Store.open(state, f"wallet {wallet.lower()} on {settings.exchange.rest_url}")) as store,
+        log.set_up(file=state / LOG_NAME, terminal=None),
+    ):
+        tell(_risks(settings, wallet, state))
+        session = Session(
+            command="live",
+            settings=settings,
+            duration_s=math.inf if options.duration_s is None else options.duration_s,
+            store=store,
+            stops=stops,
+            prepare=partial(_prepare, settings, key, environ),
+        )
+        seen = trade(session)
+    tell(summary(seen))
+    return 0
+
+
+def _check_settings(settings: TradingSettings, config: Path) -> None:
+    if settings.mode != "live":
+        raise ConfigError(f'{config}: mode: expected "live" for tbot live, found "{settings.mode}"')
+    if not settings.exchange.condition_ids:
+        raise ConfigError(f"{config}: exchange.condition_ids: expected at least one market, found none")
+    settings.exchange.check_reach()
+
+
+def _check_wallet(key: SigningKey, wallet: str, confirm: str) -> None:
+    if key.address.lower() in WELL_KNOWN:
+        raise ConfigError(f"{key.address} is a public test key, everybody can empty its wallets; use a key of your own")
+    if confirm.lower().removeprefix("0x") != wallet[-CONFIRM_DIGITS:].lower():
+        raise ConfigError(
+            f"--confirm: expected the last {CONFIRM_DIGITS} hex digits of the wallet that trades, {wallet}, "
+            f"found {confirm[:20]!r}; nothing was started"
+        )
+
+
+def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
+    limits = settings.limits
+    return (
+        f"tbot live: REAL MONEY of {wallet} on {settings.exchange.rest_url}.\n"
+        f"At most ${limits.exposure_max / MICRO:,.2f} at cost of everything held, "
+        f"{limits.position_size_max / MICRO:,.0f} shares of one outcome, {limits.open_orders_max} open orders; "
+        f"everything stops after a loss of ${limits.loss_max / MICRO:,.2f}.\n"
+        f"{len(settings.exchange.condition_ids)} markets. State and log in {state}. Ctrl+C cancels all and ends it.\n\n"
+    )
+
+
+async def _prepare(
+    settings: TradingSettings, key: SigningKey, environ: Mapping[str, str]
+) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
+    await check_conformance(settings.exchange)
+    now_ns = WallClock().now_ns
+    credentials = api_credentials_of(environ) or await obtain_credentials(settings.exchange, key=key, now_ns=now_ns)
+    # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
+    dice = random.Random(now_ns())
+
+    def open_gateway() -> PolymarketGateway:
+        return PolymarketGateway(
+            settings.exchange,
+            key=key,
+            credentials=credentials,
+            now_ns=now_ns,
+            rng=random.Random(dice.getrandbits(64)),
+        )
+
+    gateway = open_gateway()
+    try:
+        markets = await gateway.load_markets()
+        reason = await gateway.can_trade()
+    finally:
+        with trio.move_on_after(1.0, shield=True):
+            await gateway.aclose()
+    if reason:
+        raise ConfigError(f"not trading: {reason}; tbot doctor says more")
+    return markets, open_gateway

@@ -1,0 +1,109 @@
+"""`tbot paper`: live public data, play money. No key is read, and nothing that could sign an order is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tbot import log
+from tbot.config import TradingSettings, load
+from tbot.core.market import Market
+from tbot.errors import ConfigError
+from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.paper.account import Entry
+from tbot.exchanges.paper.exchange import PaperExchange
+from tbot.exchanges.paper.gateway import PaperGateway
+from tbot.exchanges.polymarket.public import PublicMarkets
+from tbot.exchanges.polymarket.sockets import ASSETS_MAX
+from tbot.store.append_log import AppendLog
+from tbot.store.journal import Store
+from tbot.tasks.clock import WallClock
+from tbot.tasks.signals import StopSignals
+from tbot.trading import Session, summary, tell, trade
+
+LOG_NAME = "paper.log.jsonl"
+ACCOUNT_NAME = "paper.log"
+
+
+class PaperOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says.
+
+    Attributes:
+        config: Settings file.
+        duration_s: Stop in order after this; None = when a signal says so.
+    """
+
+    config: Path
+    duration_s: float | None
+
+
+def trade_on_paper(options: PaperOptions) -> int:
+    """Trade live public data with play money until a signal, and say what came of it.
+
+    Returns:
+        0 after an orderly end.
+
+    Raises:
+        ConfigError: Settings or state folder cannot be used; nothing was started.
+        StateCorrupt: The state cannot be used as it is; it is untouched.
+        TbotError: The bot gave up; its orders are withdrawn and its state is kept.
+    """
+    settings = load(options.config, TradingSettings)
+    if settings.mode != "paper":
+        raise ConfigError(f'{options.config}: mode: expected "paper" for tbot paper, found "{settings.mode}"')
+    if not settings.exchange.condition_ids:
+        raise ConfigError(f"{options.config}: exchange.condition_ids: expected at least one market, found none")
+    settings.exchange.check_reach()
+    state, stops = Path(settings.state), StopSignals()
+    with (
+        stops.handled(),
+        closing(Store.open(state, f"paper account on {settings.exchange.rest_url}")) as store,
+        AppendLog[Entry](state / ACCOUNT_NAME, Entry) as account_log,
+        log.set_up(file=state / LOG_NAME, terminal=None),
+    ):
+        tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n")
+        exchange = _exchange(settings, account_log)
+        session = Session(
+            command="paper",
+            settings=settings,
+            duration_s=math.inf if options.duration_s is None else options.duration_s,
+            store=store,
+            stops=stops,
+            prepare=lambda: _prepare(settings, exchange),
+            backgrounds=(exchange.run,),
+        )
+        seen = trade(session)
+    tell(summary(seen))
+    return 0
+
+
+def _exchange(settings: TradingSettings, account_log: AppendLog[Entry]) -> PaperExchange:
+    now_ns = WallClock().now_ns
+    return PaperExchange(
+        settings.paper,
+        now_ns=now_ns,
+        entries=[entry for _, entry in account_log.replay()],
+        on_entry=lambda entry: account_log.append(now_ns(), entry),
+    )
+
+
+async def _prepare(
+    settings: TradingSettings, exchange: PaperExchange
+) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
+    now_ns = WallClock().now_ns
+
+    def open_gateway() -> PaperGateway:
+        source = PublicMarkets(settings.exchange, now_ns=now_ns)
+        return PaperGateway(source, exchange, now_ns=now_ns, session_tokens_max=ASSETS_MAX)
+
+    gateway = open_gateway()
+    try:
+        return await gateway.load_markets(), open_gateway
+    finally:
+        with trio.move_on_after(1.0, shield=True):
+            await gateway.aclose()

@@ -1,0 +1,85 @@
+"""`tbot live` starts only when everything agrees, and then trades: here on the local exchange, with a throwaway key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, SigningKey
+from tests.commands.test_paper import ROOT, local_exchange, tbot
+from tests.commands.test_paper import written as paper_settings
+
+KEY = "0x" + hashlib.sha256(b"a throwaway key of the tests").hexdigest()
+WALLET = SigningKey.from_hex(KEY).address
+
+
+def written(folder: Path, announced: dict[str, str]) -> Path:
+    path = paper_settings(folder, announced)
+    path.write_text(re.sub(r"\n\[paper\](?:\n.+)*", "", path.read_text().replace('mode = "paper"', 'mode = "live"')))
+    return path
+
+
+def run(path: Path, confirm: str, *more: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TBOT_")}
+    if key is not None:
+        environ["TBOT_PRIVATE_KEY"] = key
+    command = tbot("live", "--config", str(path), "--confirm", confirm, *more)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environ)
+
+
+def refused(done: subprocess.CompletedProcess[str], why: str) -> None:
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert KEY[2:] not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    nowhere = {
+        "rest_url": "http://127.0.0.1:9",
+        "ws_market_url": "ws://127.0.0.1:9/",
+        "ws_user_url": "ws://127.0.0.1:9/",
+    }
+    return written(tmp_path_factory.mktemp("live"), nowhere)
+
+
+@pytest.mark.slow
+def test_both_switches_and_a_key_of_ones_own_must_agree(settings: Path) -> None:
+    refused(run(settings, "000000"), "--confirm: expected the last 6 hex digits of the wallet that trades")
+    refused(run(settings, WALLET[-6:], key=None), "TBOT_PRIVATE_KEY: missing secret")
+    refused(run(settings, "b92266", key=TEST_KEY_HEX), "is a public test key")
+    refused(run(ROOT / "conf/paper.toml", WALLET[-6:]), 'mode: expected "live" for tbot live, found "paper"')
+    assert not (settings.parent / "state").exists()
+
+
+def test_no_recipe_passes_the_confirmation() -> None:
+    assert "--confirm" not in (ROOT / "justfile").read_text()
+    assert "tbot live" not in (ROOT / "justfile").read_text()
+
+
+@pytest.mark.slow
+def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Path) -> None:
+    with local_exchange() as announced:
+        body = json.dumps({"account": WALLET, "cash": "500"}).encode()
+        with urlopen(Request(announced["rest_url"] + "/control/deposit", data=body, method="POST")) as answer:
+            assert answer.status == 200
+        path = written(tmp_path, announced)
+        done = run(path, WALLET[-6:], "--duration", "13s")
+        again = run(path, WALLET[-6:], "--duration", "3s")
+    assert done.returncode == 0, done.stderr
+    assert f"REAL MONEY of {WALLET}" in done.stdout
+    assert "TRADING" in done.stdout
+    orders = re.search(r"live: \d+ s, (\d+) orders", done.stdout)
+    assert orders is not None
+    assert int(orders[1]) > 0
+    assert again.returncode == 0, again.stderr
+    text = (tmp_path / "state/live.log.jsonl").read_text()
+    assert KEY[2:] not in text
