@@ -186,7 +186,7 @@ FLAGS = [
     (("sim", "--seed", "٣"), "expected a whole number"),
     (("sim", "--seed"), "expected one argument"),
     (("sim", "extra\x1b[31m"), "unrecognized arguments: extra;"),
-    (("paper",), "invalid choice: 'paper'"),
+    (("paperr",), "invalid choice: 'paperr'"),
     ((), "the following arguments are required: COMMAND"),
 ]
 
