@@ -12,6 +12,7 @@ from itertools import groupby
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import Side
 from tbot.core.units import Nanos
 from tbot.exchanges.simulated.catalog import EventListing, Listing
 from tbot.exchanges.simulated.events import (
@@ -25,6 +26,7 @@ from tbot.exchanges.simulated.events import (
     TradePrinted,
 )
 from tbot.exchanges.simulated.matching import Engine
+from tbot.exchanges.simulated.orderbook import Standing
 from tbot.exchanges.simulated.wire_books import (
     BookState,
     book_after_trade,
@@ -67,25 +69,42 @@ class MarketFrames:
             events: Everything that waited, oldest first, of followed markets; `MarketOpened` of any.
         """
         made: list[msgspec.Struct] = []
-        touched: dict[MarketId, None] = {}
+        touched: dict[MarketId, bool] = {}
         for (market_id, exchange_ms), group in groupby(events, key=lambda event: (event.market_id, event.exchange_ms)):
-            made += self._group(market_id, exchange_ms, list(group))
-            touched[market_id] = None
+            members = list(group)
+            made += self._group(market_id, exchange_ms, members)
+            has_whole = any(isinstance(event, BookShown) for event in members)
+            if market_id in self._last_trade:
+                touched[market_id] = touched.get(market_id, False) or has_whole
         # The books the exchange really has, not those this subscriber heard of: when an injected fault swallowed an
         # event, the next hash must disagree with what the subscriber believes.
-        for market_id in touched:
-            if market_id in self._last_trade:
+        for market_id, has_whole in touched.items():
+            # Changes of levels keep the two outcomes each other's mirror, so YES answers for both; whole books come one
+            # at a time and may not.
+            if has_whole or not self._is_true(market_id):
                 self.follow(market_id)
         return made
+
+    def _is_true(self, market_id: MarketId) -> bool:
+        book = self._books[self._engine.rules(market_id).yes]
+        believed = Standing(
+            bids=book.sizes(Side.BUY),
+            asks=book.sizes(Side.SELL),
+            tick=book.view.tick,
+            last_trade_text=self._last_trade[market_id],
+        )
+        return believed == self._engine.standing(market_id)
 
     def _group(self, market_id: MarketId, exchange_ms: int, events: list[MarketEvent]) -> list[msgspec.Struct]:
         for event in events:
             self._update(event)
+        has_changes = any(isinstance(event, LevelsChanged) for event in events)
+        hashes = self._hashes(market_id, exchange_ms) if has_changes else {}
         made: list[msgspec.Struct] = []
         for event in events:
             match event:
                 case LevelsChanged():
-                    made += price_changes(event, self._hashes(market_id, exchange_ms))
+                    made += price_changes(event, hashes)
                 case BookShown():
                     made.append(book_after_trade(event.book))
                 case TradePrinted():

@@ -59,7 +59,7 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
     SplitPair,
 )
-from tbot.exchanges.simulated.orderbook import Order, UnifiedBook
+from tbot.exchanges.simulated.orderbook import Order, Standing, UnifiedBook
 from tbot.exchanges.simulated.planning import DUST, Match, MatchPlan, plan_match
 from tbot.exchanges.simulated.resting import OrderTable, asset_of
 from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrder, SettleTrade, StartGame, Step
@@ -172,6 +172,10 @@ class Engine:
             KeyError: No market has it.
         """
         return view_of(self._books[self._market_of[token_id]], token_id)
+
+    def standing(self, market_id: MarketId) -> Standing:
+        """Tell how the book of YES stands; far cheaper than showing it."""
+        return self._books[market_id].standing()
 
     def order(self, order_id: ExchangeOrderId) -> OrderView | None:
         """Look up one order in any state; None = never taken."""

@@ -8,7 +8,9 @@ Polymarket, 2026-11).
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Level, OrderState, OrderType, Side, TradeId
@@ -121,6 +123,11 @@ class BookSide:
         """Shares at one price."""
         return Size(self._totals.get(price, 0))
 
+    @property
+    def totals(self) -> Mapping[int, int]:
+        """Shares at every price; not a copy."""
+        return self._totals
+
     def prices(self) -> Iterator[Price]:
         """Prices, best first."""
         return map(Price, reversed(self._prices) if self._is_bid else iter(self._prices))
@@ -159,6 +166,22 @@ class BookSide:
             del self._prices[bisect_left(self._prices, price)]
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a book's hash covers, of YES, to be compared and not kept: the levels are those of the book itself.
+
+    Attributes:
+        bids: Shares at every price.
+        asks: Shares at every price.
+        tick: Price grid.
+        last_trade_text: As in `BookView`.
+    """
+
+    bids: Mapping[int, int]
+    asks: Mapping[int, int]
+    tick: Price
+    last_trade_text: str
+
+
 class UnifiedBook:
     """Both sides of one market and what was told of it.
 
@@ -182,6 +205,15 @@ class UnifiedBook:
         self.last_trade_price: Price | None = None
         self.last_trade_side: Side | None = None
         self.last_price_yes: Price | None = None
+
+    def standing(self) -> Standing:
+        """Tell how the book of YES stands."""
+        return Standing(
+            bids=self.bids.totals,
+            asks=self.asks.totals,
+            tick=self.rules.tick,
+            last_trade_text=last_trade_text(self.last_trade_price),
+        )
 
     @property
     def top(self) -> tuple[Price | None, Price | None]:

@@ -8,6 +8,7 @@ of 658 captured REST books, so a client can verify every frame with it.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal
@@ -118,30 +119,67 @@ class TickSizeChange(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str = "tick_size_change"
 
 
+NO_LEVELS = b'"bids":[],"asks":[]'
+"""Where the levels stand in the JSON of a book."""
+
+
 @lru_cache(maxsize=65_536)
 def _level(price: Price, size: Size) -> WireLevel:
     return WireLevel(price=text_from_micro(price), size=text_from_micro(size))
+
+
+@lru_cache(maxsize=65_536)
+def _level_json(price: Price, size: Size) -> bytes:
+    return msgspec.json.encode(_level(price, size))
+
+
+class _Levels:
+    """One side in the order of the wire, each level kept as its JSON: a change costs one level, not the side."""
+
+    def __init__(self, side: Side) -> None:
+        self._sign = 1 if side is Side.BUY else -1  # bids rise towards the best, asks fall
+        self._keys: list[int] = []
+        self._texts: list[bytes] = []
+        self.sizes: dict[int, int] = {}
+
+    def reset(self, levels: Iterable[Level]) -> None:
+        self.sizes = {level.price: level.size for level in levels}
+        self._keys = sorted(self._sign * price for price in self.sizes)
+        self._texts = [_level_json(Price(abs(key)), Size(self.sizes[abs(key)])) for key in self._keys]
+
+    def set(self, price: Price, size: Size) -> None:
+        key = self._sign * price
+        at, is_there = bisect_left(self._keys, key), price in self.sizes
+        if size:
+            self.sizes[price] = size
+            if not is_there:
+                self._keys.insert(at, key)
+            self._texts[at : at + is_there] = [_level_json(price, size)]
+        elif is_there:
+            del self.sizes[price], self._keys[at], self._texts[at]
+
+    def json(self) -> bytes:
+        return b"[" + b",".join(self._texts) + b"]"
 
 
 class BookState:
     """One token's book as of some event, for the hash that goes out with it.
 
     Events wait in a stream while the exchange moves on, so its present book is not the one a frame speaks of; this copy
-    follows the events at the price of a dict entry each.
+    follows the events at the price of one encoded level each.
     """
 
     def __init__(self, view: BookView) -> None:
         """Start from a whole book."""
         self.view = view
-        self._sides: Mapping[Side, dict[Price, Size]] = {Side.BUY: {}, Side.SELL: {}}
+        self._sides: Mapping[Side, _Levels] = {side: _Levels(side) for side in (Side.BUY, Side.SELL)}
         self.reset(view)
 
     def reset(self, view: BookView) -> None:
         """Take over a whole book."""
         self.view = view
-        for side, levels in ((Side.BUY, view.bids), (Side.SELL, view.asks)):
-            self._sides[side].clear()
-            self._sides[side].update((level.price, level.size) for level in levels)
+        self._sides[Side.BUY].reset(view.bids)
+        self._sides[Side.SELL].reset(view.asks)
 
     def set_tick(self, tick: Price) -> None:
         """Take over a new price grid."""
@@ -149,22 +187,19 @@ class BookState:
 
     def set_level(self, side: Side, price: Price, size: Size) -> None:
         """Set the total of one level; 0 removes it."""
-        if size:
-            self._sides[side][price] = size
-        else:
-            self._sides[side].pop(price, None)
+        self._sides[side].set(price, size)
+
+    def sizes(self, side: Side) -> Mapping[int, int]:
+        """Show the total of every level of a side; not a copy."""
+        return self._sides[side].sizes
 
     def hash_at(self, exchange_ms: int, *, last_trade_text: str) -> str:
         """Hash the book as it stands, for a moment."""
-        bids, asks = self._sides[Side.BUY], self._sides[Side.SELL]
-        book = _book(
-            self.view,
-            bids=tuple(_level(price, bids[price]) for price in sorted(bids)),
-            asks=tuple(_level(price, asks[price]) for price in sorted(asks, reverse=True)),
-            exchange_ms=exchange_ms,
-            last_trade_text=last_trade_text,
-        )
-        return book_hash(book)
+        empty = _book(self.view, bids=(), asks=(), exchange_ms=exchange_ms, last_trade_text=last_trade_text)
+        head, _, tail = msgspec.json.encode(empty).partition(NO_LEVELS)
+        bids, asks = self._sides[Side.BUY].json(), self._sides[Side.SELL].json()
+        whole = b"".join((head, b'"bids":', bids, b',"asks":', asks, tail))
+        return hashlib.sha1(whole, usedforsecurity=False).hexdigest()
 
 
 def book_hash(book: RestBook) -> str:
