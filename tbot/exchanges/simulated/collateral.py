@@ -1,4 +1,4 @@
-"""Collateral in and out of accounts and pairs: deposit, split, merge, and redemption after a market was resolved.
+"""Collateral in and out of accounts and pairs: deposit, split, merge, conversion, and redemption after resolution.
 
 Always, to the unit: cash of all accounts + collateral locked + fees = deposits. Until its market is resolved all YES =
 all NO = collateral locked; afterwards what is locked covers every token still held. Payouts are rounded down, as the
@@ -7,10 +7,14 @@ contract divides integers.
 
 from __future__ import annotations
 
-from tbot.core.market import TokenId
+from collections.abc import Mapping
+
+from tbot.core.market import MarketId, TokenId
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.ledger import CASH, Ledger
 from tbot.exchanges.simulated.operations import (
+    Account,
+    ConvertPositions,
     Deposit,
     Done,
     MarketRules,
@@ -23,25 +27,41 @@ from tbot.exchanges.simulated.operations import (
 TEXT_BALANCE = "not enough balance / allowance"
 TEXT_UNRESOLVED = "the market is not resolved"
 TEXT_RESOLVED = "the market is resolved"
+TEXT_NO_EVENT = "positions of one neg-risk event only can be converted"
 
 
-def deposit(ledger: Ledger, operation: Deposit) -> Done | Refused:
-    """Bring collateral in, or out when negative."""
+Movement = Deposit | SplitPair | MergePair | RedeemTokens | ConvertPositions
+
+
+def adapter_of(event: str) -> Account:
+    """Name the account of an event's neg-risk adapter.
+
+    It keeps the NO that conversions give up, n of every outcome, and owes the collateral that they are worth whichever
+    wins: n x (outcomes - 1). Its cash is below zero by just that until the event is resolved and it redeems.
+    """
+    return Account(f"neg-risk adapter of {event}")
+
+
+def move(ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation: Movement) -> Done | Refused:
+    """Bring collateral in or out, turn it into tokens, or tokens back into it."""
+    match operation:
+        case Deposit():
+            return _deposit(ledger, operation)
+        case SplitPair():
+            return _split(ledger, markets[operation.market_id], operation)
+        case MergePair():
+            return _merge(ledger, markets[operation.market_id], operation)
+        case RedeemTokens():
+            return _redeem(ledger, markets[operation.market_id], operation)
+        case ConvertPositions():
+            return _convert(ledger, markets, operation)
+
+
+def _deposit(ledger: Ledger, operation: Deposit) -> Done | Refused:
     if ledger.available(operation.account, CASH) + operation.cash < 0:
         return Refused(text=TEXT_BALANCE)
     ledger.deposit(operation.account, operation.cash)
     return Done()
-
-
-def move(ledger: Ledger, rules: MarketRules, operation: SplitPair | MergePair | RedeemTokens) -> Done | Refused:
-    """Turn collateral into tokens of a market, or tokens back into collateral."""
-    match operation:
-        case SplitPair():
-            return _split(ledger, rules, operation)
-        case MergePair():
-            return _merge(ledger, rules, operation)
-        case RedeemTokens():
-            return _redeem(ledger, rules, operation)
 
 
 def _split(ledger: Ledger, rules: MarketRules, operation: SplitPair) -> Done | Refused:
@@ -68,6 +88,28 @@ def _redeem(ledger: Ledger, rules: MarketRules, operation: RedeemTokens) -> Done
     for token_id, amount in held.items():
         paid = amount * payout_of(rules, token_id) // MICRO
         ledger.redeem(operation.account, market_id=rules.market_id, token_id=token_id, size=amount, paid=paid)
+    return Done()
+
+
+def _convert(ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation: ConvertPositions) -> Done | Refused:
+    given = [markets[market_id] for market_id in dict.fromkeys(operation.market_ids)]
+    event = given[0].event if given else ""
+    if not event or any(rules.event != event for rules in given):
+        return Refused(text=TEXT_NO_EVENT)
+    outcomes = [rules for rules in markets.values() if rules.event == event]
+    if any(rules.yes_payout is not None for rules in outcomes):
+        return Refused(text=TEXT_RESOLVED)
+    account, size, adapter = operation.account, operation.size, adapter_of(event)
+    if not 0 < size <= min(ledger.available(account, rules.no) for rules in given):
+        return Refused(text=TEXT_BALANCE)
+    for rules in outcomes:
+        if rules in given:
+            ledger.move(account, adapter, rules.no, size)
+        else:
+            # A pair is made on the adapter's credit: it keeps the NO, as it does of those given up.
+            ledger.split(adapter, market_id=rules.market_id, yes=rules.yes, no=rules.no, size=size)
+            ledger.move(adapter, account, rules.yes, size)
+    ledger.move(adapter, account, CASH, size * (len(given) - 1))
     return Done()
 
 

@@ -9,12 +9,12 @@ resolved market are redeemed, all YES = all NO = collateral locked in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Side
 from tbot.core.units import Notional, Size
-from tbot.exchanges.simulated.events import MatchKind, Trade
+from tbot.exchanges.simulated.events import Balances, MatchKind, Trade
 from tbot.exchanges.simulated.operations import Account
 
 CASH = TokenId("")
@@ -71,6 +71,21 @@ class Ledger:
         self._add(account, token_id, -size)
         self._add(account, CASH, paid)
         self._locked[market_id] = self._locked.get(market_id, 0) - paid
+
+    def move(self, giver: Account, taker: Account, asset: TokenId, amount: int) -> None:
+        """Hand something over; the caller has checked that the giver may."""
+        self._add(giver, asset, -amount)
+        self._add(taker, asset, amount)
+
+    def balances(self, account: Account, tokens: Iterable[TokenId]) -> Balances:
+        """Tell everything an account can trade with, and what is still on its way in."""
+        tokens = tuple(tokens)
+        return Balances(
+            cash=Notional(self.available(account, CASH)),
+            tokens=tuple((t, Size(self.available(account, t))) for t in tokens),
+            cash_pending=Notional(self.pending(account, CASH)),
+            tokens_pending=tuple((t, Size(self.pending(account, t))) for t in tokens),
+        )
 
     def book(self, trade: Trade) -> None:
         """Enter a matched trade; its incomings are pending."""

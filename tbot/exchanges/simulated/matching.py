@@ -13,7 +13,7 @@ import msgspec
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
-from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.simulated.checks import (
     IMMEDIATE,
     TEXT_PAYLOAD,
@@ -22,7 +22,7 @@ from tbot.exchanges.simulated.checks import (
     objection_after_hold,
     refusal,
 )
-from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, deposit, move
+from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, Movement, move
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
@@ -31,7 +31,7 @@ from tbot.exchanges.simulated.events import (
     OrderView,
     Trade,
 )
-from tbot.exchanges.simulated.ledger import CASH, Ledger
+from tbot.exchanges.simulated.ledger import Ledger
 from tbot.exchanges.simulated.operations import (
     ANY_MARKET,
     ANY_TOKEN,
@@ -43,6 +43,7 @@ from tbot.exchanges.simulated.operations import (
     CancelResult,
     ChangeTick,
     CloseMarket,
+    ConvertPositions,
     Deposit,
     Done,
     EndReason,
@@ -204,13 +205,7 @@ class Engine:
 
     def balances(self, account: Account) -> Balances:
         """Tell everything an account can trade with, and what is still on its way in."""
-        tokens = tuple(self._market_of)
-        return Balances(
-            cash=Notional(self.ledger.available(account, CASH)),
-            tokens=tuple((t, Size(self.ledger.available(account, t))) for t in tokens),
-            cash_pending=Notional(self.ledger.pending(account, CASH)),
-            tokens_pending=tuple((t, Size(self.ledger.pending(account, t))) for t in tokens),
-        )
+        return self.ledger.balances(account, self._market_of)
 
     def digest(self) -> str:
         """Hash all books, orders, trades and balances: equal digests, equal engines."""
@@ -235,7 +230,7 @@ class Engine:
                 return self._cancel_every(operation, turn)
             case Advance():
                 return Done()
-            case Deposit() | SplitPair() | MergePair() | RedeemTokens():
+            case Deposit() | SplitPair() | MergePair() | RedeemTokens() | ConvertPositions():
                 return self._move_collateral(operation, turn)
             case OpenMarket():
                 return self._open_market(operation, turn)
@@ -404,11 +399,9 @@ class Engine:
 
     # --- collateral and markets -------------------------------------------------------------------------------------
 
-    def _move_collateral(self, operation: Deposit | SplitPair | MergePair | RedeemTokens, turn: Turn) -> Done | Refused:
+    def _move_collateral(self, operation: Movement, turn: Turn) -> Done | Refused:
         turn.weaken(operation.account)
-        if isinstance(operation, Deposit):
-            return deposit(self.ledger, operation)
-        return move(self.ledger, self.rules(operation.market_id), operation)
+        return move(self.ledger, {rules.market_id: rules for rules in self.markets()}, operation)
 
     def _open_market(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
         rules = operation.rules

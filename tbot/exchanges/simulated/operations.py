@@ -191,6 +191,21 @@ class RedeemTokens(Message, frozen=True, kw_only=True):
     market_id: MarketId
 
 
+class ConvertPositions(Message, frozen=True, kw_only=True):
+    """Turn NO of some outcomes of a neg-risk event into YES of all others, settled at once.
+
+    NO of k outcomes pays k - 1 dollars whatever happens, and one more unless one of the k wins: that is what the YES of
+    the others pay. So `size` of each becomes `size` YES of every other outcome and (k - 1) x `size` of collateral.
+
+    Attributes:
+        market_ids: Whose NO is given, at least one; all of one event.
+    """
+
+    account: Account
+    market_ids: tuple[MarketId, ...]
+    size: Size
+
+
 class PlaceOrder(Message, frozen=True, kw_only=True):
     """Place one order.
 
@@ -251,6 +266,7 @@ Operation = (
     | SplitPair
     | MergePair
     | RedeemTokens
+    | ConvertPositions
     | PlaceOrder
     | CancelOrders
     | CancelEvery

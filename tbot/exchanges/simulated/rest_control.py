@@ -18,6 +18,7 @@ from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, j
 from tbot.exchanges.simulated.modes import Mode
 from tbot.exchanges.simulated.operations import (
     Account,
+    ConvertPositions,
     Deposit,
     MergePair,
     Operation,
@@ -48,6 +49,14 @@ class PairOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     account: Address
     market: str
+    size: str
+
+
+class ConvertOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `convert`: NO of these markets, all of one event, becomes YES of the event's others."""
+
+    account: Address
+    markets: list[str]
     size: str
 
 
@@ -133,6 +142,7 @@ class ControlRoutes:
             ("POST", "/control/merge"): self._merge,
             ("POST", "/control/resolve"): self._resolve,
             ("POST", "/control/redeem"): self._redeem,
+            ("POST", "/control/convert"): self._convert,
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
             ("POST", "/control/tier"): self._tier,
@@ -154,6 +164,12 @@ class ControlRoutes:
         body = decode(request.body, PairOrder, refusal=TEXT_CONTROL)
         size = Size(_micro(body.size))
         return self._done(MergePair(account=_account(body.account), market_id=self._market(body.market), size=size))
+
+    async def _convert(self, request: Request) -> Reply:
+        body = decode(request.body, ConvertOrder, refusal=TEXT_CONTROL)
+        market_ids = tuple(self._market(market) for market in body.markets)
+        size = Size(_micro(body.size))
+        return self._done(ConvertPositions(account=_account(body.account), market_ids=market_ids, size=size))
 
     async def _redeem(self, request: Request) -> Reply:
         body = decode(request.body, RedeemOrder, refusal=TEXT_CONTROL)

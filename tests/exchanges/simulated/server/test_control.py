@@ -6,9 +6,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
+from tbot.core.market import MarketId, TokenId
+from tbot.exchanges.simulated.operations import OpenMarket
 from tbot.exchanges.simulated.server import ServerSettings
 
 
@@ -45,6 +48,25 @@ async def test_pairs_are_split_sold_resolved_and_redeemed(ruled: Any, autojump_c
     assert (await alice.ask("GET", "/data/orders")).json["data"] == []
     assert (await told(ruled, "redeem", account=address, market=market.market_id)).status == 200
     assert await balance(alice) == 10_000_000_000
+
+
+async def test_positions_of_an_event_are_converted(make_world: Any, autojump_clock: Any) -> None:
+    async with make_world(settings=ServerSettings(has_control=True)) as world:
+        address, rivals = world.alice.account.address, []
+        for digit in "34":
+            rules = msgspec.structs.replace(
+                world.mayor, market_id=MarketId("0x" + digit * 64), slug=digit, yes=TokenId(f"{digit}1"),
+                no=TokenId(f"{digit}2"), event="mayor",
+            )  # fmt: skip
+            world.exchange.apply(OpenMarket(rules=rules))
+            rivals.append(rules)
+        given, other = rivals
+        assert (await told(world, "split", account=address, market=given.market_id, size="10")).status == 200
+        body = {"account": address, "markets": [given.market_id], "size": "10"}
+        assert (await told(world, "convert", **body)).json == {"ok": True}
+        assert (await balance(world.alice, given.no), await balance(world.alice, other.yes)) == (0, 10_000_000)
+        again = await told(world, "convert", **body)
+        assert (again.status, again.error) == (400, "not enough balance / allowance")
 
 
 async def test_orders_of_a_resolved_market_are_told_why_they_ended(ruled: Any, autojump_clock: Any) -> None:
