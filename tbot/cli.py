@@ -16,6 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +31,9 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION_MAX_S = 7 * 86_400.0
 PORT_MAX = 65_535
+NAME = re.compile(r"[0-9A-Za-z._-]{1,200}")
+DOLLARS = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+MARKETS_MAX = 100
 SENTENCE_LENGTH_MAX = 1_000
 INTERRUPTED = 130
 
@@ -158,6 +162,31 @@ def _keys(arguments: argparse.Namespace) -> int:
     )
 
 
+def _markets_search(arguments: argparse.Namespace) -> int:
+    from tbot.commands.markets import SearchOptions, search_markets  # noqa: PLC0415 - as above
+    from tbot.exchanges.polymarket.gamma import Scope  # noqa: PLC0415
+    from tbot.exchanges.polymarket.listings import Wanted  # noqa: PLC0415
+
+    wanted = Wanted(
+        liquidity_min=arguments.liquidity_min, ends_before=arguments.ends_before, is_rewarded=arguments.rewards
+    )
+    return search_markets(
+        SearchOptions(
+            config=arguments.config,
+            is_json=arguments.json,
+            scope=Scope(text=" ".join(arguments.text), event=arguments.event or "", tag=arguments.tag or ""),
+            wanted=wanted,
+            limit=arguments.limit,
+        )
+    )
+
+
+def _markets_show(arguments: argparse.Namespace) -> int:
+    from tbot.commands.markets import ShowOptions, show_market  # noqa: PLC0415 - as above
+
+    return show_market(ShowOptions(config=arguments.config, is_json=arguments.json, name=arguments.name))
+
+
 def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
     sim = commands.add_parser(
         "sim",
@@ -258,6 +287,34 @@ def _add_live(commands: argparse._SubParsersAction[_Parser]) -> None:
     live.set_defaults(run=_live)
 
 
+def _add_markets(commands: argparse._SubParsersAction[_Parser]) -> None:
+    markets = commands.add_parser(
+        "markets",
+        allow_abbrev=False,
+        help="find markets to trade",
+        description="Find markets that are ready to trade, and on which terms. Public data only; no key is needed.",
+    )
+    deeds = markets.add_subparsers(dest="deed", required=True, metavar="DEED")
+    search = deeds.add_parser("search", allow_abbrev=False, help="by words, event, tag, liquidity, end or rewards")
+    where = search.add_mutually_exclusive_group()
+    where.add_argument("text", nargs="*", default=[], metavar="TEXT", help="words to look for")
+    where.add_argument("--event", type=_name, default=None, metavar="SLUG", help="only markets of this event")
+    where.add_argument(
+        "--tag", type=_name, default=None, metavar="SLUG", help="only markets with this tag, or its number"
+    )
+    search.add_argument("--liquidity-min", type=_dollars, default=0, metavar="USD", help="at least so many dollars")
+    search.add_argument("--ends-before", type=_moment, default=None, metavar="DATE", help="such as 2026-12-31")
+    search.add_argument("--rewards", action="store_true", help="only markets that pay for resting orders")
+    search.add_argument("--limit", type=_count, default=20, metavar="N", help="most markets shown (default 20)")
+    search.set_defaults(run=_markets_search)
+    show = deeds.add_parser("show", allow_abbrev=False, help="one market, with its neg-risk group")
+    show.add_argument("name", type=_name, metavar="SLUG|CONDITION_ID")
+    show.set_defaults(run=_markets_show)
+    for each in (search, show):
+        each.add_argument("--config", type=Path, default=Path("conf/live.toml"), metavar="FILE", help="for addresses")
+        each.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor = commands.add_parser(
         "doctor",
@@ -276,7 +333,17 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_sim, _add_exchange, _add_paper, _add_live, _add_frames, _add_record, _add_doctor, _add_keys):
+    for add in (
+        _add_sim,
+        _add_exchange,
+        _add_paper,
+        _add_live,
+        _add_markets,
+        _add_frames,
+        _add_record,
+        _add_doctor,
+        _add_keys,
+    ):
         add(commands)
     return parser
 
@@ -285,6 +352,32 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= PORT_MAX):
         raise argparse.ArgumentTypeError(f"expected a port from 0 to {PORT_MAX}, found {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected a short name such as fed-decision-in-june, found {text[:80]!r}")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MARKETS_MAX):
+        raise argparse.ArgumentTypeError(f"expected 1 to {MARKETS_MAX}, found {text[:80]!r}")
+    return int(text)
+
+
+def _dollars(text: str) -> int:
+    if not DOLLARS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected dollars such as 5000, found {text[:80]!r}")
+    return round(float(text) * 1e6)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a date such as 2026-12-31, found {text[:80]!r}") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _duration(text: str) -> float:

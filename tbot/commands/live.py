@@ -96,8 +96,8 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
 def _check_settings(settings: TradingSettings, config: Path) -> None:
     if settings.mode != "live":
         raise ConfigError(f'{config}: mode: expected "live" for tbot live, found "{settings.mode}"')
-    if not settings.exchange.condition_ids:
-        raise ConfigError(f"{config}: exchange.condition_ids: expected at least one market, found none")
+    if not (settings.exchange.condition_ids or settings.exchange.slugs):
+        raise ConfigError(f"{config}: exchange.condition_ids or slugs: expected at least one market, found none")
     settings.exchange.check_reach()
 
 
@@ -118,7 +118,7 @@ def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
         f"At most ${limits.exposure_max / MICRO:,.2f} at cost of everything held, "
         f"{limits.position_size_max / MICRO:,.0f} shares of one outcome, {limits.open_orders_max} open orders; "
         f"everything stops after a loss of ${limits.loss_max / MICRO:,.2f}.\n"
-        f"{len(settings.exchange.condition_ids)} markets. State and log in {state}. Ctrl+C cancels all and ends it.\n\n"
+        f"{len(settings.exchange.condition_ids) + len(settings.exchange.slugs)} markets. State and log in {state}. Ctrl+C cancels all and ends it.\n\n"
     )
 
 

@@ -56,8 +56,10 @@ def trade_on_paper(options: PaperOptions) -> int:
     settings = load(options.config, TradingSettings)
     if settings.mode != "paper":
         raise ConfigError(f'{options.config}: mode: expected "paper" for tbot paper, found "{settings.mode}"')
-    if not settings.exchange.condition_ids:
-        raise ConfigError(f"{options.config}: exchange.condition_ids: expected at least one market, found none")
+    if not (settings.exchange.condition_ids or settings.exchange.slugs):
+        raise ConfigError(
+            f"{options.config}: exchange.condition_ids or slugs: expected at least one market, found none"
+        )
     settings.exchange.check_reach()
     state, stops = Path(settings.state), StopSignals()
     with (

@@ -24,6 +24,7 @@ from tbot.exchanges.polymarket.asset_ids import balance_type
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.polymarket.gamma import markets_named
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.judgement import Approval, Finding, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -125,9 +126,7 @@ class Examination:
         try:
             found = await self._distance()
             found += await _together([self._place, self._version, self._probe, *self._account(), self._credentials])
-            found += await _together([self._market_check(each) for each in self._settings.condition_ids])
-            if not self._settings.condition_ids:
-                found.append(red("markets", "none is named", "Name markets in exchange.condition_ids."))
+            found += await self._market_checks()
             return (*found, *await _together([*self._with_credentials(), *self._allowance_checks(), self._feed]))
         finally:
             for http in filter(None, (self._public, self._private)):
@@ -169,6 +168,19 @@ class Examination:
         except (AuthenticationFailed, ConfigError) as error:
             return red("signing", str(error), "Install the pinned requirements; if they are, tell us: do not trade.")
         return green("signing", f"{len(parts)} parts equal the official clients'")
+
+    async def _market_checks(self) -> list[Finding]:
+        names = (*self._settings.condition_ids, *self._settings.slugs)
+        if not names:
+            return [red("markets", "none is named", "Name markets in exchange.condition_ids or exchange.slugs.")]
+        try:
+            named = await markets_named(self._rest, self._settings, self._now_ns)
+        except ConfigError as error:
+            return [red("markets", str(error), "Correct exchange.slugs.")]
+        except ExchangeUnavailable as error:
+            return [red("markets", f"the catalogue does not answer: {error}", "Look at exchange.gamma_url, or wait.")]
+        market_ids = dict.fromkeys((*self._settings.condition_ids, *named))
+        return await _together([self._market_check(each) for each in market_ids])
 
     def _market_check(self, condition_id: str) -> Check:
         async def market() -> Finding:

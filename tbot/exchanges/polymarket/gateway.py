@@ -14,7 +14,7 @@ from functools import partial
 import httpx2
 import msgspec
 
-from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
     BookSnapshot,
     CancelReply,
@@ -201,7 +201,7 @@ class PolymarketGateway:
             ExchangeUnavailable: On entry, when no connection could be made.
             AuthenticationFailed: On entry, when the credentials are refused.
         """
-        hello = partial(user_hello, self._credentials, tuple(map(MarketId, self._settings.condition_ids)))
+        hello = partial(user_hello, self._credentials, self._public.market_ids)
         url, timeouts = self._settings.ws_user_url, self._settings.timeouts
         async with AsyncExitStack() as stack:
             opening = open_socket(url, self._connect_user, hello, timeouts, settle_s=SETTLE_USER_S)

@@ -228,7 +228,7 @@ def judge_market(market: Market) -> Finding:
     """Judge whether a market takes orders."""
     check = f"market {market.slug or market.market_id}"
     if not market.is_accepting_orders:
-        return red(check, "takes no orders", "Take it out of condition_ids, or wait until it opens.")
+        return red(check, "takes no orders", "Take it out of the settings, or wait until it opens.")
     return green(check, f"takes orders, tick {market.tick / MICRO:g}")
 
 

@@ -20,6 +20,7 @@ from tbot.errors import InvariantViolated
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.exchanges.polymarket.gamma import markets_named
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.reports import undecodable_is_unavailable
@@ -51,6 +52,7 @@ class PublicMarkets:
         gate: Rate limits of every request of this unit.
         clock: The exchange's clock as far as it is known.
         rest: Requests; private ones only with a signer.
+        market_ids: The configured markets; those named by slug only once they were loaded.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class PublicMarkets:
         self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns)
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
+        self.market_ids = tuple(map(MarketId, settings.condition_ids))
+        self._are_named_found = not settings.slugs
 
     @property
     def markets(self) -> Mapping[TokenId, Market]:
@@ -106,7 +110,8 @@ class PublicMarkets:
             ExchangeUnavailable: Try again later.
             ConfigError: A configured market does not exist, or cannot be traded by us.
         """
-        markets = [await load_market(self.rest, MarketId(each)) for each in self._settings.condition_ids]
+        await self._find_named()
+        markets = [await load_market(self.rest, each) for each in self.market_ids]
         self._markets = {token: market for market in markets for token in market.tokens}
         return tuple(markets)
 
@@ -202,6 +207,13 @@ class PublicMarkets:
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""
         await self._http.aclose()
+
+    # Names are looked up once: what they mean does not change, and the catalogue may be down at the next refresh.
+    async def _find_named(self) -> None:
+        if not self._are_named_found:
+            named = await markets_named(self.rest, self._settings, self._now_ns)
+            self.market_ids = tuple(dict.fromkeys((*self.market_ids, *named)))
+            self._are_named_found = True
 
     def _learn_tick(self, event: TickSizeChanged) -> None:
         market = self._markets.get(event.token_id)

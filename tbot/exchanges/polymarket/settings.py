@@ -11,6 +11,7 @@ from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=120)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 ConditionId = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]
+Slug = Annotated[str, msgspec.Meta(pattern="^[0-9a-zA-Z._-]{1,200}$")]
 Address = Annotated[str, msgspec.Meta(pattern="^(0x[0-9a-fA-F]{40})?$")]
 
 
@@ -69,11 +70,13 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     Attributes:
         condition_ids: The markets to trade, by condition id.
+        slugs: More markets to trade, by the short name that `tbot markets` shows; looked up at the start.
         rest_url: Base address of the CLOB, without a slash at the end.
         ws_market_url: Address of the market channel.
         ws_user_url: Address of the user channel.
         geoblock_url: Asked before trading whether this place may trade; "" on an exchange of our own.
         relayer_url: Asked by `tbot doctor` whether the wallet's contract exists; "" = nobody to ask.
+        gamma_url: Address of the catalogue, which knows markets by name.
         chain_id: 137 in production, 80002 on the test chain.
         signature_type: 0 EOA, 1 proxy, 2 safe, 3 deposit wallet.
         funder: The wallet that holds the money; "" = the key's own address (type 0 only).
@@ -82,12 +85,14 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         limits: Request rates.
     """
 
-    condition_ids: tuple[ConditionId, ...]
+    condition_ids: tuple[ConditionId, ...] = ()
+    slugs: tuple[Slug, ...] = ()
     rest_url: str = "https://clob.polymarket.com"
     ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
     ws_user_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/user"
     geoblock_url: str = "https://polymarket.com/api/geoblock"
     relayer_url: str = "https://relayer-v2.polymarket.com"
+    gamma_url: str = "https://gamma-api.polymarket.com"
     chain_id: int = 137
     signature_type: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
     funder: Address = ""
@@ -108,6 +113,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 "ws_user_url": self.ws_user_url,
                 "geoblock_url": self.geoblock_url,
                 "relayer_url": self.relayer_url,
+                "gamma_url": self.gamma_url,
             },
             self.hosts_allowed,
         )

@@ -148,6 +148,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("markets", {"changes": {"condition_ids": ()}}),
+    ("markets", {"changes": {"slugs": ("nobody-asked",), "gamma_url": "http://exchange.test/gamma"}}),
+    ("markets", {"changes": {"slugs": ("comet-returns-this-year",), "gamma_url": "http://exchange.test/none"}}),
     ("signing", {"probe": signs_badly}),
     ("feed", {"has_sockets": False}),
 ]
@@ -173,6 +175,16 @@ async def test_a_market_nobody_knows_is_named(autojump_clock: trio.testing.MockC
     async with polymarket() as stage:
         ids = (*stage._settings.condition_ids, unknown)
         assert reds(await examined(stage, changes={"condition_ids": ids})) == [f"market {unknown}"]
+
+
+async def test_a_market_named_twice_is_one_line(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        slug = stage.market.slug
+        changes = {"slugs": (slug,), "gamma_url": "http://exchange.test/gamma"}
+        lines = [each.check for each in await examined(stage, changes=changes)]
+        assert lines.count(f"market {slug}") == 1
+        only = [each.check for each in await examined(stage, changes=changes | {"condition_ids": ()})]
+        assert [line for line in only if line.startswith("market ")] == [f"market {slug}"]
 
 
 async def test_a_funder_of_another_kind_is_the_wallets_line(autojump_clock: trio.testing.MockClock) -> None:

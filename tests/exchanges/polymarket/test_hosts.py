@@ -59,7 +59,7 @@ def test_other_addresses_are_refused_by_the_name_of_their_setting(address: str, 
 
 
 async def test_no_gateway_over_real_sockets_is_made_for_a_stranger() -> None:
-    for field in ("rest_url", "ws_market_url", "ws_user_url", "geoblock_url"):
+    for field in ("rest_url", "ws_market_url", "ws_user_url", "geoblock_url", "gamma_url"):
         scheme = "wss" if "ws" in field else "https"
         settings = PolymarketSettings(condition_ids=(CONDITION,), **{field: f"{scheme}://evil.test"})  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=field):
