@@ -113,12 +113,13 @@ def _check_wallet(key: SigningKey, wallet: str, confirm: str) -> None:
 
 def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
     limits = settings.limits
+    markets = len(settings.exchange.condition_ids) + len(settings.exchange.slugs)
     return (
         f"tbot live: REAL MONEY of {wallet} on {settings.exchange.rest_url}.\n"
         f"At most ${limits.exposure_max / MICRO:,.2f} at cost of everything held, "
         f"{limits.position_size_max / MICRO:,.0f} shares of one outcome, {limits.open_orders_max} open orders; "
         f"everything stops after a loss of ${limits.loss_max / MICRO:,.2f}.\n"
-        f"{len(settings.exchange.condition_ids) + len(settings.exchange.slugs)} markets. State and log in {state}. Ctrl+C cancels all and ends it.\n\n"
+        f"{markets} markets. State and log in {state}. Ctrl+C cancels all and ends it.\n\n"
     )
 
 
