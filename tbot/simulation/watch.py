@@ -90,7 +90,9 @@ class Watch:
         """Look at an operation before the exchange applies it."""
         if self._exchange is None:
             return
-        if isinstance(operation, PlaceOrder) and operation.account == self.account:
+        # The same bytes sent again are refused as a duplicate: they can make no second order.
+        is_first = isinstance(operation, PlaceOrder) and self._exchange.order(operation.order_id) is None
+        if isinstance(operation, PlaceOrder) and is_first and operation.account == self.account:
             self._order(now_ns, operation, self._exchange.open_orders(self.account))
         self._note_darkness(now_ns, operation)
 
