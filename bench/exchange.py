@@ -138,12 +138,12 @@ def case() -> Case:
 
 def operations_per_s(count: int) -> float:
     """Place and cancel in one engine, one order in ten taking."""
-    engine, operations = _engine(), tuple(_operations(random.Random(7), count))
+    engine, todo = _engine(), tuple(operations(random.Random(7), count))
     begin = time.perf_counter()
-    for number, operation in enumerate(operations):
+    for number, operation in enumerate(todo):
         reply, _ = engine.apply(operation, Nanos(NOW_NS + number * 1_000_000))
         assert not isinstance(reply, Refused), reply
-    return len(operations) / (time.perf_counter() - begin)
+    return len(todo) / (time.perf_counter() - begin)
 
 
 def over_http(count: int) -> HttpRun:
@@ -172,18 +172,18 @@ def _unlisted(market_id: MarketId, _: Nanos) -> NoReturn:
 def frame_s(count: int) -> float:
     """Seconds of processor time one subscriber costs for each change of a book of 40 levels a side."""
     engine = _engine()
-    for operation in _operations(random.Random(3), 400):
+    for operation in operations(random.Random(3), 400):
         engine.apply(operation, NOW_NS)
     frames = MarketFrames(engine, _unlisted)
     frames.follow(RULES.market_id)
     encoder = msgspec.json.Encoder()
     spent = 0.0
-    for number, operation in enumerate(_operations(random.Random(4), count)):
+    for number, operation in enumerate(operations(random.Random(4), count)):
         events = _public(engine.apply(operation, Nanos(NOW_NS + number * 1_000_000))[1])
-        begin = time.perf_counter()
+        begin = time.process_time()
         for frame in frames.frames(events):
             encoder.encode(frame)
-        spent += time.perf_counter() - begin
+        spent += time.process_time() - begin
     return spent / count
 
 
@@ -191,7 +191,7 @@ def order_bytes(count: int) -> float:
     """Memory of one order in the engine, wherever it is in its life, with its share of trades and settlement."""
     engine, placed = _engine(), 0
     tracemalloc.start()
-    for operation in _operations(random.Random(5), count):
+    for operation in operations(random.Random(5), count):
         placed += isinstance(engine.apply(operation, NOW_NS)[0], Placed)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -206,8 +206,8 @@ def _engine() -> Engine:
     return engine
 
 
-# Two sides of forty levels around the middle; half of the operations cancel an earlier order, one order in ten takes.
-def _operations(rng: random.Random, count: int) -> Iterator[PlaceOrder | CancelOrders]:
+def operations(rng: random.Random, count: int) -> Iterator[PlaceOrder | CancelOrders]:
+    """Make two sides of forty levels around the middle; half of it cancels earlier orders, one order in ten takes."""
     resting: list[ExchangeOrderId] = []
     for number in range(count):
         if number % 2 and len(resting) > 80:
