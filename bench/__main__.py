@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from bench import book, decode, exchange, feed, machine, sign, subscribers
 from bench.measure import FULL, QUICK, Budget, Case, compare
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say(*machine.describe(), "")
     rows = [HEAD, *_rows(QUICK if is_quick else FULL)]
     _say(*table(rows), "", "peer / ours above 1: ours is faster; median of rounds in turns, and the range of them.", "")
-    for line in (*exchange.lines(is_quick=is_quick), *subscribers.lines(is_quick=is_quick)):
+    for line in chain(exchange.lines(is_quick=is_quick), subscribers.lines(is_quick=is_quick)):
         _say(line)
     duration, seconds = SIMULATED[is_quick]
     _say(simulation_line(duration, seconds, simulate(duration)))

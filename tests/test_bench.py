@@ -86,6 +86,13 @@ def test_quick_bench_prints_every_row() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     rows = ("sign an order", "decode a frame", "update a book", "verify an order's signature")
-    runs = ("exchange in process", "exchange over HTTP", "exchange, one subscriber", "exchange, memory", "simulate 1m")
+    runs = (
+        "exchange in process",
+        "exchange over HTTP",
+        "exchange, one subscriber",
+        "exchange, memory",
+        "subscribers over WebSocket",
+        "simulate 1m",
+    )
     for word in ("machine", "python", "versions", *rows, *runs):
         assert word in done.stdout
