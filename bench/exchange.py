@@ -151,7 +151,7 @@ def over_http(count: int) -> HttpRun:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "exchange.toml"
         text = (ROOT / "conf" / "exchange.toml").read_text(encoding="utf-8")
-        quota = "\n[server.quota]\norders_per_s = 100000.0\norders_burst = 100000.0\n"
+        quota = "\n[server.quota]\nscale = 10000.0\n"
         config.write_text(text.replace("has_traders = true", "has_traders = false") + quota, encoding="utf-8")
         command = [sys.executable, "-m", "tbot", "exchange", "--json", "--config", str(config)]
         with subprocess.Popen(  # noqa: S603 - our own program, fixed arguments
