@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import quantiles
+from typing import cast
 
 import trio
 from trio.testing import memory_stream_pair
@@ -83,7 +84,9 @@ async def _carry(subscribers: int, rate: float, seconds: float) -> Carried:
         for _ in range(subscribers):
             ours, theirs = memory_stream_pair()
             nursery.start_soon(server.serve_websocket, theirs)
-            socket = await wrap_client_stream(nursery, ours, "exchange", "/ws/market")
+            # Typed as a socket, but any stream does.
+            stream = cast("trio.SocketStream", ours)
+            socket = await wrap_client_stream(nursery, stream, "exchange", "/ws/market")
             await socket.send_message(json.dumps({"type": "market", "assets_ids": [RULES.yes, RULES.no]}))
             await socket.get_message()
             nursery.start_soon(_read, socket, found)
