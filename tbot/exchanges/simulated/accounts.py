@@ -131,6 +131,10 @@ class KeyRing:
         """Name the keys of an address, oldest first."""
         return tuple(key for key, owner in self._owner.items() if owner == address)
 
+    def owners(self) -> tuple[str, ...]:
+        """Name every address that has a key, oldest first."""
+        return tuple(dict.fromkeys(self._owner.values()))
+
     def key_of(self, wallet: str) -> str:
         """Name the API key that owns orders of a wallet, or the key it would get: synthetic traders have owners too."""
         key = self._first_key.get(wallet)

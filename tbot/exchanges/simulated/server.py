@@ -32,6 +32,7 @@ from tbot.exchanges.simulated.rest_gamma import GAMMA_PATH, GammaRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
+from tbot.exchanges.simulated.rest_relayer import RELAYER_PATH, RelayerRoutes
 from tbot.exchanges.simulated.state import Directory, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
 
@@ -82,6 +83,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
 
     rest_url: str
     gamma_url: str
+    relayer_url: str
     ws_market_url: str
     ws_user_url: str
 
@@ -126,7 +128,7 @@ class LocalServer:
             modes=exchange.modes,
             now_ns=now_ns,
         )
-        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes)
+        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, RelayerRoutes)
         routes = [kind(self._state).routes() for kind in kinds]
         if settings.has_control:
             routes.append(ControlRoutes(self._state).routes())
@@ -163,6 +165,7 @@ class LocalServer:
             addresses = Addresses(
                 rest_url=f"http://{rest_at}",
                 gamma_url=f"http://{rest_at}{GAMMA_PATH}",
+                relayer_url=f"http://{rest_at}{RELAYER_PATH}",
                 ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
                 ws_user_url=f"ws://{channels_at}{USER_PATH}",
             )
