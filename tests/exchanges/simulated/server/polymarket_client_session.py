@@ -1,0 +1,403 @@
+"""A session with the official client `polymarket-client`, as a program of its own.
+
+It knows one public test key and where `tbot exchange --json` listens, both read from standard input, and nothing else.
+The client exists twice, for threads and for asyncio: `python polymarket_client_session.py sync|async` goes through
+the same steps with either. Streams exist for asyncio only. Every step that came through is named on a line of its own;
+the first surprise ends the program with a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+from urllib.request import Request, urlopen
+
+import polymarket
+from polymarket import environments
+from polymarket.errors import (
+    OrderHeartbeatMismatchError,
+    RateLimitError,
+    RequestRejectedError,
+)
+from polymarket.models.clob import PriceRequest
+from polymarket.models.clob.order_response import AcceptedOrder, OrderResponse, RejectedOrder
+from polymarket.streams import MarketSpec, UserSpec
+
+RAIN, COIN, QUIMBY = "rain-in-springfield-tomorrow", "coin-up-or-down-this-week", "springfield-mayor-quimby"
+WALLETS = ("address", "proxy", "safe", "deposit")
+PATIENCE_S = 20.0
+
+
+class House:
+    """The exchange that was announced, its markets by slug, and clients for the four wallets of the one test key."""
+
+    def __init__(self, announced: dict[str, Any], *, is_async: bool) -> None:
+        self.announced, self.is_async = announced, is_async
+        self.account = announced["accounts"][0]
+        self.wallets = {"address": self.account["address"], **self.account["wallets"]}
+        self.environment = environments._create_environment(
+            name="local",
+            config=dataclasses.replace(
+                environments.PRODUCTION._config,
+                clob_url=announced["rest_url"],
+                gamma_url=announced["gamma_url"],
+                relayer_url=announced["relayer_url"],
+                clob_market_ws_url=announced["ws_market_url"],
+                clob_user_ws_url=announced["ws_user_url"],
+                # Nobody listens here: a client that asks a chain, or a service that is not offered, fails at once.
+                data_url="http://127.0.0.1:9",
+                rpc_url="http://127.0.0.1:9",
+            ),
+        )
+
+    @asynccontextmanager
+    async def client(self, wallet: str | None = "address") -> AsyncIterator[Any]:
+        """Log in for a wallet of the test key; None = the one that the client chooses by itself."""
+        kind: Any = polymarket.AsyncSecureClient if self.is_async else polymarket.SecureClient
+        client = await settled(
+            kind.create(
+                private_key=self.account["private_key"],
+                wallet=None if wallet is None else self.wallets[wallet],
+                environment=self.environment,
+            )
+        )
+        try:
+            yield client
+        finally:
+            await settled(client.close())
+
+    async def market(self, client: Any, slug: str) -> Market:
+        found = await settled(client.get_market(slug=slug))
+        outcomes = found.outcomes
+        yes, no = (o.token_id or o.position_id for o in (outcomes.yes, outcomes.no))
+        # Of a V2 market Gamma spells 31 bytes, the CLOB 32: it filters by its own spelling only.
+        book = await settled(client.get_order_book(asset_id=yes))
+        assert book.condition_id.startswith(found.condition_id)
+        return Market(condition=book.condition_id, yes=yes, no=no, is_v2=found.version == "v2")
+
+    def control(self, verb: str, **body: Any) -> None:
+        url = f"{self.announced['rest_url']}/control/{verb}"
+        with urlopen(Request(url, data=json.dumps(body).encode(), method="POST")) as answer:
+            assert json.load(answer) == {"ok": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Market:
+    condition: str
+    yes: str
+    no: str
+    is_v2: bool
+
+
+async def settled(value: Any) -> Any:
+    """Give what either client returns: the value itself, or the value it is awaited for."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def first_page(paginator: Any) -> tuple[Any, ...]:
+    items: tuple[Any, ...] = (await settled(paginator.first_page())).items
+    return items
+
+
+def accepted(response: OrderResponse) -> AcceptedOrder:
+    assert isinstance(response, AcceptedOrder), response
+    return response
+
+
+async def refusal(value: Callable[[], Any]) -> RequestRejectedError:
+    try:
+        answer = await settled(value())
+    except RequestRejectedError as error:
+        return error
+    raise AssertionError(f"expected a refusal, got {answer}")
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+async def keys_and_reading(house: House) -> None:
+    async with house.client() as client:
+        announced = house.account["api_credentials"]
+        assert client.credentials.key == announced["api_key"]
+        assert await settled(client.fetch_api_keys()) == (announced["api_key"],)
+        assert await settled(client.get_closed_only_mode()) is False
+        slugs = [market.slug for market in await first_page(client.list_markets())]
+        assert len(slugs) == 6 and {RAIN, COIN, QUIMBY} < set(slugs)
+        rain = await house.market(client, RAIN)
+        await settled(client.place_limit_order(asset_id=rain.yes, side="BUY", price="0.42", size="20"))
+        await settled(client.place_limit_order(asset_id=rain.no, side="BUY", price="0.5", size="30"))
+        book = await settled(client.get_order_book(asset_id=rain.yes))
+        assert [(level.price, level.size) for level in book.bids] == [(Decimal("0.42"), 20)]
+        assert [(level.price, level.size) for level in book.asks] == [(Decimal("0.5"), 30)]
+        assert (book.tick_size, book.neg_risk, book.condition_id) == (Decimal("0.01"), False, rain.condition)
+        (same,) = await settled(client.get_order_books(asset_ids=[rain.yes]))
+        assert same.hash == book.hash
+        assert await settled(client.get_midpoint(asset_id=rain.yes)) == Decimal("0.46")
+        assert await settled(client.get_midpoints(asset_ids=[rain.yes])) == {rain.yes: Decimal("0.46")}
+        assert await settled(client.get_spread(asset_id=rain.yes)) == Decimal("0.08")
+        assert await settled(client.get_spreads(asset_ids=[rain.yes])) == {rain.yes: Decimal("0.08")}
+        assert await settled(client.get_price(asset_id=rain.yes, side="SELL")) == Decimal("0.5")
+        prices = await settled(client.get_prices(requests=[PriceRequest(rain.yes, "BUY")]))
+        assert prices == {rain.yes: {"BUY": Decimal("0.42")}}
+        assert await settled(client.get_last_trade_price(asset_id=rain.yes)) is None
+        assert await settled(client.get_last_trade_prices(asset_ids=[rain.yes])) == ()
+        estimate = await settled(client.estimate_market_price(asset_id=rain.yes, side="BUY", amount="5"))
+        assert Decimal(estimate) == Decimal("0.5")
+        unknown = await refusal(lambda: client.get_order_book(asset_id="123"))
+        assert (unknown.status, str(unknown)) == (404, "No orderbook exists for the requested token id")
+        await settled(client.cancel_all())
+
+
+async def orders_and_every_cancel(house: House) -> None:
+    async with house.client() as client:
+        rain, coin, quimby = [await house.market(client, slug) for slug in (RAIN, COIN, QUIMBY)]
+        good_until = int(time.time()) + 600
+        resting = accepted(
+            await settled(client.place_limit_order(asset_id=rain.yes, side="BUY", price="0.30", size="10"))
+        )
+        assert (resting.status, resting.making_amount, resting.trade_ids) == ("live", 0, ())
+        post_only = accepted(
+            await settled(
+                client.place_limit_order(asset_id=quimby.yes, side="BUY", price="0.2", size="5", post_only=True)
+            )
+        )
+        batch = [
+            await settled(
+                client.create_limit_order(
+                    asset_id=coin.yes, side="BUY", price="0.31", size="10", expiration=good_until
+                )
+            ),
+            await settled(client.create_limit_order(asset_id=rain.yes, side="BUY", price="0.32", size="1")),
+            await settled(client.create_limit_order(asset_id=rain.no, side="BUY", price="0.33", size="7")),
+        ]
+        timed, too_small, other = await settled(client.post_orders(batch))
+        assert isinstance(too_small, RejectedOrder)
+        assert "lower than the minimum: 5" in too_small.message
+        timed, other = accepted(timed), accepted(other)
+        opened = {order.id: order for order in await first_page(client.list_open_orders())}
+        assert set(opened) == {resting.order_id, post_only.order_id, timed.order_id, other.order_id}
+        assert [opened[o.order_id].order_type for o in (resting, post_only, timed)] == ["GTC", "GTC", "GTD"]
+        assert opened[timed.order_id].expires_at.timestamp() == good_until
+        only = await first_page(client.list_open_orders(market=quimby.condition))
+        assert [order.id for order in only] == [post_only.order_id]
+        assert (await settled(client.get_order(order_id=other.order_id))).original_size == 7
+        done = await settled(client.cancel_order(order_id=resting.order_id))
+        assert (done.canceled, done.not_canceled) == ((resting.order_id,), {})
+        again = await settled(client.cancel_order(order_id=resting.order_id))
+        assert again.not_canceled == {resting.order_id: "order can't be found - already canceled or matched"}
+        assert (await settled(client.cancel_orders(order_ids=[timed.order_id]))).canceled == (timed.order_id,)
+        cleared = await settled(client.cancel_market_orders(market=quimby.condition))
+        assert cleared.canceled == (post_only.order_id,)
+        assert (await settled(client.cancel_all())).canceled == (other.order_id,)
+        assert await first_page(client.list_open_orders()) == ()
+
+
+async def every_wallet_trades_every_kind_of_market(house: House) -> None:
+    for wallet, other in zip(WALLETS, reversed(WALLETS), strict=True):
+        async with house.client(wallet) as client, house.client(other) as rival:
+            assert client.wallet == house.wallets[wallet]
+            for slug in (RAIN, COIN, QUIMBY):
+                await trade(client, rival, await house.market(client, slug))
+    async with house.client(None) as client:
+        assert client.wallet == house.wallets["deposit"]
+
+
+async def trade(client: Any, rival: Any, market: Market) -> None:
+    """Buy YES against somebody who buys NO, watch the trade settle, and sell YES to somebody who buys it."""
+    before = {trade.id for trade in await first_page(client.list_account_trades(market=market.condition))}
+    cash = await balance(client, "COLLATERAL")
+    kind = "CONDITIONAL-V2" if market.is_v2 else "CONDITIONAL"
+    held = await balance(client, kind, market.yes)
+    maker = accepted(await settled(rival.place_limit_order(asset_id=market.no, side="BUY", price="0.4", size="25")))
+    bought = accepted(
+        await settled(client.place_market_order(asset_id=market.yes, side="BUY", amount="6", order_type="FOK"))
+    )
+    assert (bought.status, bought.making_amount, bought.taking_amount) == ("matched", 6, 10)
+    (chain_hash,) = await settled(client.wait_for_order_fill_settlement(bought, timeout_s=PATIENCE_S))
+    trades = await first_page(client.list_account_trades(market=market.condition))
+    (made,) = [trade for trade in trades if trade.id not in before]
+    assert (made.id, made.transaction_hash, made.trader_side) == (bought.trade_ids[0], chain_hash, "TAKER")
+    assert [(leg.order_id, leg.matched_amount) for leg in made.maker_orders] == [(maker.order_id, 10)]
+    assert await balance(client, kind, market.yes) == held + 10_000_000
+    fee = cash - await balance(client, "COLLATERAL") - 6_000_000
+    assert 0 < fee < 300_000
+    await settled(rival.cancel_all())
+    buyer = accepted(await settled(rival.place_limit_order(asset_id=market.yes, side="BUY", price="0.5", size="10")))
+    sold = accepted(
+        await settled(
+            client.place_market_order(
+                asset_id=market.yes, side="SELL", shares="10", min_price="0.5", order_type="FAK"
+            )
+        )
+    )
+    assert (sold.making_amount, sold.taking_amount) == (10, 5)
+    assert (await settled(rival.get_order(order_id=buyer.order_id))).status == "MATCHED"
+    await settled(client.wait_for_order_fill_settlement(sold, timeout_s=PATIENCE_S))
+
+
+async def balance(client: Any, asset_type: str, asset_id: str | None = None) -> int:
+    return int((await settled(client.get_balance_allowance(asset_type=asset_type, asset_id=asset_id))).balance)
+
+
+async def refusals_have_their_codes(house: House) -> None:
+    async with house.client() as client, house.client("safe") as rival:
+        rain = await house.market(client, RAIN)
+        await settled(rival.place_limit_order(asset_id=rain.no, side="BUY", price="0.5", size="20"))
+
+        async def limit(side: str, price: str, size: str, **more: Any) -> Any:
+            return await settled(
+                client.create_limit_order(asset_id=rain.yes, side=side, price=price, size=size, **more)
+            )
+
+        async def market(amount: str, price: str, order_type: str) -> Any:
+            return await settled(
+                client.create_market_order(
+                    asset_id=rain.yes, side="BUY", amount=amount, max_price=price, order_type=order_type
+                )
+            )
+
+        refused = {
+            "post_only_would_cross": await limit("BUY", "0.5", "20", post_only=True),
+            "not_enough_balance": await limit("BUY", "0.4", "100000"),
+            "fok_not_filled": await market("100", "0.5", "FOK"),
+            "fak_not_filled": await market("10", "0.4", "FAK"),
+            "unknown": await limit("BUY", "0.4", "1"),
+            "invalid_expiration": dataclasses.replace(
+                await limit("BUY", "0.4", "5", expiration=int(time.time()) + 600), expiration=int(time.time()) - 5
+            ),
+        }
+        # In a batch a refusal is an entry of the answer, alone it is a 400; the words are the same.
+        legs = await settled(client.post_orders(list(refused.values())[:5]))
+        assert [leg.code for leg in legs if isinstance(leg, RejectedOrder)] == list(refused)[:5], legs
+        for leg, order in zip(legs, list(refused.values())[:5], strict=True):
+            alone = await refusal(lambda order=order: client.post_order(order))  # type: ignore[misc]
+            assert (alone.status, str(alone)) == (400, leg.message)
+        placed = await limit("BUY", "0.3", "5")
+        order_id = accepted(await settled(client.post_order(placed))).order_id
+        twice = await refusal(lambda: client.post_order(placed))
+        assert str(twice) == f"order {order_id} is invalid. Duplicated."
+        forged = await refusal(lambda: client.post_order(dataclasses.replace(placed, maker_amount=1)))
+        assert (forged.status, str(forged)) == (400, "invalid signature")
+        await settled(client.cancel_all())
+        await settled(rival.cancel_all())
+
+
+async def restrictions_and_limits_are_understood(house: House) -> None:
+    async with house.client() as client:
+        rain = await house.market(client, RAIN)
+
+        async def rejected() -> RequestRejectedError:
+            return await refusal(
+                lambda: client.place_limit_order(asset_id=rain.yes, side="BUY", price="0.3", size="5")
+            )
+
+        for mode in ("post_only", "cancel_only"):
+            house.control("mode", mode=mode)
+            assert (await rejected()).restriction == mode
+        house.control("mode", mode="normal")
+        house.control("restart", restarting_s=60, post_only_s=0)
+        assert (await rejected()).restriction == "restarting"
+        house.control("mode", mode="normal")
+        try:
+            await settled(client.cancel_orders(order_ids=[f"0x{number:064x}" for number in range(121)]))
+        except RateLimitError as limited:
+            assert limited.retry_after is not None
+            assert limited.rate_limit is not None
+        else:
+            raise AssertionError("121 cancels passed a burst of 120")
+
+
+async def heartbeats_keep_orders(house: House) -> None:
+    async with house.client("proxy") as client:
+        first = await settled(client.send_order_heartbeat())
+        second = await settled(client.send_order_heartbeat(heartbeat_id=first.heartbeat_id))
+        assert second.heartbeat_id != first.heartbeat_id
+        try:
+            await settled(client.send_order_heartbeat(heartbeat_id=first.heartbeat_id))
+        except OrderHeartbeatMismatchError as mismatch:
+            assert mismatch.heartbeat_id == second.heartbeat_id
+        else:
+            raise AssertionError("a stale heartbeat was taken")
+        await settled(client.send_order_heartbeat(heartbeat_id=second.heartbeat_id))
+
+
+async def streams_tell_what_happens(house: House) -> None:
+    async with house.client() as client, house.client("safe") as rival:
+        rain, coin, quimby = [await house.market(client, slug) for slug in (RAIN, COIN, QUIMBY)]
+        books = Listener(await client.subscribe(MarketSpec(asset_ids=[rain.yes], custom_feature_enabled=True)))
+        own = Listener(await client.subscribe(UserSpec()))
+        snapshot = await books.next("book")
+        assert snapshot.payload.asset_id == rain.yes
+        order = accepted(await client.place_limit_order(asset_id=rain.yes, side="BUY", price="0.40", size="10"))
+        placed = await own.next("order")
+        assert (placed.payload.id, placed.payload.order_event_type) == (order.order_id, "PLACEMENT")
+        moved = await books.next("price_change")
+        assert {change.asset_id for change in moved.payload.price_changes} == {rain.yes, rain.no}
+        assert (await books.next("best_bid_ask")).payload.best_bid == Decimal("0.40")
+        taken = accepted(
+            await rival.place_market_order(asset_id=rain.no, side="BUY", amount="6", order_type="FOK")
+        )
+        heard = [(await own.next("trade")).payload for _ in range(3)]
+        assert [told.status for told in heard] == ["MATCHED", "MINED", "CONFIRMED"]
+        assert {told.id for told in heard} == set(taken.trade_ids)
+        printed = await books.next("last_trade_price")
+        assert (printed.payload.price, printed.payload.size) == (Decimal("0.6"), 10)
+        # A second subscription joins the same connection while it runs.
+        spec = MarketSpec(asset_ids=[coin.yes, quimby.yes], custom_feature_enabled=True)
+        more = Listener(await client.subscribe(spec))
+        first_books = [(await more.next("book")).payload.asset_id for _ in range(2)]
+        assert set(first_books) == {coin.yes, quimby.yes}
+        house.control("resolve", market=quimby.condition, outcome="YES")
+        end = (await more.next("market_resolved")).payload
+        assert (end.condition_id, end.winning_asset_id) == (quimby.condition, quimby.yes)
+        for listener in (more, own, books):
+            assert listener.stream.dropped == 0
+            await listener.stream.close()
+
+
+class Listener:
+    """Takes events of one kind at a time from a stream; those of other kinds are kept, as kinds overtake each other."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self._kept: list[Any] = []
+
+    async def next(self, kind: str) -> Any:
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(told.type == kind for told in self._kept):
+                self._kept.append(await anext(self.stream))
+        found = next(told for told in self._kept if told.type == kind)
+        self._kept.remove(found)
+        return found
+
+
+Step = Callable[[House], Awaitable[None]]
+
+STEPS: tuple[Step, ...] = (
+    keys_and_reading,
+    orders_and_every_cancel,
+    every_wallet_trades_every_kind_of_market,
+    refusals_have_their_codes,
+    restrictions_and_limits_are_understood,
+    heartbeats_keep_orders,
+)
+ASYNC_STEPS: tuple[Step, ...] = (*STEPS, streams_tell_what_happens)
+
+
+async def session(kind: str) -> None:
+    house = House(json.load(sys.stdin), is_async=kind == "async")
+    for step in ASYNC_STEPS if house.is_async else STEPS:
+        await step(house)
+        print(step.__name__, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(session(sys.argv[1]))
