@@ -75,7 +75,8 @@ async def test_announcement_says_where_and_that_keys_are_for_play(autojump_clock
         assert told["ws_market_url"].endswith("/ws/market")
         assert told["ws_user_url"].endswith("/ws/user")
         assert told["gamma_url"] == told["rest_url"] + "/gamma"
-        assert told["data_url"] is told["relayer_url"] is None
+        assert told["relayer_url"] == told["rest_url"] + "/relayer"
+        assert told["data_url"] is None
         assert told["notice"] == NOTICE
         assert set(told["accounts"][0]) == {"address", "private_key", "api_credentials", "wallets"}
         await trio.sleep(30)

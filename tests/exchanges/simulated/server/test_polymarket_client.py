@@ -37,9 +37,7 @@ def announced(tmp_path: Path) -> Iterator[dict[str, Any]]:
     text = (ROOT / "conf/exchange.toml").read_text()
     config.write_text(text.replace("has_traders = true", "has_traders = false") + QUICK)
     arguments = [sys.executable, "-m", "tbot", "exchange", "--json", "--seed", "1", "--config", str(config)]
-    with subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as exchange:
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as exchange:
         assert exchange.stdout is not None
         yield json.loads(exchange.stdout.readline())
         exchange.terminate()
