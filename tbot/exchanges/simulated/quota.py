@@ -159,6 +159,10 @@ class Quotas:
         for is_cancel in (False, True):
             self._buckets.pop((address, is_cancel), None)
 
+    def tier_of(self, address: str) -> Tier:
+        """Name the tier of a signer."""
+        return self._tiers.get(address, self._settings.tier)
+
     def orders(self, address: str) -> Bucket:
         """Give the order bucket of a signer."""
         return self._bucket(address, is_cancel=False)
@@ -174,7 +178,7 @@ class Quotas:
         return bucket
 
     def _new(self, address: str, *, is_cancel: bool) -> Bucket:
-        tier = self._tiers.get(address, self._settings.tier)
+        tier = self.tier_of(address)
         allowed, scale = ALLOWANCES[tier], self._settings.scale
         return Bucket(
             tier=tier,

@@ -43,6 +43,9 @@ class AccountRoutes:
             ("GET", "/auth/api-keys"): signed(self._list_keys),
             ("DELETE", "/auth/api-key"): signed(self._delete_key),
             ("GET", "/auth/ban-status/closed-only"): signed(self._closed_only),
+            ("GET", "/v1/user/rate-limit-tier"): signed(self._tier),
+            ("GET", "/notifications"): signed(self._notifications),
+            ("DELETE", "/notifications"): signed(self._drop_notifications),
             ("GET", "/data/order/{}"): signed(self._order),
             ("GET", "/data/orders"): signed(self._orders),
             ("GET", "/data/trades"): signed(self._trades),
@@ -74,6 +77,17 @@ class AccountRoutes:
 
     async def _closed_only(self, _: Request, _member: Member) -> Reply:
         return json_response({"closed_only": False})
+
+    # The name of the field is not documented; the headers' word is the likeliest.
+    async def _tier(self, _: Request, member: Member) -> Reply:
+        return json_response({"tier": self._state.quotas.tier_of(member.address)})
+
+    # What happens to orders is told on the user channel; this exchange writes nobody letters about it.
+    async def _notifications(self, _: Request, _member: Member) -> Reply:
+        return json_response([])
+
+    async def _drop_notifications(self, _: Request, _member: Member) -> Reply:
+        return json_response("OK")
 
     # --- records ----------------------------------------------------------------------------------------------------
 

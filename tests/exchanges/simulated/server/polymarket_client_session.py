@@ -130,6 +130,8 @@ async def keys_and_reading(house: House) -> None:
         assert client.credentials.key == announced["api_key"]
         assert await settled(client.fetch_api_keys()) == (announced["api_key"],)
         assert await settled(client.get_closed_only_mode()) is False
+        assert await settled(client.get_notifications()) == ()
+        await settled(client.drop_notifications(ids=[1]))
         slugs = [market.slug for market in await first_page(client.list_markets())]
         assert len(slugs) == 6
         assert {RAIN, COIN, QUIMBY} < set(slugs)

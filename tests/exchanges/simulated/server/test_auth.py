@@ -84,6 +84,9 @@ async def test_signed_request_gets_in(world: Any, autojump_clock: Any) -> None:
     answer = await world.alice.ask("GET", "/auth/api-keys")
     assert answer.json == {"apiKeys": [world.alice.credentials.api_key]}
     assert (await world.alice.ask("GET", "/auth/ban-status/closed-only")).json == {"closed_only": False}
+    assert (await world.alice.ask("GET", "/notifications?signature_type=0")).json == []
+    assert (await world.alice.ask("DELETE", "/notifications?ids=1,2")).json == "OK"
+    assert (await world.get("/notifications")).status == 401
 
 
 @pytest.mark.parametrize(

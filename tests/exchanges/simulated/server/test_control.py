@@ -50,6 +50,13 @@ async def test_pairs_are_split_sold_resolved_and_redeemed(ruled: Any, autojump_c
     assert await balance(alice) == 10_000_000_000
 
 
+async def test_signer_reads_the_tier_it_was_given(ruled: Any, autojump_clock: Any) -> None:
+    given = await told(ruled, "tier", account=ruled.alice.account.address, tier="Gold")
+    assert given.status == 200
+    assert (await ruled.alice.ask("GET", "/v1/user/rate-limit-tier")).json == {"tier": "Gold"}
+    assert (await ruled.bob.ask("GET", "/v1/user/rate-limit-tier")).json == {"tier": "Standard"}
+
+
 async def test_positions_of_an_event_are_converted(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(settings=ServerSettings(has_control=True)) as world:
         address, rivals = world.alice.account.address, []
