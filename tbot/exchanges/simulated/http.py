@@ -170,6 +170,7 @@ class _Connection:
             head = await self._next_event()
             if not isinstance(head, h11.Request):
                 return False
+            self._check_size(head)
             request = _request(head, await self._body())
         except HttpRefusal as refusal:
             await self._send(refusal.response, is_last=True)
@@ -181,6 +182,12 @@ class _Connection:
             return False
         await self._send(reply, is_last=False)
         return self._start_next()
+
+    def _check_size(self, head: h11.Request) -> None:
+        # h11 counts only a head that is still incomplete: one that arrives in a single read would pass at any size.
+        lines = sum(len(name) + len(value) + 4 for name, value in head.headers)
+        if len(head.target) + lines > self._limits.header_bytes_max:
+            raise HttpRefusal("request header fields too large", status=431)
 
     async def _next_event(self) -> object:
         """Read until h11 has an event; a connection idle between two requests just ends."""

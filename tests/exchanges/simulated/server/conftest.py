@@ -97,7 +97,8 @@ class RestClient:
         self._h11 = h11.Connection(h11.CLIENT)
 
     async def ask(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-        head = [("host", "exchange"), ("content-length", str(len(body))), *(headers or {}).items()]
+        fields = {"host": "exchange", "content-length": str(len(body)), **(headers or {})}
+        head = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
         data = self._h11.send(h11.Request(method=method, target=target, headers=head))
         data += self._h11.send(h11.Data(data=body)) + self._h11.send(h11.EndOfMessage())
         await self.stream.send_all(data)

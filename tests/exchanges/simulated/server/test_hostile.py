@@ -69,6 +69,10 @@ async def asked(world: Any, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "status"),
     [
+        (b"GET /ok HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 10_000 + b"\r\n", b"431"),
+        (b"GET /ok HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 3_000 + b"\r\n", b"431"),
+        (b"GET /ok HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 50_000 + b"\r\n\r\n", b"431"),
+        (b"GET /ok?" + b"y" * 50_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"431"),
         (b"POST /order HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n" + b"x" * 2_000_000, b"413"),
         (b"POST /order HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", b"400"),
         (b"POST /order HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx", b"400"),
@@ -76,6 +80,7 @@ async def asked(world: Any, data: bytes) -> bytes:
         (b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
         (b"GET //ok HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
         (b"GET /ok/ HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
+        (b"GET /book?token_id=%00%ff HTTP/1.1\r\nhost: x\r\n\r\n", b"400"),
         (b"GET /markets?" + b"a=b&" * 500 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"400"),
         (b"GET http://elsewhere.test/ok HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
         (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
@@ -114,9 +119,11 @@ async def test_replayed_request_changes_nothing_twice(world: Any, autojump_clock
     assert (await (await world.rest()).ask("DELETE", "/order", cancel, headers)).status == 401
 
 
-@pytest.mark.parametrize("changed", ["body", "path", "method"])
+@pytest.mark.parametrize("changed", ["body", "path", "method", "header"])
 async def test_signature_covers_what_was_sent(world: Any, autojump_clock: Any, changed: str) -> None:
     headers = world.alice.l2("DELETE", "/order", b"{}")
+    if changed == "header":
+        headers["POLY_SIGNATURE"] = "\xff" + headers["POLY_SIGNATURE"][1:]
     method = "POST" if changed == "method" else "DELETE"
     path = "/orders" if changed == "path" else "/order"
     answer = await (await world.rest()).ask(method, path, b"[]" if changed == "body" else b"{}", headers)
