@@ -23,7 +23,7 @@ from tbot.core.units import MICRO, Nanos
 from tbot.exchanges.simulated.events import LevelsChanged, TradePrinted
 from tbot.exchanges.simulated.flow import Flow, FlowSettings
 from tbot.exchanges.simulated.matching import Engine
-from tbot.exchanges.simulated.operations import MarketRules, OpenMarket
+from tbot.exchanges.simulated.operations import EngineSettings, MarketRules, OpenMarket
 from tbot.exchanges.simulated.regimes import RegimeName
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
 
@@ -74,7 +74,9 @@ class Sample:
 def crowd(regime: RegimeName, *, seed: int, seconds: float | None = None) -> Sample:
     """Let the crowd of a regime trade one market, in a plain loop, and measure it after a warm-up."""
     rules = DEFAULT_MARKETS[0]
-    engine, flow = Engine(), Flow.seeded(seed, FlowSettings(regimes=(regime,)), (rules,))
+    # The recorded markets kept their tick, wherever their price went.
+    engine = Engine(EngineSettings(has_tick_change=False))
+    flow = Flow.seeded(seed, FlowSettings(regimes=(regime,)), (rules,))
     for operation in (OpenMarket(rules=rules), *flow.opening()):
         engine.apply(operation, START_NS)
     sample = Sample()
