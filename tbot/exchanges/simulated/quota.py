@@ -15,6 +15,7 @@ from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.http import HttpRefusal
 
 Header = tuple[str, str]
+WARNING = "Poly-RateLimit-Warning"
 Scale = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 
 
@@ -115,7 +116,7 @@ class Bucket:
         if cost > self._level:
             if not self._is_warning_only:
                 raise self._refusal(cost, now_ns)
-            warning = (("Poly-RateLimit-Warning", "true"),)
+            warning = ((WARNING, "true"),)
         self._level -= cost
         return (*self._headers(now_ns, 0.0), *warning)
 

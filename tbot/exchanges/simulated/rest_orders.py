@@ -18,7 +18,7 @@ from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.modes import PostOnlyMode
 from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder, Refused
-from tbot.exchanges.simulated.quota import Header
+from tbot.exchanges.simulated.quota import WARNING, Header
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_account import (
     PlacedAnswer,
@@ -220,15 +220,18 @@ class OrderRoutes:
     def _cancel_ids(self, order_ids: tuple[str, ...], member: Member) -> Reply:
         if not all(_ORDER_ID.fullmatch(order_id) for order_id in order_ids):
             raise HttpRefusal("Invalid orderID")
+        # A request that the mode turns away costs nothing.
+        self._state.modes.check_cancels(self._state.now_ns())
         headers = self._state.quotas.cancels(member.address).take(len(order_ids), self._state.now_ns())
         by_account: dict[Account, list[ExchangeOrderId]] = {}
         for order_id in map(ExchangeOrderId, order_ids):
             by_account.setdefault(self._holder(order_id, member), []).append(order_id)
 
-        def cancel() -> CancelResult:
-            return _joined([self._state.exchange.cancel(account, ids) for account, ids in by_account.items()])
+        def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
+            results = [self._state.exchange.cancel(account, ids) for account, ids in by_account.items()]
+            return _joined(results), headers
 
-        return self._cancelled(cancel, headers)
+        return self._cancelled(cancel)
 
     async def _cancel_all(self, _: Request, member: Member) -> Reply:
         return self._cancel_where(member, market_id="", token_id="")
@@ -240,22 +243,21 @@ class OrderRoutes:
         return self._cancel_where(member, market_id=body.market, token_id=body.asset_id)
 
     def _cancel_where(self, member: Member, *, market_id: str, token_id: str) -> Reply:
+        self._state.modes.check_cancels(self._state.now_ns())
         bucket = self._state.quotas.cancels(member.address)
-        headers = bucket.take(1, self._state.now_ns())
+        warning = tuple(each for each in bucket.take(1, self._state.now_ns()) if each[0] == WARNING)
 
-        def cancel() -> CancelResult:
+        def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
             results = [
                 self._state.exchange.cancel_all(account, market_id=MarketId(market_id), token_id=TokenId(token_id))
                 for account in self._state.accounts_of(member)
             ]
             result = _joined(results)
-            bucket.charge(len(result.canceled), self._state.now_ns())
-            return result
+            return result, (*bucket.charge(len(result.canceled), self._state.now_ns()), *warning)
 
-        return self._cancelled(cancel, headers)
+        return self._cancelled(cancel)
 
-    def _cancelled(self, cancel: Callable[[], CancelResult], headers: tuple[Header, ...]) -> Reply:
-        self._state.modes.check_cancels(self._state.now_ns())
+    def _cancelled(self, cancel: Callable[[], tuple[CancelResult, tuple[Header, ...]]]) -> Reply:
         match self._state.exchange.faults.on_cancel():
             case Fault.CANCEL_RATE_LIMITED:
                 raise self._rate_limited()
@@ -265,7 +267,8 @@ class OrderRoutes:
                 cancel()
                 return NoAnswer.CUT
             case _:
-                return json_response(cancel_answer(cancel()), headers=headers)
+                result, headers = cancel()
+                return json_response(cancel_answer(result), headers=headers)
 
     def _holder(self, order_id: ExchangeOrderId, member: Member) -> Account:
         """Name the member's account that placed an order; orders of others are asked for in vain under its own."""

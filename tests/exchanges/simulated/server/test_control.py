@@ -150,6 +150,15 @@ async def test_legs_of_a_batch_in_post_only_mode_claim_success_without_an_id(rul
     assert (second["success"], second["status"]) == (True, "live")
 
 
+async def test_a_cancel_that_the_mode_turns_away_costs_nothing(ruled: Any, autojump_clock: Any) -> None:
+    ids = [f"0x{number:064x}" for number in range(119)]
+    await told(ruled, "mode", mode="disabled")
+    assert (await ruled.alice.ask("DELETE", "/orders", ids)).status == 503
+    assert (await ruled.alice.ask("DELETE", "/cancel-all")).status == 503
+    await told(ruled, "mode", mode="normal")
+    assert (await ruled.alice.ask("DELETE", "/orders", ids)).headers["poly-ratelimit-remaining"] == "1"
+
+
 async def test_cancel_only_takes_cancels_and_disabled_takes_nothing(ruled: Any, autojump_clock: Any) -> None:
     resting = await ruled.alice.placed("BUY", "0.40", "10")
     await told(ruled, "mode", mode="cancel_only")

@@ -271,7 +271,9 @@ async def test_mass_cancel_needs_one_token_and_may_go_below_zero(world: Any, aut
     await world.alice.placed("BUY", "0.50", "10")
     await world.alice.placed("BUY", "0.49", "10")
     assert (await world.alice.ask("DELETE", "/orders", ids)).headers["poly-ratelimit-remaining"] == "1"
-    assert len((await world.alice.ask("DELETE", "/cancel-all")).json["canceled"]) == 2
+    answer = await world.alice.ask("DELETE", "/cancel-all")
+    assert len(answer.json["canceled"]) == 2
+    assert answer.headers["poly-ratelimit-remaining"] == "-2", "the level after what was cancelled is paid for"
     refused = await world.alice.ask("DELETE", "/cancel-all")
     assert refused.status == 429
     assert int(refused.headers["poly-ratelimit-remaining"]) < 0
