@@ -42,7 +42,8 @@ test-all: test
 lint:
     {{python}} -m ruff format --check .
     {{python}} -m ruff check .
-    .venv/bin/flake8-async --disable=ASYNC9,ASYNC114,ASYNC124 $(find . -name "*.py" -not -path "./.venv/*")
+    find . -name "*.py" -not -path "./.venv/*" -print0 | xargs -0 -n 32 -P 4 \
+        .venv/bin/flake8-async --disable=ASYNC9,ASYNC114,ASYNC124
     .venv/bin/lint-imports --no-cache --no-logo
 
 # Prove the types of the bot and its tests.
