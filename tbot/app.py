@@ -12,13 +12,12 @@ import stat
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
-import trio
 
 from tbot import log
 from tbot.config import load
@@ -29,15 +28,13 @@ from tbot.simulation.settings import SimulationSettings
 from tbot.simulation.world import World
 from tbot.tasks.notes import note_in_log
 from tbot.tasks.signals import StopSignals
-from tbot.tasks.supervisor import Child, Policy, TaskContext, keep
+from tbot.tasks.supervisor import Policy
 from tbot.ui.progress import Progress
-from tbot.ui.show import show
+from tbot.ui.show import showing
 from tbot.ui.status import RunFacts, Status, status_of
-from tbot.ui.terminal import encodable, write_now
+from tbot.ui.terminal import tell, write_now
 
 LOG_NAME = "sim.log.jsonl"
-# The last picture of the table is written within a second; the thread behind a dead terminal is not waited for.
-SHOW_END_S = 2.0
 # Text from outside in the summary: a name, a finding.
 NAME_LENGTH_MAX, FINDING_LENGTH_MAX = 60, 400
 
@@ -91,7 +88,7 @@ def simulate(options: SimulationOptions) -> RunReport:
     log_file = (options.state or Path.cwd()) / LOG_NAME
     stops = StopSignals()
     with stops.handled():
-        _tell(people, _greeting(options, log_file))
+        tell(_greeting(options, log_file), people)
         try:
             report = run(plan, partial(_around, plan=plan, people=people, stops=stops, log_file=log_file))
         except (ConfigError, AuthenticationFailed):
@@ -99,7 +96,7 @@ def simulate(options: SimulationOptions) -> RunReport:
             if stops.count:
                 raise KeyboardInterrupt from None
             raise
-        _tell(people, summary(_presentable(report)) + "\n")
+        tell(summary(_presentable(report)) + "\n", people)
         _write(report, options.json_to)
     return report
 
@@ -130,7 +127,7 @@ async def _around(
             async with _before_people(world, plan, people):
                 yield
         if logs.lost:
-            _tell(people, f"{logs.lost} lines of the log could not be written to {log_file}\n")
+            tell(f"{logs.lost} lines of the log could not be written to {log_file}\n", people)
 
 
 def _clear(log_file: Path) -> None:
@@ -144,20 +141,10 @@ def _clear(log_file: Path) -> None:
 
 
 def _before_people(world: World, plan: Plan, stream: TextIO) -> AbstractAsyncContextManager[None]:
-    return _shown_live(world, plan, stream) if plan.speed == "real" else _shown_by_progress(world, plan, stream)
-
-
-@asynccontextmanager
-async def _shown_live(world: World, plan: Plan, stream: TextIO) -> AsyncIterator[None]:
-    stop = trio.Event()
-    body = partial(show, get_status=partial(_status, world, plan), stream=stream, environ=os.environ)
-    # A face that crashes is noted and stays away: it cannot hurt trading.
-    face = keep(Child("ui", body, kind="temporary"), Policy(rng=world.policy.rng, note=note_in_log))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(face, TaskContext("ui", stop))
-        yield
-        stop.set()
-        nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
+    if plan.speed == "max":
+        return _shown_by_progress(world, plan, stream)
+    policy = Policy(rng=world.policy.rng, note=note_in_log)
+    return showing(partial(_status, world, plan), stream=stream, environ=os.environ, policy=policy)
 
 
 @asynccontextmanager
@@ -190,12 +177,6 @@ def _status(world: World, plan: Plan) -> Status:
 
 
 # --- the way out ------------------------------------------------------------------------------------------------------
-
-
-def _tell(stream: TextIO, text: str) -> None:
-    """Write to people. A reader that has left (`| head -1`) misses the rest; the run and its verdict stand."""
-    with suppress(OSError, ValueError):
-        write_now(stream, encodable(text, stream))
 
 
 def _presentable(report: RunReport) -> RunReport:

@@ -9,16 +9,18 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import trio
 
-from tbot.config import TradingSettings
+from tbot.config import TradingSettings, load
 from tbot.core.market import Market
 from tbot.core.messages import Snapshot, StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.store.journal import Store
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
@@ -29,17 +31,15 @@ from tbot.tasks.journal import JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY
 from tbot.tasks.notes import note_in_log
 from tbot.tasks.signals import StopSignals
-from tbot.tasks.supervisor import Child, Policy, TaskContext, keep, supervise
-from tbot.ui.show import show
+from tbot.tasks.supervisor import Policy, supervise
+from tbot.ui.show import showing
 from tbot.ui.status import RunFacts, Status, status_of
-from tbot.ui.terminal import encodable, write_now
 
 Background = Callable[..., Awaitable[None]]
 
 # As long as an operator waits for an orderly stop.
 STOP_WITHIN_S = 20.0
 WATCH_S = 1.0
-SHOW_END_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -105,6 +105,21 @@ class Session:
     backgrounds: tuple[Background, ...] = ()
 
 
+def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings:
+    """Load settings for one way of trading, and refuse those that nothing could be traded with.
+
+    Raises:
+        ConfigError: For another mode, without a market, or with an address that must not get our requests.
+    """
+    settings = load(config, TradingSettings)
+    if settings.mode != mode:
+        raise ConfigError(f'{config}: mode: expected "{mode}" for tbot {mode}, found "{settings.mode}"')
+    if not (settings.exchange.condition_ids or settings.exchange.slugs):
+        raise ConfigError(f"{config}: exchange.condition_ids or slugs: expected at least one market, found none")
+    settings.exchange.check_reach()
+    return settings
+
+
 def trade(session: Session) -> Seen:
     """Run a bot until its time is over, a signal comes or it gives up.
 
@@ -133,27 +148,15 @@ async def _run(session: Session) -> Seen:
 
 async def _trade(seen: Seen, session: Session) -> None:
     stop = trio.Event()
-    face_stop = trio.Event()
-    body = partial(
-        show, get_status=partial(seen.status, session.settings.exchange.rest_url), stream=sys.stdout, environ=os.environ
-    )
-    face = keep(Child("ui", body, kind="temporary"), Policy(rng=random.Random(0), note=note_in_log))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(face, TaskContext("ui", face_stop))
+    get_status = partial(seen.status, session.settings.exchange.rest_url)
+    face = Policy(rng=random.Random(0), note=note_in_log)
+    async with showing(get_status, stream=sys.stdout, environ=os.environ, policy=face), trio.open_nursery() as nursery:
         nursery.start_soon(_watch, seen)
         nursery.start_soon(_end_after, seen.duration_s, stop)
         with session.stops.setting(stop):
             await supervise(bot_tree(seen.parts, seen.policy), stop, seen.policy, stop_within_s=STOP_WITHIN_S)
         seen.look()
-        face_stop.set()
-        nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
-        nursery.start_soon(_leave_when_shown, nursery)
-
-
-async def _leave_when_shown(nursery: trio.Nursery) -> None:
-    """Let the last picture be painted; the watchers would go on for ever."""
-    await trio.sleep(SHOW_END_S / 2)
-    nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
 
 
 async def _watch(seen: Seen) -> None:
@@ -204,9 +207,3 @@ def summary(seen: Seen) -> str:
         f"\n{seen.command}: {ran_s:.0f} s, {counts.get('submitted', 0)} orders, {buys} buys, {sells} sells, "
         f"pnl ${snapshot.pnl / MICRO:+,.2f} after fees of ${snapshot.fees / MICRO:,.2f}\n"
     )
-
-
-def tell(text: str) -> None:
-    """Write to people; a reader that has left misses it."""
-    with suppress(OSError, ValueError):
-        write_now(sys.stdout, encodable(text, sys.stdout))

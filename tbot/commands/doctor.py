@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from tbot.exchanges.simulated.server import is_loopback
 from tbot.log import text_clean
 from tbot.store.folder import StateFolder, fsync_latency_s
 from tbot.tasks.clock import WallClock
-from tbot.ui.terminal import encodable, write_now
+from tbot.ui.terminal import tell
 
 # A commit stands before each order; slower disks would make every quote late.
 FSYNC_S_MAX: Final = 0.1
@@ -51,8 +50,7 @@ def examine(options: DoctorOptions) -> int:
     """Examine, print a line for each question, and return 1 when one is red, else 0."""
     found = diagnose(options.config, os.environ, Reach())
     text = _json(found) if options.is_json else page(found)
-    with suppress(OSError, ValueError):
-        write_now(sys.stdout, encodable(text, sys.stdout))
+    tell(text, sys.stdout)
     return 1 if any(each.light is Light.RED for each in found) else 0
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 import trio
@@ -18,7 +16,7 @@ from tbot.exchanges.simulated.server import is_loopback
 from tbot.exchanges.simulated.standalone import NOTICE, Announcement, StandaloneExchange, StandaloneSettings
 from tbot.tasks.clock import WallClock
 from tbot.tasks.supervisor import describe
-from tbot.ui.terminal import encodable, write_now
+from tbot.ui.terminal import tell
 
 
 class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +50,7 @@ def serve_exchange(options: ExchangeOptions) -> int:
     trio.run(partial(_serve_until_signal, exchange, settings, options))
     crashes = exchange.server.crashes
     if crashes:
-        _tell(sys.stderr, f"tbot exchange: {len(crashes)} requests met a bug; the first: {describe(crashes[0])}\n")
+        tell(f"tbot exchange: {len(crashes)} requests met a bug; the first: {describe(crashes[0])}\n", sys.stderr)
     return 1 if crashes else 0
 
 
@@ -63,10 +61,10 @@ async def _serve_until_signal(
         async with trio.open_nursery() as nursery:
             announcement: Announcement = await nursery.start(exchange.serve)
             if options.is_json:
-                _tell(sys.stdout, msgspec.json.encode(announcement).decode() + "\n")
+                tell(msgspec.json.encode(announcement).decode() + "\n", sys.stdout)
             else:
-                _tell(sys.stdout, _page(announcement, settings, options))
-            _tell(sys.stderr, _warnings(settings))
+                tell(_page(announcement, settings, options), sys.stdout)
+            tell(_warnings(settings), sys.stderr)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
@@ -92,9 +90,3 @@ def _warnings(settings: StandaloneSettings) -> str:
     host = settings.server.host
     open_to = "" if is_loopback(host) else f"IT LISTENS ON {host}: whoever reaches that address can trade here.\n"
     return f"{NOTICE}\n{open_to}"
-
-
-def _tell(stream: TextIO, text: str) -> None:
-    """Write for whoever reads; a reader that has left misses it, the exchange goes on."""
-    with suppress(OSError, ValueError):
-        write_now(stream, encodable(text, stream))

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
 from tbot.tasks.clock import WallClock
-from tbot.ui.terminal import encodable, write_now
+from tbot.ui.terminal import tell
 
 Deed = Literal["show", "derive", "create"]
 
@@ -60,8 +59,7 @@ def tend_keys(options: KeysOptions) -> int:
         credentials = trio.run(_credentials, settings, key, options.deed)
         found |= shown(credentials, is_revealed=options.is_revealed)
     text = json.dumps(found, indent=2) + "\n" if options.is_json else _page(found)
-    with suppress(OSError, ValueError):
-        write_now(sys.stdout, encodable(text, sys.stdout))
+    tell(text, sys.stdout)
     return 0
 
 

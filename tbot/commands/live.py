@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
@@ -19,7 +20,7 @@ import msgspec
 import trio
 
 from tbot import log
-from tbot.config import TradingSettings, load
+from tbot.config import TradingSettings
 from tbot.core.market import Market
 from tbot.core.units import MICRO
 from tbot.errors import ConfigError
@@ -32,7 +33,8 @@ from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, summary, tell, trade
+from tbot.trading import Session, settings_of, summary, trade
+from tbot.ui.terminal import tell
 
 LOG_NAME = "live.log.jsonl"
 CONFIRM_DIGITS = 6
@@ -68,8 +70,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         StateCorrupt: The state cannot be used as it is; it is untouched.
         TbotError: The bot gave up; its orders are withdrawn and its state is kept.
     """
-    settings = load(options.config, TradingSettings)
-    _check_settings(settings, options.config)
+    settings = settings_of(options.config, "live")
     key = signing_key_of(environ)
     wallet = settings.exchange.funder or key.address
     _check_wallet(key, wallet, options.confirm)
@@ -79,7 +80,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         closing(Store.open(state, f"wallet {wallet.lower()} on {settings.exchange.rest_url}")) as store,
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
-        tell(_risks(settings, wallet, state))
+        tell(_risks(settings, wallet, state), sys.stdout)
         session = Session(
             command="live",
             settings=settings,
@@ -89,16 +90,8 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
             prepare=partial(_prepare, settings, key, environ),
         )
         seen = trade(session)
-    tell(summary(seen))
+    tell(summary(seen), sys.stdout)
     return 0
-
-
-def _check_settings(settings: TradingSettings, config: Path) -> None:
-    if settings.mode != "live":
-        raise ConfigError(f'{config}: mode: expected "live" for tbot live, found "{settings.mode}"')
-    if not (settings.exchange.condition_ids or settings.exchange.slugs):
-        raise ConfigError(f"{config}: exchange.condition_ids or slugs: expected at least one market, found none")
-    settings.exchange.check_reach()
 
 
 def _check_wallet(key: SigningKey, wallet: str, confirm: str) -> None:

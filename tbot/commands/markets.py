@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.terms import ATTEMPTS, read_terms
 from tbot.tasks.clock import WallClock
-from tbot.ui.terminal import encodable, write_now
+from tbot.ui.terminal import tell
 
 # Each market shown costs one request; a handful at a time leaves room at the gate for all of them.
 AT_ONCE: Final = 6
@@ -192,8 +192,7 @@ def _print(options: MarketsOptions, ask: Callable[[Markets], Awaitable[str]]) ->
             return await ask(markets)
 
     text = trio.run(answer)
-    with suppress(OSError, ValueError):
-        write_now(sys.stdout, encodable(text, sys.stdout))
+    tell(text, sys.stdout)
     return 0
 
 

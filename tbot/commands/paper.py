@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +12,8 @@ import msgspec
 import trio
 
 from tbot import log
-from tbot.config import TradingSettings, load
+from tbot.config import TradingSettings
 from tbot.core.market import Market
-from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.paper.account import Entry
 from tbot.exchanges.paper.exchange import PaperExchange
@@ -24,7 +24,8 @@ from tbot.store.append_log import AppendLog
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, summary, tell, trade
+from tbot.trading import Session, settings_of, summary, trade
+from tbot.ui.terminal import tell
 
 LOG_NAME = "paper.log.jsonl"
 ACCOUNT_NAME = "paper.log"
@@ -53,14 +54,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         StateCorrupt: The state cannot be used as it is; it is untouched.
         TbotError: The bot gave up; its orders are withdrawn and its state is kept.
     """
-    settings = load(options.config, TradingSettings)
-    if settings.mode != "paper":
-        raise ConfigError(f'{options.config}: mode: expected "paper" for tbot paper, found "{settings.mode}"')
-    if not (settings.exchange.condition_ids or settings.exchange.slugs):
-        raise ConfigError(
-            f"{options.config}: exchange.condition_ids or slugs: expected at least one market, found none"
-        )
-    settings.exchange.check_reach()
+    settings = settings_of(options.config, "paper")
     state, stops = Path(settings.state), StopSignals()
     with (
         stops.handled(),
@@ -68,7 +62,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         AppendLog[Entry](state / ACCOUNT_NAME, Entry) as account_log,
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
-        tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n")
+        tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n", sys.stdout)
         exchange = _exchange(settings, account_log)
         session = Session(
             command="paper",
@@ -80,7 +74,7 @@ def trade_on_paper(options: PaperOptions) -> int:
             backgrounds=(exchange.run,),
         )
         seen = trade(session)
-    tell(summary(seen))
+    tell(summary(seen), sys.stdout)
     return 0
 
 

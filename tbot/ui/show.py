@@ -6,14 +6,16 @@ thread of its own, never in the loop that trades.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TextIO
 
 import structlog
 import trio
 
-from tbot.tasks.child import TaskContext
+from tbot.tasks.child import Child, Policy, TaskContext
+from tbot.tasks.supervisor import keep
 from tbot.ui.line import line
 from tbot.ui.status import GetStatus, Status
 from tbot.ui.terminal import LINE_EVERY_S, PAINT_EVERY_S, Painter, can_repaint, encodable, write_now
@@ -22,6 +24,7 @@ log = structlog.get_logger()
 
 # The last word must not hold up the end of a run.
 LAST_WORD_S = 1.0
+SHOW_END_S = 2.0
 
 Write = Callable[[str], Awaitable[None]]
 """Writes text to the stream it was made for. May raise OSError or ValueError when the stream is gone."""
@@ -55,6 +58,29 @@ async def show(
     await ctx.until_stopped(partial(teller.repeat, every_s), pulse=True)
     with trio.move_on_after(LAST_WORD_S):
         await teller.tell()
+
+
+@asynccontextmanager
+async def showing(
+    get_status: GetStatus, *, stream: TextIO, environ: Mapping[str, str], policy: Policy
+) -> AsyncIterator[None]:
+    """Show a run while the context lasts. A face that crashes is noted and stays away: it cannot hurt trading.
+
+    Args:
+        get_status: Called at most twice a second, in the loop.
+        stream: A terminal, or anything else.
+        environ: Read for NO_COLOR, TERM, COLUMNS and their like.
+        policy: Notes a crash; nothing is restarted.
+    """
+    stop = trio.Event()
+    body = partial(show, get_status=get_status, stream=stream, environ=environ)
+    face = keep(Child("ui", body, kind="temporary"), policy)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(face, TaskContext("ui", stop))
+        yield
+        stop.set()
+        # The last picture is written within a second; the thread behind a dead terminal is not waited for.
+        nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
 
 
 def thread_writer(stream: TextIO) -> Write:

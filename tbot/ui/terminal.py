@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, TextIO
 
 from rich.console import Console
@@ -73,6 +74,12 @@ def write_now(stream: TextIO, text: str) -> None:
     """
     stream.write(text)
     stream.flush()
+
+
+def tell(text: str, stream: TextIO) -> None:
+    """Write to people. A reader that has left (`| head -1`) misses the rest; nothing else changes for it."""
+    with suppress(OSError, ValueError):
+        write_now(stream, encodable(text, stream))
 
 
 def encodable(text: str, stream: TextIO) -> str:
