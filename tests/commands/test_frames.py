@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from tbot.cli import main
 from tbot.commands.frames import survey
 from tbot.core.units import Nanos
 from tbot.store.recordings import RecordedFrame, SegmentWriter
+from tests.captures import CAPTURES, needs
 
 FRAMES = json.loads((Path(__file__).parents[1] / "frames" / "polymarket.json").read_text())
 GOOD = [case["frame"] for case in FRAMES["market"] if case["gives"] != "BadFrame" and case["frame"]]
 YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
-CAPTURES = Path(os.environ.get("TBOT_CAPTURES") or Path(__file__).parents[3] / "shared" / "data" / "polymarket")
-needs_captures = pytest.mark.skipif(
-    not (CAPTURES / "ws").exists(), reason="no recordings: TBOT_CAPTURES/ws is not there"
-)
 
 
 def book(ms: int, bids: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
-@needs_captures
+@needs("ws")
 def test_real_captures_have_no_decode_errors_and_the_dense_one_verifies() -> None:
     reports = {path.name: survey(path) for path in sorted((CAPTURES / "ws").glob("**/*.jsonl.gz"))}
     assert len(reports) == 4

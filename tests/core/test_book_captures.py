@@ -7,9 +7,7 @@ Recordings are large and not ours to publish, so the repository has none.
 
 import gzip
 import json
-import os
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,18 +16,13 @@ from tbot.core.book import Book
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side
 from tbot.core.units import Nanos, Price, Size, micro_from_text
+from tests.captures import CAPTURES, needs
 
 CAPTURE = "ws/btc5m-2026-04-21-burst/market-ws.jsonl.gz"
 CENT = Price(10_000)
 Event = BookDelta | BookSnapshot
 
-FOLDER = os.environ.get("TBOT_CAPTURES") or Path(__file__).parents[3] / "shared" / "data" / "polymarket"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (Path(FOLDER) / CAPTURE).exists(), reason=f"no recordings: TBOT_CAPTURES/{CAPTURE} is not there"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs(CAPTURE)]
 
 
 def _levels(entries: list[dict[str, str]]) -> tuple[Level, ...]:
@@ -69,7 +62,7 @@ def _delta(change: dict[str, str], ms: int) -> BookDelta:
 def by_token() -> dict[tuple[str, TokenId], list[Event]]:
     """Events of each (market, token), in order of arrival."""
     out: dict[tuple[str, TokenId], list[Event]] = defaultdict(list)
-    with gzip.open(Path(FOLDER) / CAPTURE, "rt") as lines:
+    with gzip.open(CAPTURES / CAPTURE, "rt") as lines:
         for line in lines:
             for market, event in _events(json.loads(line)["payload"]):
                 out[market, event.token_id].append(event)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,11 +24,11 @@ from tbot.exchanges.polymarket.listings import MarketRow, Wanted, groups, listin
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.terms import ATTEMPTS, read_terms
 from tbot.exchanges.polymarket.wire import decode
+from tests.captures import CAPTURES, needs
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.answers import CONDITION, Handler, answering, gateway_of, routed
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
 
-CAPTURES = Path(os.environ.get("TBOT_CAPTURES") or Path(__file__).parents[4] / "shared" / "data" / "polymarket")
 NAMES = PolymarketSettings(rest_url="http://exchange.test", gamma_url="http://exchange.test/gamma")
 ROW: dict[str, Any] = {
     "id": "1",
@@ -224,7 +222,7 @@ async def test_every_market_of_the_local_exchange_is_found_by_each_of_its_names(
 # --- against what the exchange really sent -------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not (CAPTURES / "rest").exists(), reason="no captures: TBOT_CAPTURES/rest is not there")
+@needs("rest")
 def test_captured_rows_are_read_and_their_group_is_whole() -> None:
     pages = [json.loads(gzip.decompress(path.read_bytes())) for path in (CAPTURES / "rest").glob("gamma-*/*.gz")]
     event = json.loads(gzip.decompress(next((CAPTURES / "rest").glob("negrisk-*/gamma-event.json.gz")).read_bytes()))

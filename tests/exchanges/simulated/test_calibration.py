@@ -12,6 +12,7 @@ from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.operations import OpenMarket
 from tbot.exchanges.simulated.regimes import RegimeName
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
+from tests.captures import needs
 
 FACTOR = 2.0
 
@@ -42,10 +43,7 @@ def test_another_regime_than_the_recorded_one_is_told_apart(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (calibration.CAPTURES / calibration.BURST).exists(),
-    reason=f"no recordings: {calibration.BURST} is neither in TBOT_CAPTURES nor in ../shared/data/polymarket",
-)
+@needs(calibration.BURST)
 def test_the_facts_are_what_the_recording_says() -> None:
     measured = burst_capture().table()
     for what, (p50, p90) in facts()["burst"].items():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,14 +17,11 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.units import MICRO, Price
 from tbot.exchanges.simulated.operations import ChangeTick, OpenMarket, ResolveMarket
 from tbot.exchanges.simulated.wire_books import RestBook, WireLevel, book_hash
+from tests.captures import CAPTURES, needs
 from tests.exchanges.simulated.server.conftest import COIN, EPOCH_S, RAIN
 from tests.exchanges.simulated.server.frame_shapes import RECORDINGS, SHAPES, derive, faults, kind_of, recorded
 
-FOLDER = Path(os.environ.get("TBOT_CAPTURES", Path(__file__).parents[5] / "shared/data/polymarket"))
-needs_recordings = pytest.mark.skipif(
-    not all((FOLDER / name).exists() for name in RECORDINGS),
-    reason="no recordings: neither TBOT_CAPTURES nor ../shared/data/polymarket has them",
-)
+needs_recordings = needs(*RECORDINGS)
 KNOWN = json.loads(SHAPES.read_text())
 
 ALLOWED: dict[str, dict[str, list[str]]] = {
@@ -147,13 +142,13 @@ def _is_unseen(frame: dict[str, Any]) -> bool:
 @needs_recordings
 @pytest.mark.slow
 def test_the_shapes_kept_are_those_of_the_recordings() -> None:
-    assert derive(FOLDER) == KNOWN
+    assert derive(CAPTURES) == KNOWN
 
 
 @needs_recordings
 @pytest.mark.slow
 def test_every_frame_recorded_has_the_shape_kept() -> None:
-    odd = [fault for frame in recorded(FOLDER) for fault in frame_faults(frame)]
+    odd = [fault for frame in recorded(CAPTURES) for fault in frame_faults(frame)]
     assert odd == []
 
 
@@ -185,7 +180,7 @@ def _hash(book: dict[str, Any], *, tick_size: str, last_trade_price: str) -> str
 def test_hash_of_every_recorded_book_is_recomputed() -> None:
     equal = {"book after subscribing": 0, "book after a trade": 0}
     total = dict(equal)
-    for frame in recorded(FOLDER):
+    for frame in recorded(CAPTURES):
         kind = kind_of(frame)
         if kind not in total:
             continue
@@ -199,7 +194,7 @@ def test_hash_of_every_recorded_book_is_recomputed() -> None:
 
 @needs_recordings
 def test_hash_of_every_recorded_rest_book_of_an_event_is_recomputed() -> None:
-    with gzip.open(FOLDER / "rest/negrisk-fed-decision-june-2026/clob-books.json.gz", "rt") as file:
+    with gzip.open(CAPTURES / "rest/negrisk-fed-decision-june-2026/clob-books.json.gz", "rt") as file:
         books = json.load(file)
     assert len(books) == 10
     for book in books:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +11,10 @@ import trio.testing
 
 from tbot.core.units import Price
 from tbot.exchanges.simulated.operations import ResolveMarket
+from tests.captures import CAPTURES, needs
 
 Clock = trio.testing.MockClock
-CAPTURES = Path(os.environ.get("TBOT_CAPTURES", Path(__file__).parents[5] / "shared/data/polymarket"))
+FED_EVENT = "rest/negrisk-fed-decision-june-2026/gamma-event.json.gz"
 
 
 async def test_market_is_shown_in_the_types_of_production(autojump_clock: Clock, world: Any) -> None:
@@ -149,15 +148,9 @@ def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[s
     return {k: (kind(ours[k]), kind(theirs[k])) for k in shared if kind(ours[k]) != kind(theirs[k])}
 
 
-def captured(name: str) -> Any:
-    path = CAPTURES / "rest" / name
-    if not path.is_file():
-        pytest.skip(f"no captures at {path}")
-    return json.loads(gzip.decompress(path.read_bytes()))
-
-
+@needs(FED_EVENT)
 async def test_types_are_those_of_captured_answers(autojump_clock: Clock, world: Any) -> None:
-    theirs = captured("negrisk-fed-decision-june-2026/gamma-event.json.gz")
+    theirs = json.loads(gzip.decompress((CAPTURES / FED_EVENT).read_bytes()))
     await world.alice.placed("BUY", "0.40", "20", token=world.mayor.yes)
     (ours,) = (await world.get(f"/gamma/events?slug={world.mayor.event or world.mayor.slug}")).json
     assert differing(ours, theirs) == {}
