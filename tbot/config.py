@@ -33,6 +33,7 @@ from tbot.errors import ConfigError
 from tbot.exchanges.paper.settings import PaperSettings
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.strategies.liquidity import LiquiditySettings
+from tbot.strategies.roster import check_names
 from tbot.tasks.checkpointer import CheckpointSettings
 from tbot.tasks.feed_settings import FeedSettings
 
@@ -69,6 +70,10 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     feed: FeedSettings = FeedSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     paper: PaperSettings = PaperSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse strategies that could not be told apart."""
+        check_names(self.strategies)
 
 
 def load(path: Path, root: type[Root]) -> Root:

@@ -18,12 +18,12 @@ import trio
 
 from tbot.config import TradingSettings, load
 from tbot.core.market import Market
-from tbot.core.messages import Snapshot, StrategyName
+from tbot.core.messages import Snapshot
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.store.journal import Store
-from tbot.strategies.liquidity import Liquidity, LiquiditySettings
+from tbot.strategies.roster import roster
 from tbot.tasks.clock import WallClock
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
@@ -178,7 +178,7 @@ def _parts(
         open_gateway=open_gateway,
         markets=markets,
         limits=settings.limits,
-        strategies={StrategyName(s.name): _maker(s, markets) for s in settings.strategies},
+        strategies=roster(settings.strategies, markets),
         journal=JournalWriter(session.store, thread_runner()),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
@@ -189,10 +189,6 @@ def _parts(
         account_health=Conflator(),
         operator=OperatorLine(),
     )
-
-
-def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable[[], Liquidity]:
-    return lambda: Liquidity(markets={market.market_id: market for market in markets}, settings=settings)
 
 
 def summary(seen: Seen) -> str:

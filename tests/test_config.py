@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as gen
 
-from tbot.config import load
+from tbot.config import TradingSettings, load
 from tbot.core.units import MICRO, Notional, Price, Size, text_from_micro
 from tbot.errors import ConfigError
 from tbot.simulation.settings import SimulationSettings
@@ -228,6 +228,14 @@ def test_the_settings_in_the_repository_are_good_and_hold_no_secret() -> None:
     conf = Path(__file__).parent.parent / "conf"
     assert load(conf / "sim.toml", SimulationSettings).strategies
     assert [word for path in conf.iterdir() for word in ("key", "secret") if word in path.read_text()] == []
+
+
+def test_two_strategies_of_one_name_are_refused_for_a_bot_on_the_exchange_too(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "conf/paper.toml").read_text()
+    one_more = '[[strategies]]\nkind = "liquidity"\nname = "liquidity"\n\n'
+    twice = text.replace("[[strategies]]", one_more + "[[strategies]]", 1)
+    with pytest.raises(ConfigError, match='expected strategies of different names, found "liquidity" twice'):
+        load(written(tmp_path, twice), TradingSettings)
 
 
 @given(micro=gen.integers(min_value=1, max_value=10**15))

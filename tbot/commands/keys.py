@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from tbot.config import TradingSettings, load
-from tbot.exchanges.polymarket.credentials import obtain, wait_until_taken
+from tbot.exchanges.polymarket.credentials import obtain_credentials, wait_until_taken
 from tbot.exchanges.polymarket.environment import API_KEY, API_PASSPHRASE, API_SECRET, signing_key_of
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -86,7 +86,7 @@ def shown(credentials: ApiCredentials, *, is_revealed: bool) -> dict[str, str]:
 
 async def _credentials(settings: PolymarketSettings, key: SigningKey, deed: Deed) -> ApiCredentials:
     now_ns = WallClock().now_ns
-    found = await obtain(settings, key=key, now_ns=now_ns, is_derived_only=deed == "derive")
+    found = await obtain_credentials(settings, key=key, now_ns=now_ns, is_derived_only=deed == "derive")
     if deed == "create":
         await wait_until_taken(settings, key=key, credentials=found, now_ns=now_ns)
     return found

@@ -26,8 +26,9 @@ from tbot.core.units import MICRO
 from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.polymarket.credentials import obtain_credentials
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
-from tbot.exchanges.polymarket.gateway import PolymarketGateway, obtain_credentials
+from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.judgement import WELL_KNOWN
 from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.store.journal import Store

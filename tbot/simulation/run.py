@@ -19,7 +19,6 @@ from trio.testing import MockClock
 
 from tbot.core.coordinator import Coordinator
 from tbot.core.market import Market
-from tbot.core.messages import StrategyName
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import StateCorrupt
 from tbot.exchanges.polymarket.conformance import check_conformance
@@ -38,7 +37,7 @@ from tbot.simulation.watch import Bounds, Watch
 from tbot.simulation.witness import WitnessedStore
 from tbot.simulation.world import CALM_S, CALM_WITH_FAULTS_S, World, all_records, judge, live
 from tbot.store.journal import Store
-from tbot.strategies.liquidity import Liquidity, LiquiditySettings
+from tbot.strategies.roster import roster
 from tbot.tasks.child import Note, Policy, unnoted
 from tbot.tasks.clock import VirtualClock, WallClock
 from tbot.tasks.conflator import Conflator
@@ -251,7 +250,7 @@ def _parts(
         open_gateway=open_gateway,
         markets=markets,
         limits=settings.limits,
-        strategies={StrategyName(s.name): _maker(s, markets) for s in settings.strategies},
+        strategies=roster(settings.strategies, markets),
         journal=JournalWriter(store, runner),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
@@ -263,10 +262,6 @@ def _parts(
         operator=OperatorLine(),
         make_coordinator=plan.make_coordinator,
     )
-
-
-def _maker(settings: LiquiditySettings, markets: tuple[Market, ...]) -> Callable[[], Liquidity]:
-    return lambda: Liquidity(markets={market.market_id: market for market in markets}, settings=settings)
 
 
 def _reach(plan: Plan, ends: Ends, account: Account, play: PlayAccount) -> Reach:

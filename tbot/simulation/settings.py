@@ -7,7 +7,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from tbot.core.decide import OPERATOR
 from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, Notional
 from tbot.exchanges.simulated.faults import FaultSettings
@@ -17,6 +16,7 @@ from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
 from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
 from tbot.strategies.liquidity import LiquiditySettings
+from tbot.strategies.roster import check_names
 from tbot.tasks.checkpointer import CheckpointSettings
 from tbot.tasks.feed_settings import FeedSettings
 
@@ -72,11 +72,6 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def __post_init__(self) -> None:
         """Refuse strategies that could not be told apart."""
-        names = [strategy.name for strategy in self.strategies]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f'expected strategies of different names, found "{name}" twice')
-        if OPERATOR in names:
-            raise ValueError(f'expected a strategy name other than "{OPERATOR}", which is the operator\'s own')
+        check_names(self.strategies)
 
     chaos: FaultSettings = CHAOS_FAULTS

@@ -12,7 +12,7 @@ import trio
 from tbot.cli import main
 from tbot.commands.keys import shown
 from tbot.errors import AuthenticationFailed, ConfigError
-from tbot.exchanges.polymarket.credentials import GRACE_S, obtain, wait_until_taken
+from tbot.exchanges.polymarket.credentials import GRACE_S, obtain_credentials, wait_until_taken
 from tbot.exchanges.polymarket.environment import api_credentials_of
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -65,10 +65,10 @@ async def test_they_are_derived_first_and_created_only_when_wanted(is_derived_on
     transport = httpx2.MockTransport(answer)
     if is_derived_only:
         with pytest.raises(AuthenticationFailed, match="Could not derive"):
-            await obtain(SETTINGS, key=KEY, now_ns=now_ns, is_derived_only=True, transport=transport)
+            await obtain_credentials(SETTINGS, key=KEY, now_ns=now_ns, is_derived_only=True, transport=transport)
         assert asked == ["GET"]
     else:
-        found = await obtain(SETTINGS, key=KEY, now_ns=now_ns, is_derived_only=False, transport=transport)
+        found = await obtain_credentials(SETTINGS, key=KEY, now_ns=now_ns, is_derived_only=False, transport=transport)
         assert (found.api_key, asked) == ("key-1", ["GET", "POST"])
 
 

@@ -82,6 +82,8 @@ class PaperAccount:
         """Make of the entries what they say, oldest first."""
         self._usable: dict[TokenId, int] = {}
         self._orders: dict[ExchangeOrderId, PaperOrder] = {}
+        # Of a night's thousands a few rest, and they are asked for at each order and fill.
+        self._open: dict[ExchangeOrderId, PaperOrder] = {}
         self._fills: dict[TradeId, Fill] = {}
         self._unsettled: dict[TradeId, None] = {}
         self.is_opened = False
@@ -95,7 +97,7 @@ class PaperAccount:
                 self._usable[CASH] = entry.cash
                 self.is_opened = True
             case OrderTaken():
-                self._orders[entry.exchange_order_id] = PaperOrder(
+                order = PaperOrder(
                     exchange_order_id=entry.exchange_order_id,
                     token_id=entry.token_id,
                     side=entry.side,
@@ -103,8 +105,10 @@ class PaperAccount:
                     size=entry.size,
                     order_type=entry.order_type,
                 )
+                self._orders[order.exchange_order_id] = self._open[order.exchange_order_id] = order
             case OrderEnded():
                 self._orders[entry.exchange_order_id].state = OrderState.CANCELED
+                self._open.pop(entry.exchange_order_id, None)
             case Fill():
                 self._book_fill(entry)
             case TradeSettled():
@@ -122,7 +126,7 @@ class PaperAccount:
 
     def open_orders(self) -> tuple[PaperOrder, ...]:
         """List what rests, oldest first."""
-        return tuple(order for order in self._orders.values() if order.state is OrderState.LIVE)
+        return tuple(self._open.values())
 
     def fills(self, since_ns: Nanos) -> tuple[Fill, ...]:
         """List fills received at or after a moment, as they stand now."""
@@ -169,6 +173,7 @@ class PaperAccount:
         order.matched += fill.size
         if not order.left and order.state is OrderState.LIVE:
             order.state = OrderState.MATCHED
+            self._open.pop(order.exchange_order_id, None)
         self._fills[fill.trade_id] = fill
         self._unsettled[fill.trade_id] = None
         if fill.side is Side.BUY:

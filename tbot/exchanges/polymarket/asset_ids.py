@@ -12,6 +12,9 @@ from typing import Final
 from tbot.core.market import TokenId
 from tbot.errors import BadFrame
 
+VERSION_SPOKEN: Final = 2
+"""What `GET /version` must say: the order protocol of CTF tokens. Positions have theirs, whatever it says."""
+
 _MODULE_SHIFT: Final = 248
 _RESERVED: Final = ((1 << 64) - 1) << 40
 _ID_END: Final = 1 << 256

@@ -22,27 +22,30 @@ GRACE_S: Final = 180.0
 ASK_AGAIN_S: Final = 5.0
 
 
-async def obtain(
+async def obtain_credentials(
     settings: PolymarketSettings,
     *,
     key: SigningKey,
     now_ns: Callable[[], Nanos],
-    is_derived_only: bool,
+    is_derived_only: bool = False,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> ApiCredentials:
-    """Derive the credentials of a key; create them when there are none and that is wanted.
+    """Derive the credentials of a key; create them when there are none, unless told otherwise: before a gateway.
 
     Args:
         settings: Where, and on which chain.
         key: Key of the EOA.
         now_ns: Wall time.
         is_derived_only: Create nothing.
-        transport: For tests; None = sockets.
+        transport: For tests and simulations; None = sockets.
 
     Raises:
         AuthenticationFailed: There are none, or the exchange refuses this key.
+        ConfigError: An address that must not get our requests.
         ExchangeUnavailable: Try again later.
     """
+    if transport is None:
+        settings.check_reach()
     http = _http(settings, now_ns, transport, None)
     try:
         rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)

@@ -30,13 +30,11 @@ from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
-from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.limits import OPEN_SHARE, RateGate
+from tbot.exchanges.polymarket.limits import OPEN_SHARE
 from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, OrderEntry
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.reports import Reporter
-from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.signing import SALT_BITS, OrderSigner
 from tbot.exchanges.polymarket.sockets import (
@@ -275,37 +273,6 @@ class PolymarketGateway:
 
     def _fee_taker(self, token_id: TokenId, price: Price, size: Size) -> Notional:
         return self._public.fee(token_id, price, size, Role.TAKER)
-
-
-async def obtain_credentials(
-    settings: PolymarketSettings,
-    *,
-    key: SigningKey,
-    now_ns: Callable[[], Nanos],
-    transport: httpx2.AsyncBaseTransport | None = None,
-) -> ApiCredentials:
-    """Derive the API credentials of a key, or create them when it has none yet: the step before a gateway.
-
-    Args:
-        settings: Where, and on which chain.
-        key: Key of the EOA.
-        now_ns: Wall time.
-        transport: For tests and simulations; None = sockets.
-
-    Raises:
-        AuthenticationFailed: The exchange refuses this key.
-        ConfigError: An address that must not get our requests.
-        ExchangeUnavailable: Try again later.
-    """
-    if transport is None:
-        settings.check_reach()
-    gate = RateGate(settings.limits, now_ns)
-    http = Http(settings.rest_url, gate=gate, timeouts=settings.timeouts, now_ns=now_ns, transport=transport)
-    try:
-        rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
-        return await rest.obtain_credentials(key, chain_id=settings.chain_id)
-    finally:
-        await http.aclose()
 
 
 def _capabilities(settings: PolymarketSettings) -> Capabilities:

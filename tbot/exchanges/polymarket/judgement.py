@@ -15,7 +15,7 @@ import msgspec
 
 from tbot.core.market import Market
 from tbot.core.units import MICRO, Notional
-from tbot.exchanges.polymarket.asset_ids import is_position_id
+from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN, is_position_id
 from tbot.exchanges.polymarket.settings import LimitSettings
 from tbot.exchanges.polymarket.signing import exchange_contract
 from tbot.exchanges.polymarket.wallets import WalletKind, Wallets
@@ -24,7 +24,6 @@ from tbot.exchanges.polymarket.wallets import WalletKind, Wallets
 CLOCK_SKEW_S_MAX: Final = 5.0
 # Half of what a whole submit may take; a bot that hears of a price this late quotes yesterday's.
 LATENCY_S_MAX: Final = 1.0
-VERSION_SPOKEN: Final = 2
 
 COLLATERAL: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 CONDITIONAL_TOKENS: Final = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"

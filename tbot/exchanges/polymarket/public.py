@@ -17,6 +17,7 @@ from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import BookSnapshot, Role, TickSizeChanged
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.errors import InvariantViolated
+from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
@@ -40,7 +41,6 @@ from tbot.exchanges.polymarket.translate import book_snapshot
 
 log = structlog.get_logger()
 
-VERSION_SPOKEN = 2
 # Our stamps follow the exchange's clock; a difference beyond this says that something is wrong with ours.
 CLOCK_SKEW_S_MAX = 30
 

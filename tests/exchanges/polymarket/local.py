@@ -12,7 +12,8 @@ import trio.testing
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType, Side
 from tbot.core.units import MICRO, Notional, Price, Size
-from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway, obtain_credentials
+from tbot.exchanges.polymarket.credentials import obtain_credentials
+from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import PolymarketSettings

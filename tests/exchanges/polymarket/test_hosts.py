@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from tbot.errors import ConfigError, ExchangeUnavailable
-from tbot.exchanges.polymarket.gateway import PolymarketGateway, obtain_credentials
+from tbot.exchanges.polymarket.credentials import obtain_credentials
+from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.limits import RateGate

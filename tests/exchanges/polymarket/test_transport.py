@@ -20,7 +20,8 @@ from tbot.core.messages import (
 )
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.errors import Disconnected, ExchangeUnavailable, TimedOut
-from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway, obtain_credentials
+from tbot.exchanges.polymarket.credentials import obtain_credentials
+from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
 from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
