@@ -1,13 +1,15 @@
 """The market and the user channel over WebSocket, for any stream.
 
 A connection has one reader (client frames, PING) and pumps (exchange events); whoever sends holds the connection's
-turn, so frames go out whole and in the order of the exchange. A client that does not read is cut: by the bounded stream
-of the exchange, or when one frame takes too long. The exchange never waits for anybody.
+turn, so frames go out whole; in the order of the exchange, unless some are set to take a longer way. A client that does
+not read is cut: by the bounded stream of the exchange, or when one frame takes too long. The exchange never waits for
+anybody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,6 +18,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import ProtocolError
 
 from tbot.core.market import TokenId
+from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import Member
 from tbot.exchanges.simulated.events import AccountEvent, TradeChanged
 from tbot.exchanges.simulated.http import HttpRefusal
@@ -23,6 +26,7 @@ from tbot.exchanges.simulated.market_frames import MarketFrames
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.streams import MarketStream, StreamEnded
+from tbot.exchanges.simulated.transit import Transit, TransitSettings
 from tbot.exchanges.simulated.wire_account import order_frame, trade_frame
 from tbot.exchanges.simulated.wire_books import BookFirst, book_first
 from tbot.exchanges.simulated.wire_custom import BestBidAsk
@@ -36,6 +40,9 @@ USER_PATH = "/ws/user"
 POLICY_VIOLATION = 1008
 # What production was seen to answer to a frame it cannot read; clients ignore texts that are not JSON.
 INVALID = "INVALID OPERATION"
+# Frames of one connection that may be on their way: twenty times what the densest recording had (500 a second, 90 ms).
+# Beyond, events wait in the stream, whose own bound cuts a reader that stays behind.
+ON_WAY_MAX = 1_024
 
 ENDINGS = (
     ConnectionClosed,
@@ -49,7 +56,7 @@ ENDINGS = (
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Patience of the channels, seconds.
+    """Patience of the channels, seconds, and the way of their frames.
 
     Attributes:
         handshake_s: For the upgrade and then for the first subscription.
@@ -57,6 +64,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         write_s: For the client to take one frame.
         close_s: For the closing handshake.
         message_bytes_max: Largest client frame.
+        market_transit: How long frames of the market channel are on their way, which reorders them.
     """
 
     handshake_s: float = 10.0
@@ -64,6 +72,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     write_s: float = 10.0
     close_s: float = 1.0
     message_bytes_max: int = 1 << 20
+    market_transit: TransitSettings = TransitSettings()
 
 
 class Channel(Protocol):
@@ -113,8 +122,8 @@ class Connection:
 
     def __init__(self, socket: WebSocketConnection, settings: ChannelSettings) -> None:
         """Own the socket from here on."""
+        self.settings = settings
         self._socket = socket
-        self._settings = settings
         self.turn = trio.Lock()
 
     async def receive(self) -> str:
@@ -132,7 +141,7 @@ class Connection:
 
     async def receive_first(self, kind: type[T]) -> T | None:
         """Wait for the subscription; None, and the connection closed, for anything else, a PING included."""
-        with trio.move_on_after(self._settings.handshake_s):
+        with trio.move_on_after(self.settings.handshake_s):
             try:
                 return decode(await self._next(), kind, refusal=INVALID)
             except HttpRefusal:
@@ -150,16 +159,16 @@ class Connection:
         Raises:
             TooSlowError: The client does not read. The frame may be cut, so the connection must end.
         """
-        with trio.fail_after(self._settings.write_s):
+        with trio.fail_after(self.settings.write_s):
             await self._socket.send_message(text)
 
     async def close(self, code: int) -> None:
         """Close with a handshake, or without when the client does not answer it."""
-        with trio.move_on_after(self._settings.close_s):
+        with trio.move_on_after(self.settings.close_s):
             await self._socket.aclose(code)
 
     async def _next(self) -> str:
-        with trio.fail_after(self._settings.silence_s_max):
+        with trio.fail_after(self.settings.silence_s_max):
             message = await self._socket.get_message()
         return message if isinstance(message, str) else ""
 
@@ -172,6 +181,7 @@ class MarketChannel:
         self._connection = connection
         self._state = state
         self._frames = MarketFrames(state.exchange.engine, state.catalog.place)
+        self._transit: Transit[msgspec.Struct] = Transit(connection.settings.market_transit, state.feed_dice())
 
     async def run(self) -> None:
         """Serve until the client leaves."""
@@ -187,9 +197,20 @@ class MarketChannel:
 
     async def _pump(self, stream: MarketStream) -> None:
         while True:
-            await stream.wait()
+            await self._wait(stream)
             async with self._connection.turn:
                 await self._flush(stream)
+
+    async def _wait(self, stream: MarketStream) -> None:
+        """Wait for an event, as long as there is room for its frames, or for the next frame to arrive."""
+        arrives_ns = self._transit.next_ns()
+        # One nanosecond more, so that rounding to Trio's float seconds cannot wake us just too early.
+        wait_s = inf if arrives_ns is None else max(0.0, (arrives_ns + 1 - self._state.now_ns()) / NANOS_PER_S)
+        with trio.move_on_after(wait_s):
+            if len(self._transit) < ON_WAY_MAX:
+                await stream.wait()
+            else:
+                await trio.sleep_forever()
 
     async def _obey(self, stream: MarketStream) -> None:
         while True:
@@ -225,12 +246,19 @@ class MarketChannel:
             stream.add([(token_id, market_id)])
         return [book_first(exchange.book(token_id)) for token_id in new]
 
-    # Taking the events and rendering them is one moment too, or the hashes would speak of a later book.
     async def _flush(self, stream: MarketStream) -> None:
+        if len(self._transit) < ON_WAY_MAX:
+            self._set_out(stream)
+        while (frame := self._transit.take(self._state.now_ns())) is not None:
+            await self._connection.send(frame)
+
+    # Taking the events and rendering them is one moment too, or the hashes would speak of a later book.
+    def _set_out(self, stream: MarketStream) -> None:
+        now_ns = self._state.now_ns()
         for frame in self._frames.frames(stream.receive_nowait()):
             # A change of levels speaks of both outcomes, whichever is subscribed; a best price of one only.
             if not isinstance(frame, BestBidAsk) or stream.has_token(TokenId(frame.asset_id)):
-                await self._connection.send(frame)
+                self._transit.send((frame,), Nanos(now_ns + self._transit.draw_ns()))
 
 
 class UserChannel:

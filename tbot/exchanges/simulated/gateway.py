@@ -60,6 +60,7 @@ from tbot.exchanges.simulated.operations import (
     Refused,
 )
 from tbot.exchanges.simulated.sessions import Session
+from tbot.exchanges.simulated.transit import Milliseconds, TransitSettings
 from tbot.exchanges.simulated.translate import (
     Desk,
     account_events,
@@ -73,8 +74,6 @@ from tbot.exchanges.simulated.translate import (
     snapshot_of,
     submit_reply,
 )
-
-Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 
 CENT = 10_000
 """Budgets of FAK/FOK BUY orders have two decimals."""
@@ -187,7 +186,7 @@ class InProcessGateway:
                 stream,
                 translate=partial(market_events, self._desk(token_ids)),
                 first=tuple(snapshot_of(self._exchange.book(t), now_ns) for t in token_ids),
-                latency_ms=self._latency.feed_ms,
+                transit=TransitSettings(way_ms=self._latency.feed_ms),
                 pong_s=self._latency.pong_s,
                 rng=self._rng,
                 now_ns=self._now_ns,
@@ -203,7 +202,7 @@ class InProcessGateway:
                 stream,
                 translate=partial(account_events, self._desk(())),
                 first=(),
-                latency_ms=self._latency.feed_ms,
+                transit=TransitSettings(way_ms=self._latency.feed_ms),
                 pong_s=self._latency.pong_s,
                 rng=self._rng,
                 now_ns=self._now_ns,

@@ -6,10 +6,12 @@ a simulation in virtual time hands in the ends of in-memory pipes and meets ever
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
+from itertools import count
 from typing import Annotated
 
 import msgspec
@@ -78,6 +80,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+# One generator a connection, in order of connection: what one reader is sent does not depend on how another reads.
+def _dice(secret: bytes) -> Callable[[], random.Random]:
+    numbers = count(1)
+    return lambda: random.Random(f"{secret.hex()}/feed/{next(numbers)}")
+
+
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server listens."""
 
@@ -94,7 +102,7 @@ class LocalServer:
     Args:
         exchange: Driven by its own `run`, not by the server.
         settings: Ports and limits.
-        secret: Seed of the API keys; the same secret gives the same keys after a restart.
+        secret: Seed of the API keys and of the way of frames; the same secret gives the same keys after a restart.
         now_ns: The clock of the exchange.
         described: Words for markets and events; what is left out is made from slugs.
 
@@ -127,6 +135,7 @@ class LocalServer:
             catalog=Catalog(exchange, described, opened_ns=now_ns()),
             modes=exchange.modes,
             now_ns=now_ns,
+            feed_dice=_dice(secret),
         )
         kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, RelayerRoutes)
         routes = [kind(self._state).routes() for kind in kinds]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -10,13 +9,14 @@ from typing import Generic, TypeVar
 import trio
 
 from tbot.core.market import TokenId
-from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
+from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import Disconnected
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.streams import Stream, StreamEnded
+from tbot.exchanges.simulated.transit import Transit, TransitSettings
 
 # A stall is looked at this often.
 LOOK_S = 0.25
@@ -35,7 +35,7 @@ class Session(Generic[Theirs, Ours]):
         stream: The exchange's side.
         translate: Their event and our receive time -> our messages.
         first: Messages that wait already, such as the books of a new subscription.
-        latency_ms: Shortest and longest way of an event.
+        transit: How long an event is on its way.
         pong_s: A quiet connection shows a sign of life this often.
         faults: Cut the connection, or stall it.
     """
@@ -46,7 +46,7 @@ class Session(Generic[Theirs, Ours]):
         *,
         translate: Callable[[Theirs, Nanos], tuple[Ours, ...]],
         first: tuple[Ours, ...],
-        latency_ms: tuple[float, float],
+        transit: TransitSettings,
         pong_s: float,
         rng: random.Random,
         now_ns: Callable[[], Nanos],
@@ -56,12 +56,9 @@ class Session(Generic[Theirs, Ours]):
         self._faults = faults
         self._translate = translate
         self._first = first
-        self._latency_ms = latency_ms
         self._pong_ns = int(pong_s * NANOS_PER_S)
-        self._rng = rng
         self._now_ns = now_ns
-        self._arriving: list[tuple[Nanos, int, Theirs]] = []
-        self._count = 0
+        self._transit: Transit[Theirs] = Transit(transit, rng)
         self._last = (0, 0)
         self._pong_due_ns = now_ns() + self._pong_ns
 
@@ -78,7 +75,8 @@ class Session(Generic[Theirs, Ours]):
             if messages or now_ns >= self._pong_due_ns:
                 self._pong_due_ns = now_ns + self._pong_ns
                 return messages
-            due_ns = min(self._pong_due_ns, self._arriving[0][0]) if self._arriving else self._pong_due_ns
+            arrives_ns = self._transit.next_ns()
+            due_ns = self._pong_due_ns if arrives_ns is None else min(self._pong_due_ns, arrives_ns)
             with trio.move_on_after((due_ns + 1 - now_ns) / NANOS_PER_S):
                 await self._wait()
 
@@ -101,8 +99,8 @@ class Session(Generic[Theirs, Ours]):
         self._pull()
         messages, self._first = list(self._first), ()
         now_ns = self._now_ns()
-        while self._arriving and self._arriving[0][0] <= now_ns:
-            messages += self._translate(heapq.heappop(self._arriving)[2], now_ns)
+        while (event := self._transit.take(now_ns)) is not None:
+            messages += self._translate(event, now_ns)
         return tuple(messages)
 
     def _pull(self) -> None:
@@ -116,10 +114,9 @@ class Session(Generic[Theirs, Ours]):
         for event in events:
             if self._faults.on_frame():
                 raise Disconnected("cut in the middle of a frame")
-            self._count += 1
-            heapq.heappush(self._arriving, (self._arrival_ns(event), self._count, event))
+            self._transit.send((event,), self._arrival_ns(event))
 
     def _arrival_ns(self, event: Theirs) -> Nanos:
         if event.exchange_ms != self._last[0]:
-            self._last = (event.exchange_ms, int(self._rng.uniform(*self._latency_ms) * NANOS_PER_MS))
+            self._last = (event.exchange_ms, self._transit.draw_ns())
         return Nanos(event.at_ns + self._last[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -70,7 +71,11 @@ class Directory:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """The parts behind every request. Shared within one server, single-threaded and synchronous."""
+    """The parts behind every request. Shared within one server, single-threaded and synchronous.
+
+    Attributes:
+        feed_dice: Makes the generator of one more connection to the market channel.
+    """
 
     exchange: LocalExchange
     keys: KeyRing
@@ -80,6 +85,7 @@ class ServerState:
     catalog: Catalog
     modes: Modes
     now_ns: Callable[[], Nanos]
+    feed_dice: Callable[[], random.Random]
 
     @property
     def now_s(self) -> float:
