@@ -32,6 +32,7 @@ from tbot.core.units import Notional, Price, Size, micro_from_text, text_from_mi
 from tbot.errors import ConfigError
 from tbot.exchanges.paper.settings import PaperSettings
 from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.store.recordings import RecorderSettings
 from tbot.strategies.liquidity import LiquiditySettings
 from tbot.strategies.roster import check_names
 from tbot.tasks.checkpointer import CheckpointSettings
@@ -60,6 +61,7 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         feed: The market feed's clocks.
         checkpoint: How often the state is saved.
         paper: The paper account; only in mode "paper".
+        recorder: Where raw market data is kept; without this section it is not.
     """
 
     mode: Literal["paper", "live"]
@@ -70,6 +72,7 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     feed: FeedSettings = FeedSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     paper: PaperSettings = PaperSettings()
+    recorder: RecorderSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse strategies that could not be told apart."""

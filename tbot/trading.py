@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import trio
 
 from tbot.config import TradingSettings, load
@@ -23,6 +24,7 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.store.journal import Store
+from tbot.store.recordings import SegmentWriter
 from tbot.strategies.roster import roster
 from tbot.tasks.clock import WallClock
 from tbot.tasks.conflator import Conflator
@@ -30,6 +32,7 @@ from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
 from tbot.tasks.journal import JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY
 from tbot.tasks.notes import note_in_log
+from tbot.tasks.recorder import Recorder, recording
 from tbot.tasks.signals import StopSignals
 from tbot.tasks.supervisor import Policy, supervise
 from tbot.ui.show import showing
@@ -49,6 +52,7 @@ class Seen:
     command: str
     parts: BotParts
     policy: Policy
+    recorder: Recorder | None
     began_ns: Nanos
     duration_s: float
     snapshot: Snapshot | None = field(default=None, init=False)
@@ -73,9 +77,11 @@ class Seen:
             reconnects=max(self.connects - 1, 0),
             is_reconnecting=not self.is_connected,
         )
-        return status_of(
+        status = status_of(
             self.snapshot, self.parts.views.states, self.parts.markets, run=facts, now_ns=self.parts.now_ns()
         )
+        fault = self.recorder.fault if self.recorder is not None else ""
+        return msgspec.structs.replace(status, notes=(fault, *status.notes)) if fault else status
 
 
 Prepare = Callable[[], Awaitable[tuple[tuple[Market, ...], Callable[[], Gateway]]]]
@@ -94,6 +100,7 @@ class Session:
         stops: Heard since before the start.
         prepare: Called inside the run, before anything is started.
         backgrounds: Tasks that live as long as the run, such as the clock of a paper account.
+        recorder: Keeps raw market data; it is given that by the gateways. None = it is not kept.
     """
 
     command: str
@@ -103,6 +110,15 @@ class Session:
     stops: StopSignals
     prepare: Prepare
     backgrounds: tuple[Background, ...] = ()
+    recorder: Recorder | None = None
+
+
+def recorder_of(settings: TradingSettings) -> Recorder | None:
+    """Make the recorder that the settings ask for; nothing is written yet."""
+    wanted = settings.recorder
+    return (
+        None if wanted is None else Recorder(settings=wanted, writer=SegmentWriter(Path(wanted.folder), wanted.level))
+    )
 
 
 def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings:
@@ -137,8 +153,16 @@ async def _run(session: Session) -> Seen:
     dice = random.Random(now_ns())
     policy = Policy(rng=random.Random(dice.getrandbits(64)), note=note_in_log)
     parts = _parts(session, markets, open_gateway, dice)
-    seen = Seen(command=session.command, parts=parts, policy=policy, began_ns=now_ns(), duration_s=session.duration_s)
-    async with trio.open_nursery() as nursery:
+    seen = Seen(
+        command=session.command,
+        parts=parts,
+        policy=policy,
+        recorder=session.recorder,
+        began_ns=now_ns(),
+        duration_s=session.duration_s,
+    )
+    aside = Policy(rng=random.Random(0), note=note_in_log)
+    async with recording(session.recorder, aside), trio.open_nursery() as nursery:
         for background in session.backgrounds:
             await nursery.start(background)
         await _trade(seen, session)
@@ -195,11 +219,12 @@ def summary(seen: Seen) -> str:
     """Say in a few words what came of a run."""
     ran_s = (seen.parts.now_ns() - seen.began_ns) / NANOS_PER_S
     snapshot = seen.snapshot
+    recorded = seen.recorder.summary() if seen.recorder is not None else ""
     if snapshot is None:
-        return f"\n{seen.command}: {ran_s:.0f} s, and nothing was heard of the account\n"
+        return f"\n{seen.command}: {ran_s:.0f} s, and nothing was heard of the account\n{recorded}"
     counts = dict(snapshot.counts)
     buys, sells = counts.get("fills_buy", 0), counts.get("fills_sell", 0)
     return (
         f"\n{seen.command}: {ran_s:.0f} s, {counts.get('submitted', 0)} orders, {buys} buys, {sells} sells, "
-        f"pnl ${snapshot.pnl / MICRO:+,.2f} after fees of ${snapshot.fees / MICRO:,.2f}\n"
+        f"pnl ${snapshot.pnl / MICRO:+,.2f} after fees of ${snapshot.fees / MICRO:,.2f}\n{recorded}"
     )

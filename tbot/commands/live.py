@@ -33,8 +33,9 @@ from tbot.exchanges.polymarket.judgement import WELL_KNOWN
 from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
+from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, settings_of, summary, trade
+from tbot.trading import Session, recorder_of, settings_of, summary, trade
 from tbot.ui.terminal import tell
 
 LOG_NAME = "live.log.jsonl"
@@ -82,13 +83,15 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
         tell(_risks(settings, wallet, state), sys.stdout)
+        recorder = recorder_of(settings)
         session = Session(
             command="live",
             settings=settings,
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=partial(_prepare, settings, key, environ),
+            prepare=partial(_prepare, settings, key, environ, recorder),
+            recorder=recorder,
         )
         seen = trade(session)
     tell(summary(seen), sys.stdout)
@@ -118,13 +121,14 @@ def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
 
 
 async def _prepare(
-    settings: TradingSettings, key: SigningKey, environ: Mapping[str, str]
+    settings: TradingSettings, key: SigningKey, environ: Mapping[str, str], recorder: Recorder | None
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
     await check_conformance(settings.exchange)
     now_ns = WallClock().now_ns
     credentials = api_credentials_of(environ) or await obtain_credentials(settings.exchange, key=key, now_ns=now_ns)
     # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
     dice = random.Random(now_ns())
+    tap = None if recorder is None else recorder.connection
 
     def open_gateway() -> PolymarketGateway:
         return PolymarketGateway(
@@ -133,6 +137,7 @@ async def _prepare(
             credentials=credentials,
             now_ns=now_ns,
             rng=random.Random(dice.getrandbits(64)),
+            tap=tap,
         )
 
     gateway = open_gateway()

@@ -23,8 +23,9 @@ from tbot.exchanges.polymarket.sockets import ASSETS_MAX
 from tbot.store.append_log import AppendLog
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
+from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, settings_of, summary, trade
+from tbot.trading import Session, recorder_of, settings_of, summary, trade
 from tbot.ui.terminal import tell
 
 LOG_NAME = "paper.log.jsonl"
@@ -63,15 +64,16 @@ def trade_on_paper(options: PaperOptions) -> int:
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
         tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n", sys.stdout)
-        exchange = _exchange(settings, account_log)
+        exchange, recorder = _exchange(settings, account_log), recorder_of(settings)
         session = Session(
             command="paper",
             settings=settings,
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=lambda: _prepare(settings, exchange),
+            prepare=lambda: _prepare(settings, exchange, recorder),
             backgrounds=(exchange.run,),
+            recorder=recorder,
         )
         seen = trade(session)
     tell(summary(seen), sys.stdout)
@@ -89,12 +91,13 @@ def _exchange(settings: TradingSettings, account_log: AppendLog[Entry]) -> Paper
 
 
 async def _prepare(
-    settings: TradingSettings, exchange: PaperExchange
+    settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
     now_ns = WallClock().now_ns
+    tap = None if recorder is None else recorder.connection
 
     def open_gateway() -> PaperGateway:
-        source = PublicMarkets(settings.exchange, now_ns=now_ns)
+        source = PublicMarkets(settings.exchange, now_ns=now_ns, tap=tap)
         return PaperGateway(source, exchange, now_ns=now_ns, session_tokens_max=ASSETS_MAX)
 
     gateway = open_gateway()

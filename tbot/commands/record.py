@@ -6,8 +6,9 @@ import math
 import random
 import signal
 import sys
-from functools import partial
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import structlog
@@ -15,18 +16,15 @@ import trio
 
 from tbot.config import load
 from tbot.core.backoff import Backoff
-from tbot.core.market import TokenId
+from tbot.core.market import MarketId, TokenId
+from tbot.core.units import Nanos
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
-from tbot.exchanges.polymarket.settings import TimeoutSettings
-from tbot.exchanges.polymarket.sockets import (
-    ASSETS_MAX,
-    SETTLE_MARKET_S,
-    Connect,
-    Socket,
-    market_hello,
-    open_socket,
-    tcp_connector,
-)
+from tbot.exchanges.polymarket.gamma import markets_named
+from tbot.exchanges.polymarket.public import PublicMarkets
+from tbot.exchanges.polymarket.rest import Rest
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.exchanges.polymarket.sockets import ASSETS_MAX, Connect, Socket, open_market_socket, tcp_connector
+from tbot.exchanges.polymarket.terms import read_terms
 from tbot.store.recordings import RecorderSettings, SegmentWriter
 from tbot.tasks.clock import WallClock
 from tbot.tasks.recorder import Recorder
@@ -34,21 +32,21 @@ from tbot.tasks.redial import Redial, asked_wait_s
 
 log = structlog.get_logger()
 
+TokenText = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,80}$")]
+
 
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to record.
 
     Attributes:
-        token_ids: Outcomes to follow; their opposites are told along with them.
-        ws_market_url: Address of the market channel.
-        timeouts: Bounds of every wait.
+        token_ids: Outcomes to follow beside those of the markets named in `exchange`.
+        exchange: Where, and which markets; nothing of an account is used.
         backoff: Pauses between attempts to connect, from the second on.
         recorder: How it is kept.
     """
 
-    token_ids: tuple[str, ...]
-    ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
-    timeouts: TimeoutSettings = TimeoutSettings()
+    token_ids: tuple[TokenText, ...] = ()
+    exchange: PolymarketSettings = PolymarketSettings()
     backoff: Backoff = Backoff(0.25, 30.0)
     recorder: RecorderSettings = RecorderSettings()
 
@@ -71,67 +69,99 @@ def record(options: RecordOptions) -> int:
         0, or 1 when the disk refused or nothing was received.
 
     Raises:
-        ConfigError: The settings cannot be used; nothing was started.
+        ConfigError: The settings cannot be used, or name a market that does not exist; nothing was started.
+        ExchangeUnavailable: Nobody could say which tokens the markets have; nothing was started.
     """
     settings = load(options.config, RecordSettings)
-    if not settings.token_ids:
-        raise ConfigError(f"{options.config}: token_ids: expected at least one token, found none")
+    exchange = settings.exchange
+    if not (settings.token_ids or exchange.condition_ids or exchange.slugs):
+        raise ConfigError(
+            f"{options.config}: token_ids, exchange.condition_ids or exchange.slugs: expected at least one, found none"
+        )
+    exchange.check_reach()
     writer = SegmentWriter(Path(settings.recorder.folder), settings.recorder.level)
     recorder = Recorder(settings=settings.recorder, writer=writer)
-    connect = tcp_connector(settings.ws_market_url)
-    trio.run(partial(_until_signal, recorder, settings, connect, options.duration_s))
-    sys.stdout.write(
-        f"recorded {recorder.written:,} messages in {settings.recorder.folder}, dropped {recorder.dropped:,}\n"
-        + (f"{recorder.fault}\n" if recorder.fault else "")
-    )
+    trio.run(_until_signal, recorder, settings, options.duration_s)
+    sys.stdout.write(recorder.summary())
     return 1 if recorder.fault or not recorder.written else 0
 
 
-async def _until_signal(
-    recorder: Recorder, settings: RecordSettings, connect: Connect, duration_s: float | None
-) -> None:
+async def _until_signal(recorder: Recorder, settings: RecordSettings, duration_s: float | None) -> None:
+    connect = tcp_connector(settings.exchange.ws_market_url)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as writing:
             writing.start_soon(recorder.run)
             with trio.move_on_after(math.inf if duration_s is None else duration_s):
                 async with trio.open_nursery() as reading:
-                    for first in range(0, len(settings.token_ids), ASSETS_MAX):
-                        part = tuple(map(TokenId, settings.token_ids[first : first + ASSETS_MAX]))
-                        reading.start_soon(_follow, recorder, settings, connect, part, first)
-                    async for _ in signals:
-                        break
+                    reading.start_soon(_follow_all, recorder, settings, connect)
+                    reading.start_soon(_end_at_signal, signals, reading.cancel_scope)
+                    await recorder.faulted.wait()
                     reading.cancel_scope.cancel()
             writing.cancel_scope.cancel()
 
 
-async def _follow(
-    recorder: Recorder, settings: RecordSettings, connect: Connect, tokens: tuple[TokenId, ...], first: int
-) -> None:
-    """Stay connected. Parts number their connections from their first token on, a million apart: none repeats."""
-    redial, connection = Redial(settings.backoff, random.Random(first)), first * 1_000_000
-    while not recorder.fault:
-        connection += 1
+async def _end_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+async def _follow_all(recorder: Recorder, settings: RecordSettings, connect: Connect) -> None:
+    tokens = await tokens_of(settings)
+    async with trio.open_nursery() as nursery:
+        for first in range(0, len(tokens), ASSETS_MAX):
+            nursery.start_soon(_follow, recorder, settings, connect, tokens[first : first + ASSETS_MAX])
+
+
+async def tokens_of(settings: RecordSettings) -> tuple[TokenId, ...]:
+    """List what the settings name, each token once: those named themselves, then both of each market.
+
+    Raises:
+        ConfigError: A market that does not exist.
+        ExchangeUnavailable: Try again later.
+    """
+    exchange, now_ns = settings.exchange, WallClock().now_ns
+    public = PublicMarkets(exchange, now_ns=now_ns)
+    try:
+        named = await markets_named(public.rest, exchange, now_ns)
+        tokens = [TokenId(each) for each in settings.token_ids]
+        for market_id in dict.fromkeys((*map(MarketId, exchange.condition_ids), *named)):
+            tokens += await _tokens_of_market(public.rest, market_id, now_ns())
+        return tuple(dict.fromkeys(tokens))
+    finally:
+        with trio.move_on_after(1.0, shield=True):
+            await public.aclose()
+
+
+async def _tokens_of_market(rest: Rest, market_id: MarketId, now_ns: Nanos) -> tuple[TokenId, ...]:
+    terms = await read_terms(rest, market_id, rng=random.Random(now_ns))
+    if terms is None:
+        raise ConfigError(f"market {market_id}: not on the CLOB, or not yet; `tbot markets search` finds markets")
+    return terms.tokens
+
+
+async def _follow(recorder: Recorder, settings: RecordSettings, connect: Connect, tokens: Sequence[TokenId]) -> None:
+    """Stay connected until cancelled."""
+    redial = Redial(settings.backoff, random.Random(tokens[0]))
+    url, timeouts = settings.exchange.ws_market_url, settings.exchange.timeouts
+    while True:
         wait_s = 0.0
         try:
-            hello = partial(market_hello, tokens)
-            async with open_socket(
-                settings.ws_market_url, connect, hello, settings.timeouts, settle_s=SETTLE_MARKET_S
-            ) as socket:
+            async with open_market_socket(url, connect, tokens, timeouts) as socket:
                 redial.connected(trio.current_time())
-                await _receive(recorder, socket, connection)
+                await _receive(recorder, socket)
         except* ExchangeUnavailable as group:
             log.warning("record.lost", reason=str(group.exceptions[0]))
             wait_s = asked_wait_s(group)
         await trio.sleep(redial.lost(trio.current_time(), at_least_s=wait_s))
 
 
-async def _receive(recorder: Recorder, socket: Socket, connection: int) -> None:
-    now_ns = WallClock().now_ns
-    while not recorder.fault:
+async def _receive(recorder: Recorder, socket: Socket) -> None:
+    now_ns, on_raw = WallClock().now_ns, recorder.connection()
+    while True:
         try:
             text = await socket.text()
         except BadFrame as error:
             log.warning("record.bad_message", reason=str(error))
             continue
         if text:
-            recorder.on_raw(text, now_ns(), connection)
+            on_raw(text, now_ns())

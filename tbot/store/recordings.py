@@ -8,6 +8,7 @@ written can be spoiled by a later run. Recording never holds up trading: when th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Final
@@ -88,7 +89,9 @@ class SegmentWriter:
     def close(self) -> None:
         """End the segment."""
         if self._file is not None:
-            self._file.close()
+            # Whatever was written is flushed; a disk that refused the last part would only refuse it again.
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _write(self, frames: list[RecordedFrame]) -> None:

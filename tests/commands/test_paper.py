@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tbot.commands.frames import survey
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = (ROOT / "conf/paper.toml").read_text()
 
@@ -76,20 +78,27 @@ def test_no_market_is_one_sentence(tmp_path: Path) -> None:
 def test_it_quotes_survives_a_kill_and_goes_on_with_its_money(tmp_path: Path) -> None:
     with local_exchange() as announced:
         path = written(tmp_path, announced)
+        settings = path.read_text()
+        path.write_text(f'{settings}\n[recorder]\nfolder = "{tmp_path / "raw"}"\nframe_s = 1.0\n')
         first = subprocess.Popen(
             tbot("paper", "--config", str(path)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         account = tmp_path / "state/paper.log"
         deadline = time.perf_counter() + 40
-        while not (account.exists() and b"OrderTaken" in account.read_bytes()):
+        while not (account.exists() and b"OrderTaken" in account.read_bytes() and (tmp_path / "raw").exists()):
             assert time.perf_counter() < deadline, "no order within 40 s"
             assert first.poll() is None, first.communicate()
             time.sleep(0.2)
         first.send_signal(signal.SIGKILL)
         first.communicate()
+        (tmp_path / "file").touch()  # no folder can be made here
+        path.write_text(f'{settings}\n[recorder]\nfolder = "{tmp_path / "file/raw"}"\n')
         again = run(path, "--duration", "13s")
     assert again.returncode == 0, again.stderr
     assert "TRADING" in again.stdout
     assert re.search(r"paper: \d+ s, \d+ orders", again.stdout)
     assert account.read_bytes().count(b"AccountOpened") == 1
     assert b"the process ended while it rested" in account.read_bytes()
+    report = survey(next((tmp_path / "raw").iterdir()))
+    assert (report.decode_errors, report.assets) == (0, 4)
+    assert "recording ended: Not a directory" in again.stdout

@@ -1,14 +1,18 @@
 """The recorder writes what it is given, counts what it cannot keep, and never makes anybody wait."""
 
+import random
+import threading
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
 from tbot.core.units import Nanos
 from tbot.store.recordings import HOUR_NS, LineReader, RecordedFrame, RecorderSettings, SegmentWriter, segment_name
-from tbot.tasks.recorder import Recorder
+from tbot.tasks.recorder import WRITE_S, Recorder, recording
+from tbot.tasks.supervisor import Policy
 
 
 class FullDisk(SegmentWriter):
@@ -23,6 +27,24 @@ class FullDisk(SegmentWriter):
         if self.left < 0:
             raise OSError(28, "No space left on device")
         super().append(frames)
+
+
+class HungDisk(SegmentWriter):
+    """Takes nothing until released."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, level=1)
+        self.released = threading.Event()
+
+    def append(self, frames: list[RecordedFrame]) -> None:
+        self.released.wait(10)
+
+
+class BrokenWriter(SegmentWriter):
+    """Fails in a way that nobody thought of."""
+
+    def append(self, frames: list[RecordedFrame]) -> None:
+        raise RuntimeError("planted")
 
 
 def frames(count: int, start_ns: int = 0, step_ns: int = 1) -> list[RecordedFrame]:
@@ -82,6 +104,65 @@ async def test_a_full_disk_ends_recording_and_nothing_else(tmp_path: Path) -> No
     assert (recorder.written, recorder.dropped) == (1, 2)
     assert "No space left" in recorder.fault
     assert read(only_file(tmp_path)) == (["[1]"], "")
+
+
+async def test_a_hung_disk_holds_nobody_up(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    writer = HungDisk(tmp_path)
+    recorder = recorder_in(tmp_path, writer)
+    recorder.on_raw("[1]", Nanos(1), 1)
+    try:
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await recorder.run()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(recorder.settings.frame_s)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()  # the end of the run, in the middle of a write
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(WRITE_S)
+        assert recorder.faulted.is_set()
+        assert "took longer than 10 s" in recorder.fault
+        assert recorder.dropped == 1
+    finally:
+        writer.released.set()
+
+
+@pytest.mark.parametrize("kind", [FullDisk, BrokenWriter])
+async def test_no_failure_of_the_recorder_reaches_those_it_records(tmp_path: Path, kind: type[SegmentWriter]) -> None:
+    noted: list[str] = []
+    policy = Policy(rng=random.Random(0), note=lambda what, name, causes: noted.append(f"{name} {what}"))
+    recorder = recorder_in(tmp_path, kind(tmp_path, 0))
+    async with recording(recorder, policy):
+        take = recorder.connection()
+        take("[1]", Nanos(1))
+        await trio.sleep(0.1)
+        take("[2]", Nanos(2))  # whoever trades goes on
+    assert (recorder.written, recorder.dropped) in ((0, 2), (0, 0))
+    assert bool(recorder.fault) != ("recorder fault" in noted)
+
+
+async def test_connections_are_told_apart_and_long_messages_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tbot.tasks.recorder.BUFFER_CHARS", 10)
+    recorder = recorder_in(tmp_path)
+    first, second = recorder.connection(), recorder.connection()
+    first("[1]", Nanos(1))
+    second("[22222222]", Nanos(2))
+    second("[3]", Nanos(3))
+    await recorder._write()
+    second("[4]", Nanos(4))
+    await recorder._write()
+    recorder.writer.close()
+    with only_file(tmp_path).open("rb") as file:
+        rows = [msgspec.json.decode(line, type=RecordedFrame) for line in LineReader(file)]
+    assert [(row.connection, row.frame) for row in rows] == [(1, "[1]"), (2, "[22222222]"), (2, "[4]")]
+    assert recorder.dropped == 1
 
 
 def test_each_hour_has_its_segment_and_names_sort_as_times(tmp_path: Path) -> None:

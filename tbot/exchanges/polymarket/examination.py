@@ -31,15 +31,7 @@ from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.rest import NotFound, Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
-from tbot.exchanges.polymarket.sockets import (
-    ASSETS_MAX,
-    SETTLE_MARKET_S,
-    Connect,
-    MarketChannel,
-    market_hello,
-    open_socket,
-    tcp_connector,
-)
+from tbot.exchanges.polymarket.sockets import ASSETS_MAX, Connect, MarketChannel, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
 
 # Five for the clock, ten for a percentile that is worth its name.
@@ -201,10 +193,9 @@ class Examination:
         connect = self._reach.market or tcp_connector(self._settings.ws_market_url)
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
         began = trio.current_time()
-        opening = open_socket(url, connect, lambda: market_hello(tokens), timeouts, settle_s=SETTLE_MARKET_S)
         try:
             with trio.move_on_after(FEED_S_MAX):
-                async with opening as socket:
+                async with open_market_socket(url, connect, tokens, timeouts) as socket:
                     channel = MarketChannel(socket, tokens, self._now_ns, lambda _: None)
                     while not any(isinstance(event, BookSnapshot) for event in await channel.receive()):
                         pass

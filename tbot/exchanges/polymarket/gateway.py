@@ -43,6 +43,7 @@ from tbot.exchanges.polymarket.sockets import (
     ClosedAtOnce,
     Connect,
     MarketChannel,
+    Tap,
     UserChannel,
     open_socket,
     tcp_connector,
@@ -80,6 +81,7 @@ class PolymarketGateway:
         now_ns: Callable[[], Nanos],
         rng: random.Random,
         connections: PolymarketConnections | None = None,
+        tap: Tap | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -90,6 +92,7 @@ class PolymarketGateway:
             now_ns: Wall time.
             rng: Gives the salts of orders; one seeded differently at each start makes them differ.
             connections: For tests and simulations.
+            tap: Gets the raw texts of the market channel, never those of the user channel, which hold secrets.
 
         Raises:
             ConfigError: Settings that do not fit together, or an address that must not get our requests.
@@ -105,6 +108,7 @@ class PolymarketGateway:
             signer=RequestSigner(key.address, credentials),
             transport=reach.transport,
             connect=reach.market,
+            tap=tap,
         )
         self.rest = self._public.rest
         self._ours = Ownership(api_key=credentials.api_key, wallet=(settings.funder or key.address).lower())

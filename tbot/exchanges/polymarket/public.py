@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 import httpx2
 import msgspec
@@ -27,16 +26,7 @@ from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.reports import undecodable_is_unavailable
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
-from tbot.exchanges.polymarket.sockets import (
-    ASSETS_PER_FRAME,
-    SETTLE_MARKET_S,
-    Connect,
-    MarketChannel,
-    market_changes,
-    market_hello,
-    open_socket,
-    tcp_connector,
-)
+from tbot.exchanges.polymarket.sockets import Connect, MarketChannel, Tap, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.translate import book_snapshot
 
 log = structlog.get_logger()
@@ -63,6 +53,7 @@ class PublicMarkets:
         signer: RequestSigner | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         connect: Connect | None = None,
+        tap: Tap | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -72,6 +63,7 @@ class PublicMarkets:
             signer: Signs private requests; None where there is no account.
             transport: For tests and simulations; None = sockets.
             connect: Opens a stream for the market channel, likewise.
+            tap: Gets the raw texts of the market channel; None = nobody does.
 
         Raises:
             ConfigError: An address that must not get our requests.
@@ -91,6 +83,7 @@ class PublicMarkets:
             transport=transport,
         )
         self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns)
+        self._tap = tap
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
         self.market_ids = tuple(map(MarketId, settings.condition_ids))
@@ -187,11 +180,10 @@ class PublicMarkets:
         Raises:
             ExchangeUnavailable: On entry, when no connection could be made.
         """
-        hello = partial(market_hello, tuple(token_ids))
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
-        more = market_changes("subscribe", token_ids[ASSETS_PER_FRAME:])
-        async with open_socket(url, self._connect, hello, timeouts, settle_s=SETTLE_MARKET_S, more=more) as socket:
-            yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick)
+        async with open_market_socket(url, self._connect, token_ids, timeouts) as socket:
+            on_raw = None if self._tap is None else self._tap()
+            yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick, on_raw)
 
     async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
         """Read whole books by request, in the order asked; those the exchange does not have are left out.

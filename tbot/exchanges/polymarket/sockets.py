@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ from tbot.exchanges.polymarket.translate import market_events
 from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame, OrderFrame, UserFrame
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
+Tap = Callable[[], Callable[[str, Nanos], None]]
+"""Called for each connection made; what it returns is given every text with the time of its receipt. Never waits."""
 
 # A burst of frames may wait here while we decode one; beyond it TCP holds the sender back.
 QUEUE_FRAMES: Final = 64
@@ -203,6 +206,20 @@ async def open_socket(
         yield socket
 
 
+def open_market_socket(
+    url: str, connect: Connect, token_ids: Sequence[TokenId], timeouts: TimeoutSettings
+) -> AbstractAsyncContextManager[Socket]:
+    """Connect to the market channel and subscribe to tokens; see `open_socket`.
+
+    Raises:
+        ConfigError: More tokens than one connection serves reliably, or none.
+        ExchangeUnavailable: On entry, when no connection could be made in time.
+    """
+    hello = partial(market_hello, tuple(token_ids))
+    more = market_changes("subscribe", token_ids[ASSETS_PER_FRAME:])
+    return open_socket(url, connect, hello, timeouts, settle_s=SETTLE_MARKET_S, more=more)
+
+
 class MarketChannel:
     """A market session: books, changes and prints of some tokens (see `exchanges.gateway.MarketSession`)."""
 
@@ -212,6 +229,7 @@ class MarketChannel:
         tokens: Sequence[TokenId],
         now_ns: Callable[[], Nanos],
         learn_tick: Callable[[TickSizeChanged], None],
+        on_raw: Callable[[str, Nanos], None] | None = None,
     ) -> None:
         """Translate what the socket brings.
 
@@ -220,11 +238,13 @@ class MarketChannel:
             tokens: Events of others are left out.
             now_ns: Wall time.
             learn_tick: Told of each change of a price grid before the reader is.
+            on_raw: Given every text before it is decoded, with the time of its receipt; must not wait.
         """
         self._socket = socket
         self._tokens = frozenset(tokens)  # asked, never iterated
         self._now_ns = now_ns
         self._learn_tick = learn_tick
+        self._on_raw = on_raw
         self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
         self._bad: deque[BadFrame] = deque()
 
@@ -249,6 +269,8 @@ class MarketChannel:
         received_ns = self._now_ns()
         if not text:
             return ()
+        if self._on_raw is not None:
+            self._on_raw(text, received_ns)
         try:
             events = self._events(text, received_ns)
         except BadFrame:
