@@ -80,7 +80,8 @@ class Recorder:
                 await trio.sleep(self.settings.frame_s)
                 await self._write()
         finally:
-            await self._write()
+            with trio.move_on_after(WRITE_S + 1.0, shield=True):
+                await self._write()
             if not self._is_hung:  # else a thread holds it still
                 self.writer.close()
 
