@@ -1,4 +1,4 @@
-"""Sole owner of order truth: `handle(message, now) -> commands`.
+"""Sole owner of order truth: `absorb(message, now)`, then `decide(now) -> commands`.
 
 `absorb` takes a message in, `decide` says what to do about everything known, and every decision is applied to our own
 state as the command it returns. So the journal of absorbed facts and returned commands rebuilds the state exactly:
@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from tbot.core import drift
 from tbot.core.account import Account, CoordinatorState
-from tbot.core.decide import COMMANDS_MAX, OPERATOR, TAKE_LEVEL, decide, wake_ns
+from tbot.core.decide import COMMANDS_MAX, OPERATOR, TAKE_LEVEL, decide, serves, wake_ns
 from tbot.core.exchange_mode import mode_accepted, mode_refused
 from tbot.core.messages import (
     Accepted,
@@ -37,6 +37,7 @@ from tbot.core.messages import (
     RejectCode,
     Rejected,
     RequestReport,
+    ResendOrder,
     Resume,
     Role,
     Settlement,
@@ -56,12 +57,13 @@ from tbot.core.orders import (
     OrderEvent,
     Orders,
     OrderStatus,
-    crash_fact,
+    crash_facts,
     order_from_command,
     shares,
 )
 from tbot.core.reconcile import Correction, corrections, foreign_orders
 from tbot.core.refusals import describe_shortfall, halt_reason, held_until_ns
+from tbot.core.resend import apply_resend, hear_doubt
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Size
 
 CANCEL_RETRY_NS = 2 * NANOS_PER_S
@@ -120,11 +122,6 @@ class Coordinator:
         """Whether no order of ours can be on the exchange."""
         return not any(order.is_active for order in self.orders)
 
-    def handle(self, message: Fact | State, now_ns: Nanos) -> tuple[Command, ...]:
-        """Take one message in and decide; what the task does in two steps with a whole batch."""
-        self.absorb(message, now_ns)
-        return self.decide(now_ns)
-
     def absorb(self, message: Fact | State, now_ns: Nanos) -> None:
         """Take one message in; repeated and late messages change nothing twice."""
         self._absorbers[type(message)](message, now_ns)
@@ -150,6 +147,10 @@ class Coordinator:
         match command:
             case SubmitOrder():
                 self._apply_submit(command)
+            case ResendOrder():
+                if (order := self.orders.of_client(command.client_order_id)) is not None:
+                    apply_resend(order, command)
+                    self.account.count("resent")
             case CancelOrder():
                 self._apply_cancel(command, now_ns)
             case Halt():
@@ -161,7 +162,7 @@ class Coordinator:
 
     def replay(self, message: Message, now_ns: Nanos) -> None:
         """Rebuild state from one journal record."""
-        if isinstance(message, SubmitOrder | CancelOrder | RequestReport):
+        if isinstance(message, SubmitOrder | ResendOrder | CancelOrder | RequestReport):
             self.apply(message, now_ns)
         elif not isinstance(message, TopOfBook | Quotes):  # causing views are in the journal for people
             self._absorbers[type(message)](message, now_ns)
@@ -199,9 +200,7 @@ class Coordinator:
             if order is not None and order.exchange_order_id is None:
                 yield record
         for order in self.orders.active():
-            fact = crash_fact(order, now_ns)
-            if fact is not None:
-                yield fact
+            yield from crash_facts(order, now_ns)
         for strategy in dict.fromkeys(take.strategy for take in self.account.takes):
             yield Withdraw(strategy=strategy, at_ns=now_ns)
 
@@ -215,7 +214,7 @@ class Coordinator:
             key = (command.strategy, command.token_id, command.side)
             self.account.holds[key] = Nanos(command.at_ns + FLATTEN_EVERY_NS)
         elif command.slot_level == TAKE_LEVEL:
-            served = next((take for take in self.account.takes if _serves(command, take)), None)
+            served = next((take for take in self.account.takes if serves(command, take)), None)
             if served is not None:
                 self.account.takes.remove(served)
 
@@ -282,7 +281,7 @@ class Coordinator:
         if order is None or order.exchange_order_id is not None:
             return
         self.orders.name(order, message.exchange_order_id)
-        order.prepared_ns = message.at_ns
+        order.prepared_ns, order.body = message.at_ns, message.body
         order.fact_ns = message.at_ns
         order.step(OrderEvent.PREPARE)
 
@@ -290,10 +289,11 @@ class Coordinator:
         order = self.orders.of_client(message.client_order_id)
         if order is None:
             return
+        order.is_resending = False
         self._mark_accepted(order)
         self._step(order, OrderEvent.ACCEPT, message.at_ns)
         before = self.account.exchange_mode
-        is_post_only, sent_ns = not order.is_immediate, order.prepared_ns
+        is_post_only, sent_ns = not order.is_immediate, order.sent_ns
         after = mode_accepted(before, is_post_only=is_post_only, sent_ns=sent_ns, at_ns=message.at_ns)
         if self.account.enter_mode(after) and before.is_probed:
             self.report_asked_ns = Nanos(0)  # the engine is back: what stands there now?
@@ -325,6 +325,10 @@ class Coordinator:
         order = self.orders.of_exchange(message.exchange_order_id)
         if order is None:
             return
+        if not message.was_cancel:
+            hear_doubt(order, message)
+        if message.code is not None:
+            self._refused(message.code, message.retry_after_s, message.at_ns)
         # Only a question still open turns into a doubt; an order seen since, or given up, is beyond this answer.
         asked = (OrderStatus.LIVE, OrderStatus.CANCELING) if message.was_cancel else (OrderStatus.PREPARED,)
         if order.status in asked and self._step(order, OrderEvent.DOUBT, message.at_ns):
@@ -490,8 +494,3 @@ class Coordinator:
         if not is_ours:
             account.count("foreign_fills")
             account.note(f"fill {fill.trade_id} of an order that is not ours: {fill.exchange_order_id}")
-
-
-def _serves(command: SubmitOrder, take: Take) -> bool:
-    wanted = (take.strategy, take.token_id, take.side, take.size, take.price_worst)
-    return wanted == (command.strategy, command.token_id, command.side, command.size, command.price)

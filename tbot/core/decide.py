@@ -1,7 +1,7 @@
 """What to do about everything known: the coordinator's decisions, cheapest and safest first.
 
-Order of a turn: halt when a limit is passed, cancels, takes, quotes, questions. Cancels come first in every sense: an
-order that should not rest is a risk, an order not yet sent is only a missed trade.
+Order of a turn: halt when a limit is passed, cancels, copies of orders in doubt, takes, quotes, questions. Cancels come
+first in every sense: an order that should not rest is a risk, an order not yet sent is only a missed trade.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tbot.core.messages import (
     CancelOrder,
     ClientOrderId,
     Command,
+    ExchangeOrderId,
     Halt,
     OrderType,
     Quote,
@@ -27,6 +28,7 @@ from tbot.core.messages import (
 )
 from tbot.core.orders import IMMEDIATE, TERMINAL, Order, OrderStatus
 from tbot.core.plan import Plan, plan_side
+from tbot.core.resend import due_resends, resend_of
 from tbot.core.risk import Leg, Proposal, Refused, RiskApproved, check, crosses, leg_of
 from tbot.core.units import (
     NANOS_PER_S,
@@ -67,6 +69,12 @@ def decide(c: Coordinator, now_ns: Nanos, *, cancels_max: int, submits_max: int)
     for order, reason in _cancels(c.account, plans, now_ns)[:cancels_max]:
         yield _cancel(c, order, reason, now_ns)
     sent, room = 0, _room(c.account, submits_max, now_ns)
+    kept, since_ns = _kept(c.account, plans, now_ns), c.recovering_since_ns
+    for order in tuple(due_resends(c.account, kept, alive_since_ns=since_ns, now_ns=now_ns))[:room]:
+        resend = resend_of(order, now_ns)
+        c.apply(resend, now_ns)
+        sent += 1
+        yield resend
     for proposal in _proposals(c.account, plans, now_ns):
         if sent >= room:
             break
@@ -88,9 +96,15 @@ def wake_ns(c: Coordinator, now_ns: Nanos) -> Nanos:
     moments = [q.valid_until_ns + 1 for q in account.quotes.values() if q.quotes]
     moments += account.holds.values()
     moments.append(account.exchange_mode.until_ns)
-    moments += [o.cancel_after_ns for o in account.orders.active()]
+    moments += [moment for o in account.orders.active() for moment in (o.cancel_after_ns, o.resend_after_ns)]
     future = [m for m in moments if m > now_ns]
     return Nanos(min([*future, now_ns + IDLE_NS]))
+
+
+def serves(command: SubmitOrder, take: Take) -> bool:
+    """Tell whether a submit is what a take asked for."""
+    wanted = (take.strategy, take.token_id, take.side, take.size, take.price_worst)
+    return wanted == (command.strategy, command.token_id, command.side, command.size, command.price)
 
 
 def _loss_halt(account: Account, now_ns: Nanos) -> Halt | None:
@@ -128,6 +142,12 @@ def _plan(account: Account, key: _Key, orders: list[Order], now_ns: Nanos) -> Pl
         return plan_side(quotes=(), orders=resting, tick=Price(1), chase_ticks=0)
     wanted = [q for q in quotes.quotes if q.side is side]
     return plan_side(quotes=wanted, orders=resting, tick=top.tick, chase_ticks=quotes.chase_ticks)
+
+
+def _kept(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> dict[ExchangeOrderId, Order]:
+    """List the resting orders that are wanted as they are, those that a take waits for left out."""
+    orders = [order for plan in plans.values() for order in plan.kept if not _is_in_the_way(account, order, now_ns)]
+    return {order.exchange_order_id: order for order in orders if order.exchange_order_id is not None}
 
 
 def _may_quote(account: Account, token_id: TokenId) -> bool:
@@ -186,7 +206,8 @@ def _cancel(c: Coordinator, order: Order, reason: str, now_ns: Nanos) -> CancelO
 
 
 def _room(account: Account, submits_max: int, now_ns: Nanos) -> int:
-    in_flight = sum(o.status in (OrderStatus.INTENDED, OrderStatus.PREPARED) for o in account.orders.active())
+    is_sent = (OrderStatus.INTENDED, OrderStatus.PREPARED)
+    in_flight = sum(o.status in is_sent or o.is_resending for o in account.orders.active())
     room = submits_room(account.exchange_mode, in_flight=in_flight, now_ns=now_ns)
     return submits_max if room is None else min(room, submits_max)
 

@@ -118,6 +118,8 @@ ORDER_STEPS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
 TERMINAL: tuple[OrderStatus, ...] = (_S.FILLED, _S.CANCELED, _S.REJECTED)
 # Not expected to trade any more; LOST is here but not terminal.
 SETTLED: tuple[OrderStatus, ...] = (*TERMINAL, _S.LOST)
+# Nobody has answered for the bytes yet: only here may they be sent again.
+SENT_IN_DOUBT: tuple[OrderStatus, ...] = (_S.INTENDED, _S.PREPARED, _S.UNKNOWN)
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -137,6 +139,13 @@ class Order(msgspec.Struct, kw_only=True):
         has_final_word: The exchange has said how much matched in all; until then a cancelled order keeps its room.
         cancel_after_ns: No cancel is sent before this.
         is_doomed: Cancel it whatever the quotes say (CancelAll).
+        body: The signed bytes, as long as sending them again may make sense: until there is evidence of the order, or
+            a word of the exchange on a copy.
+        deadline_ns: Of its command.
+        resent_ns: When a copy was decided last; 0 = never.
+        resends: How many copies were decided.
+        resend_after_ns: No copy is sent before this; 0 = the bytes sent last may be answered yet.
+        is_resending: A copy is on its way and not answered.
     """
 
     client_order_id: ClientOrderId
@@ -165,6 +174,12 @@ class Order(msgspec.Struct, kw_only=True):
     cancel_after_ns: Nanos = Nanos(0)
     is_doomed: bool = False
     reason: str = ""
+    body: bytes = b""
+    deadline_ns: Nanos = Nanos(0)
+    resent_ns: Nanos = Nanos(0)
+    resends: int = 0
+    resend_after_ns: Nanos = Nanos(0)
+    is_resending: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -181,6 +196,11 @@ class Order(msgspec.Struct, kw_only=True):
         """Whether a cancel makes sense now: it may rest, and no cancel is on its way."""
         waits = self.status in (OrderStatus.LIVE, OrderStatus.UNKNOWN)
         return self.exchange_order_id is not None and (waits or self.still_listed >= LISTED_TWICE)
+
+    @property
+    def sent_ns(self) -> Nanos:
+        """When its bytes left last, as far as decided: signed, or sent again."""
+        return max(self.prepared_ns, self.resent_ns)
 
     @property
     def is_immediate(self) -> bool:
@@ -236,6 +256,8 @@ class Order(msgspec.Struct, kw_only=True):
         if after is None:
             return False
         self.status = after
+        if after not in SENT_IN_DOUBT:
+            self.body = b""
         return True
 
     def is_beyond_target(self) -> bool:
@@ -273,12 +295,13 @@ def order_from_command(command: SubmitOrder) -> Order:
         slot_level=command.slot_level,
         created_ns=command.at_ns,
         fact_ns=command.at_ns,
+        deadline_ns=command.deadline_ns,
         reason=command.reason,
     )
 
 
-def crash_fact(order: Order, now_ns: Nanos) -> Rejected | OutcomeUnknown | None:
-    """Say what a crash of ours means for an order: never signed, in doubt, or nothing new (None).
+def crash_facts(order: Order, now_ns: Nanos) -> Iterator[Rejected | OutcomeUnknown]:
+    """Say what a crash of ours means for an order: never signed, in doubt, or nothing new.
 
     Args:
         order: As it stood.
@@ -286,15 +309,16 @@ def crash_fact(order: Order, now_ns: Nanos) -> Rejected | OutcomeUnknown | None:
     """
     if order.exchange_order_id is None:
         code = RejectCode.EXPIRED_UNSENT
-        return Rejected(client_order_id=order.client_order_id, code=code, reason="never signed", at_ns=now_ns)
-    if order.status not in (OrderStatus.PREPARED, OrderStatus.LIVE, OrderStatus.CANCELING):
-        return None
-    return OutcomeUnknown(
-        exchange_order_id=order.exchange_order_id,
-        was_cancel=order.status is not OrderStatus.PREPARED,
-        reason="restarted",
-        at_ns=now_ns,
-    )
+        yield Rejected(client_order_id=order.client_order_id, code=code, reason="never signed", at_ns=now_ns)
+        return
+    if order.is_resending or order.status is OrderStatus.PREPARED:
+        yield _restarted(order.exchange_order_id, now_ns, was_cancel=False)
+    if order.status in (OrderStatus.LIVE, OrderStatus.CANCELING):
+        yield _restarted(order.exchange_order_id, now_ns, was_cancel=True)
+
+
+def _restarted(order_id: ExchangeOrderId, now_ns: Nanos, *, was_cancel: bool) -> OutcomeUnknown:
+    return OutcomeUnknown(exchange_order_id=order_id, was_cancel=was_cancel, reason="restarted", at_ns=now_ns)
 
 
 class Orders:

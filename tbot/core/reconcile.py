@@ -187,7 +187,7 @@ def _absent(order: Order, now_ns: Nanos) -> Correction:
     absent = order.absent + 1
     # An order that was there and is unknown now has ended; one never confirmed may still land.
     has_landed = order.was_accepted or order.size_claimed > 0
-    is_enough = absent >= ABSENT_TWICE and (has_landed or now_ns - order.prepared_ns >= LANDING_HORIZON_NS)
+    is_enough = absent >= ABSENT_TWICE and (has_landed or now_ns - order.sent_ns >= LANDING_HORIZON_NS)
     event: OrderEvent | None = OrderEvent.DOUBT
     if order.status is OrderStatus.LOST:
         event = None  # as we thought

@@ -76,12 +76,14 @@ class PreparedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         exchange_order_id: Known before sending; on Polymarket the hash of the signed order.
         body: The exact bytes to send; sending them twice can make at most one order.
         prepared_ns: Wall time of signing.
+        deadline_ns: Not sent after this.
     """
 
     client_order_id: ClientOrderId
     exchange_order_id: ExchangeOrderId
     body: bytes
     prepared_ns: Nanos
+    deadline_ns: Nanos
 
 
 class MarketSession(Protocol):
@@ -185,7 +187,11 @@ class Gateway(Protocol):
         ...
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
-        """Send the prepared bytes once. Every doubt is the value `OutcomeUnknown`, never an exception."""
+        """Send the prepared bytes, by their deadline if they have to wait. Every doubt is an `OutcomeUnknown`.
+
+        Bytes sent before may be sent again: they make at most one order. Then a refusal proves nothing about the first
+        ones, and the gateway need not know: whoever sends again takes it so.
+        """
         ...
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:

@@ -10,14 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tbot.core.market import TokenId
 from tbot.core.messages import (
+    Accepted,
+    CancelOrder,
     ClientOrderId,
     ExchangeOrderId,
     Flatten,
     Halt,
     Message,
     OrderType,
+    OutcomeUnknown,
     Prepared,
     Quotes,
+    RejectCode,
+    ResendOrder,
     Resume,
     Side,
     StrategyName,
@@ -28,6 +33,10 @@ from tbot.core.messages import (
 )
 from tbot.core.units import MICRO, Nanos
 from tbot.exchanges.simulated.events import OrderView
+
+# The horizon within which a first POST may land: bytes older than that are not sent again.
+COPIES_WITHIN_NS = 60 * 10**9
+_IMMEDIATE = (OrderType.FAK, OrderType.FOK)
 
 # Budgets of immediate buys are signed in whole cents.
 CENT = 10_000
@@ -76,7 +85,7 @@ def _is_as_decided(order: OrderView, decision: SubmitOrder) -> bool:
     ours = (decision.token_id, decision.side, decision.price, decision.order_type, decision.is_post_only)
     if (order.token_id, order.side, order.price, order.order_type, order.is_post_only) != ours:
         return False
-    if order.side is Side.BUY and order.order_type in (OrderType.FAK, OrderType.FOK):
+    if order.side is Side.BUY and order.order_type in _IMMEDIATE:
         return abs(order.budget - decision.price * decision.size // MICRO) <= CENT
     return order.size == decision.size
 
@@ -93,7 +102,9 @@ class _Walk:
         self._tops: dict[TokenId, TopOfBook] = {}
         self._takes: list[Take] = []
         self._withdrawn_ns: dict[StrategyName, Nanos] = {}
-        self._deadline_ns: dict[ClientOrderId, Nanos] = {}
+        self._submits: dict[ClientOrderId, SubmitOrder] = {}
+        self._prepared: dict[ClientOrderId, Prepared] = {}
+        self._ended: dict[ExchangeOrderId, str] = {}
         self._is_halted = False
         self._is_flattening = False
 
@@ -115,12 +126,67 @@ class _Walk:
             case Resume():
                 self._is_halted = self._is_flattening = False
             case SubmitOrder():
-                self._deadline_ns[message.client_order_id] = message.deadline_ns
+                self._submits[message.client_order_id] = message
                 yield from (f"order {message.client_order_id}: {fault}" for fault in self._faults(message))
-            case Prepared() if message.at_ns > self._deadline_ns.get(message.client_order_id, message.at_ns):
-                yield f"order {message.client_order_id}: was signed after its deadline"
+            case ResendOrder():
+                yield from (f"order {message.client_order_id}: {fault}" for fault in self._copy_faults(message))
+            case Prepared():
+                submit = self._submits.get(message.client_order_id)
+                self._prepared.setdefault(message.client_order_id, message)
+                if submit is not None and message.at_ns > submit.deadline_ns:
+                    yield f"order {message.client_order_id}: was signed after its deadline"
+            case _:
+                self._note_end(message)
+
+    def _note_end(self, message: Message) -> None:
+        """Remember after what no order is sent again."""
+        match message:
+            case CancelOrder():
+                self._ended.setdefault(message.exchange_order_id, "its cancel was sent")
+            case Accepted():
+                self._ended.setdefault(message.exchange_order_id, "it was accepted")
+            case OutcomeUnknown() if message.code is RejectCode.DUPLICATE:
+                self._ended.setdefault(message.exchange_order_id, "the exchange told that it had it")
             case _:
                 pass
+
+    def _copy_faults(self, copy: ResendOrder) -> Iterator[str]:
+        submit, first = self._submits.get(copy.client_order_id), self._prepared.get(copy.client_order_id)
+        if (
+            submit is None
+            or first is None
+            or (first.exchange_order_id, first.body)
+            != (
+                copy.exchange_order_id,
+                copy.body,
+            )
+        ):
+            yield "was sent again as other bytes than those that were durable before"
+            return
+        if copy.exchange_order_id in self._ended:
+            yield f"was sent again after {self._ended[copy.exchange_order_id]}"
+        if max(copy.at_ns, copy.deadline_ns) - first.at_ns > COPIES_WITHIN_NS:
+            yield "was sent again though too old"
+        if submit.order_type in _IMMEDIATE and copy.at_ns > submit.deadline_ns:
+            yield "is a take, and was sent again after its deadline"
+        yield from (f"was sent again: {fault}" for fault in self._standing_faults(submit, copy.at_ns))
+
+    def _standing_faults(self, order: SubmitOrder, now_ns: Nanos) -> Iterator[str]:
+        """Name what forbids that an order decided before is still wanted."""
+        if self._is_halted:
+            yield "after a halt"
+        top = self._tops.get(order.token_id)
+        if top is None or top.is_stale:
+            yield "on a stale book"
+        quotes = self._quotes.get((order.strategy, order.token_id))
+        if not order.is_post_only:
+            return
+        if quotes is None or quotes.valid_until_ns < now_ns:
+            yield "on quotes that had lapsed"
+        elif not any(q.side is order.side for q in quotes.quotes):
+            yield "for no quote"
+        elif quotes.at_ns < self._withdrawn_ns.get(order.strategy, 0):
+            yield "after its strategy was withdrawn"
 
     def _faults(self, order: SubmitOrder) -> Iterator[str]:
         is_operator = self._is_flattening and order.side is Side.SELL and order.order_type is OrderType.FAK

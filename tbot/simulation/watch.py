@@ -27,6 +27,8 @@ HALT_GRACE_NS = NANOS_PER_S
 # A lost cancel is known after 5 s and sent again; a hung desk is found after 10 s, and its shell cancels.
 HALT_REST_NS = 30 * NANOS_PER_S
 LOSS_GRACE_NS = 5 * NANOS_PER_S
+# Bytes leave again within a minute of their signature, and a request may be on its way for half a minute.
+ARRIVES_NS = 95 * NANOS_PER_S
 # A heartbeat task that hangs is restarted after 20 s, and the switch had disarmed itself 10 s after its last beat.
 UNPROTECTED_NS = 15 * NANOS_PER_S
 FINDINGS_MAX = 100
@@ -90,10 +92,11 @@ class Watch:
         """Look at an operation before the exchange applies it."""
         if self._exchange is None:
             return
-        # The same bytes sent again are refused as a duplicate: they can make no second order.
-        is_first = isinstance(operation, PlaceOrder) and self._exchange.order(operation.order_id) is None
-        if isinstance(operation, PlaceOrder) and is_first and operation.account == self.account:
-            self._order(now_ns, operation, self._exchange.open_orders(self.account))
+        if isinstance(operation, PlaceOrder) and operation.account == self.account:
+            self._age(now_ns, operation.order_id)
+            # The same bytes sent again are refused as a duplicate: they can make no second order.
+            if self._exchange.order(operation.order_id) is None:
+                self._order(now_ns, operation, self._exchange.open_orders(self.account))
         self._note_darkness(now_ns, operation)
 
     def look(self, now_ns: Nanos) -> None:
@@ -125,6 +128,11 @@ class Watch:
         self._too_many(order, resting)
         if order.side is Side.BUY:
             self._beyond_limits(order, resting)
+
+    def _age(self, now_ns: Nanos, order_id: ExchangeOrderId) -> None:
+        age_ns = now_ns - self._signed_ns.get(order_id, now_ns)
+        if age_ns > ARRIVES_NS:
+            self._find(f"order {order_id[:12]} arrives {_s(age_ns)} after it was signed")
 
     def _timing(self, signed_ns: Nanos, order: PlaceOrder) -> None:
         name = f"order {order.order_id[:12]} signed"

@@ -30,6 +30,7 @@ from tbot.core.messages import (
     Prepared,
     Quotes,
     RequestReport,
+    ResendOrder,
     Snapshot,
     Stop,
     SubmitOrder,
@@ -168,8 +169,8 @@ class CoordinatorTask:
         """Count the submits that may be decided now: none while the journal is slow, cancels go out all the same."""
         if max(self._append_s, self.ports.journal.lag_s) > JOURNAL_SLOW_S:
             return 0
-        # Neither signed nor refused: it waits at the dispatcher, in the lane or behind those on the wire.
-        waiting = sum(order.status is OrderStatus.INTENDED for order in core.orders.active())
+        # Neither signed nor refused: it waits at the dispatcher, in the lane or behind those on the wire. Copies too.
+        waiting = sum(o.status is OrderStatus.INTENDED or o.is_resending for o in core.orders.active())
         return max(0, min(self._room(SUBMITS), DISPATCH_LANES[SUBMITS] - waiting))
 
     async def _append(self, messages: Iterable[Message], now_ns: Nanos) -> None:
@@ -183,7 +184,7 @@ class CoordinatorTask:
 
     def _dispatch(self, command: Command) -> None:
         match command:
-            case SubmitOrder():
+            case SubmitOrder() | ResendOrder():
                 self.ports.dispatcher.send_nowait(SUBMITS, command)
             case CancelOrder():
                 self.ports.dispatcher.send_nowait(CANCELS, command)
@@ -263,12 +264,14 @@ def _is_fact(message: Message) -> bool:
 
 
 def _with_causes(core: Coordinator, commands: Iterable[Command]) -> Iterable[Message]:
-    """Put before each submit the views that caused it; questions are states and not recorded."""
+    """Put before each submit and each copy the views that caused it; questions are states and not recorded."""
     for command in commands:
         if isinstance(command, RequestReport):
             continue
-        if isinstance(command, SubmitOrder):
-            top = core.account.tops.get(command.token_id)
-            quotes = core.account.quotes.get((command.strategy, command.token_id))
+        if isinstance(command, SubmitOrder | ResendOrder):
+            order = core.orders.of_client(command.client_order_id)
+            assert order is not None, "a command is applied before it is told"
+            top = core.account.tops.get(order.token_id)
+            quotes = core.account.quotes.get((order.strategy, order.token_id))
             yield from (cause for cause in (top, quotes) if cause is not None)
         yield command

@@ -1,13 +1,14 @@
 """Signs, makes durable, sends: the only task that talks to the exchange's order entry.
 
 The life of a submit: sign -> `Prepared` durable -> coordinator hears `Prepared` -> POST -> reply. A crash at any arrow
-is recoverable: before the commit the order never left, after it the order is known by its id.
+is recoverable: before the commit the order never left, after it the order is known by its id. No retry is made here:
+the same bytes leave once more when the coordinator says so (see `core.resend`), but not after a deadline or a cancel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -18,10 +19,13 @@ from tbot.core.messages import (
     CancelOrder,
     ExchangeOrderId,
     OrderExposure,
+    OutcomeUnknown,
     Prepared,
     RejectCode,
     Rejected,
+    ResendOrder,
     SubmitOrder,
+    SubmitReply,
 )
 from tbot.core.units import Nanos
 from tbot.exchanges.gateway import Gateway, PreparedOrder
@@ -38,6 +42,7 @@ SUBMITS_IN_FLIGHT = 8
 # that keeps silent for longer is broken, and would hold a place in flight for ever.
 ANSWER_S = 15.0
 _encoder = msgspec.msgpack.Encoder()
+_Turn = SubmitOrder | ResendOrder
 
 
 @dataclass(kw_only=True)
@@ -56,6 +61,7 @@ class Dispatcher:
     journal: JournalClient
     exposures: Conflator[ExchangeOrderId, OrderExposure]
     now_ns: Callable[[], Nanos]
+    _copies: dict[ExchangeOrderId, ResendOrder] = field(default_factory=dict, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Send what comes until stopped, then finish what is on the wire; what still waits then is never sent.
@@ -66,8 +72,9 @@ class Dispatcher:
             trio.TooSlowError: The gateway broke its promise to answer.
             trio.BrokenResourceError: The coordinator or the journal is gone.
         """
-        # The coordinator counts the orders that are not signed yet, so there are never more than a lane of them.
-        waiting, turns = trio.open_memory_channel[SubmitOrder](COMMANDS_MAX)
+        # The coordinator counts the orders that are not signed yet, so there are never more than a lane of them; as
+        # many copies find room beside them, and it has far fewer on their way.
+        waiting, turns = trio.open_memory_channel[_Turn](2 * COMMANDS_MAX)
         with self.inbox:
             ctx.started()
             async with trio.open_nursery() as nursery:
@@ -78,19 +85,24 @@ class Dispatcher:
                         await ctx.beat()
                         batch = await self.inbox.take(trio.current_time() + PULSE_S / 2)
                         self._start_cancels([m for m in batch if isinstance(m, CancelOrder)], nursery)
-                        for order in (m for m in batch if isinstance(m, SubmitOrder)):
+                        for order in (m for m in batch if isinstance(m, SubmitOrder | ResendOrder)):
+                            if isinstance(order, ResendOrder):
+                                self._copies[order.exchange_order_id] = order
                             waiting.send_nowait(order)
 
     def _start_cancels(self, cancels: Sequence[CancelOrder], nursery: trio.Nursery) -> None:
         """Send cancels at once, beside whatever is on the wire: they never wait for a submit."""
+        for command in cancels:
+            self._copies.pop(command.exchange_order_id, None)
         chunk = self.gateway.capabilities.cancel_batch_max
         for first in range(0, len(cancels), chunk):
             nursery.start_soon(self._cancel, cancels[first : first + chunk])
 
-    async def _submit_in_turn(self, turns: trio.MemoryReceiveChannel[SubmitOrder], stop: trio.Event) -> None:
+    async def _submit_in_turn(self, turns: trio.MemoryReceiveChannel[_Turn], stop: trio.Event) -> None:
         async for order in turns:
-            if not stop.is_set():
-                await self._submit(order)
+            if stop.is_set():
+                continue
+            await (self._submit(order) if isinstance(order, SubmitOrder) else self._resend(order))
 
     async def _cancel(self, commands: Sequence[CancelOrder]) -> None:
         with trio.fail_after(ANSWER_S):
@@ -106,9 +118,7 @@ class Dispatcher:
         signed = await self._prepare(order)
         if await self._is_expired(order):
             return
-        self.exposures.put(signed.exchange_order_id, OrderExposure(exchange_order_id=signed.exchange_order_id))
-        with trio.fail_after(ANSWER_S):
-            reply = await self.gateway.submit(signed)
+        reply = await self._send(signed)
         await self.coordinator.send(FACTS, reply)
         log.info(
             "order.submit",
@@ -117,6 +127,44 @@ class Dispatcher:
             side=order.side.value,
             price=order.price,
             size=order.size,
+        )
+
+    async def _resend(self, order: ResendOrder) -> None:
+        is_withdrawn = self._copies.pop(order.exchange_order_id, None) is None
+        if is_withdrawn or self.now_ns() > order.deadline_ns:
+            reason = "not sent again: " + ("to be cancelled" if is_withdrawn else "too late")
+            reply: SubmitReply = self._unproven(order, RejectCode.EXPIRED_UNSENT, reason)
+        else:
+            reply = await self._send(
+                PreparedOrder(
+                    client_order_id=order.client_order_id,
+                    exchange_order_id=order.exchange_order_id,
+                    body=order.body,
+                    prepared_ns=order.prepared_ns,
+                    deadline_ns=order.deadline_ns,
+                )
+            )
+        if isinstance(reply, Rejected):
+            reply = self._unproven(order, reply.code, reply.reason, reply.retry_after_s)
+        await self.coordinator.send(FACTS, reply)
+        log.info("order.resend", client_order_id=order.client_order_id, outcome=type(reply).__name__)
+
+    async def _send(self, signed: PreparedOrder) -> SubmitReply:
+        self.exposures.put(signed.exchange_order_id, OrderExposure(exchange_order_id=signed.exchange_order_id))
+        with trio.fail_after(ANSWER_S):
+            return await self.gateway.submit(signed)
+
+    def _unproven(
+        self, order: ResendOrder, code: RejectCode, reason: str, retry_after_s: float = 0.0
+    ) -> OutcomeUnknown:
+        """Say that a copy made no order, which leaves open whether the first bytes did."""
+        return OutcomeUnknown(
+            exchange_order_id=order.exchange_order_id,
+            was_cancel=False,
+            reason=reason,
+            at_ns=self.now_ns(),
+            code=code,
+            retry_after_s=retry_after_s,
         )
 
     async def _prepare(self, order: SubmitOrder) -> PreparedOrder:

@@ -228,6 +228,7 @@ async def test_the_same_bytes_make_at_most_one_order(stage: Stage, autojump_cloc
     again = await stage.gateway.submit(prepared)
     assert isinstance(again, OutcomeUnknown), "a refusal would say that the order does not rest, but the first one does"
     assert (again.exchange_order_id, again.was_cancel) == (prepared.exchange_order_id, False)
+    assert again.code is RejectCode.DUPLICATE, "evidence that the first ones were received"
     assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 1
 
 

@@ -166,6 +166,7 @@ class TinyGateway:
             exchange_order_id=order_id,
             body=msgspec.json.encode(order),
             prepared_ns=now_ns,
+            deadline_ns=order.deadline_ns,
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
@@ -174,7 +175,11 @@ class TinyGateway:
         wanted = msgspec.json.decode(order.body, type=SubmitOrder)
         if order.exchange_order_id in self.orders:
             return OutcomeUnknown(
-                exchange_order_id=order.exchange_order_id, was_cancel=False, reason="sent before", at_ns=now_ns()
+                exchange_order_id=order.exchange_order_id,
+                was_cancel=False,
+                reason="sent before",
+                at_ns=now_ns(),
+                code=RejectCode.DUPLICATE,
             )
         code = self._objection(wanted)
         if code is not None:

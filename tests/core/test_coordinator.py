@@ -356,5 +356,5 @@ def test_snapshot_says_what_is_held_and_what_rests() -> None:
 def test_one_message_can_be_handled_in_one_step() -> None:
     desk = trading_desk()
     (order,) = desk.live(bid(0.45))
-    (cancel,) = cancels(desk.core.handle(CancelAll(at_ns=desk.now), desk.now))
+    (cancel,) = cancels(desk.tell(CancelAll(at_ns=desk.now)))
     assert cancel.client_order_id == order.client_order_id

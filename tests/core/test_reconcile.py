@@ -15,7 +15,7 @@ from tbot.core.messages import (
     Withdraw,
 )
 from tbot.core.orders import OrderStatus
-from tbot.core.reconcile import news_of
+from tbot.core.reconcile import LANDING_HORIZON_NS, news_of
 from tbot.core.units import Nanos
 from tests.core.coordinators import (
     MAKER,
@@ -121,11 +121,11 @@ def test_unknown_id_is_a_doubt_at_once_and_lost_after_two_look_ups() -> None:
 
 def test_unconfirmed_order_is_lost_only_after_two_look_ups_and_the_horizon() -> None:
     desk, order = doubtful()
-    for _ in range(58):
+    while desk.now - desk.order(order).sent_ns < LANDING_HORIZON_NS:  # counted from the copy that leaves meanwhile
         desk.report(lookups=(lookup(order, None),))
         assert desk.status(order) is OrderStatus.UNKNOWN
         desk.wait(1)
-    desk.wait(1)
+    assert desk.order(order).resends == 1
     desk.report(lookups=(lookup(order, None),))
     assert desk.status(order) is OrderStatus.LOST
     assert desk.order(order).size_open == 0

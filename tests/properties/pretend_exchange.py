@@ -27,6 +27,7 @@ from tbot.core.messages import (
     OutcomeUnknown,
     RejectCode,
     Rejected,
+    ResendOrder,
     Role,
     Settlement,
     Side,
@@ -83,6 +84,7 @@ class PretendExchange:
     trades: list[TrueTrade] = field(default_factory=list)
     replies: list[DispatcherFact] = field(default_factory=list)
     pushes: list[AccountEvent] = field(default_factory=list)
+    lost: dict[ExchangeOrderId, SubmitOrder] = field(default_factory=dict)
 
     # Orders.
 
@@ -109,12 +111,32 @@ class PretendExchange:
 
     def lose(self, order: TrueOrder, now_ns: Nanos, *, is_refused: bool) -> None:
         """The request never becomes an order: refused with an answer, or lost without one."""
-        del self.orders[eid(order.command)]
+        self.lost[eid(order.command)] = self.orders.pop(eid(order.command)).command
         if is_refused:
             code, cid = RejectCode.OTHER, order.command.client_order_id
             self.replies.append(Rejected(client_order_id=cid, code=code, reason="no", at_ns=now_ns))
         else:
             self.doubt(order, now_ns)
+
+    def copy(self, command: ResendOrder, now_ns: Nanos, *, outcome: str) -> None:
+        """The same bytes arrive once more, told or "silent", be they the first to land or not; or they are "lost"."""
+        order_id = command.exchange_order_id
+        order = self.orders.get(order_id)
+        if order is None and outcome != "lost":
+            order = self.orders[order_id] = TrueOrder(self.lost[order_id], now_ns)
+        if order is not None and order.state is None and outcome != "lost":
+            self.land(order, now_ns, is_reply_lost=outcome == "silent")
+            return
+        is_told = order is not None and outcome == "answered"
+        self.replies.append(
+            OutcomeUnknown(
+                exchange_order_id=order_id,
+                was_cancel=False,
+                reason="a copy",
+                at_ns=now_ns,
+                code=RejectCode.DUPLICATE if is_told else None,
+            )
+        )
 
     def doubt(self, order: TrueOrder, now_ns: Nanos, *, was_cancel: bool = False) -> None:
         """The caller waited long enough."""

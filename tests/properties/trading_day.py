@@ -32,6 +32,7 @@ from tbot.core.messages import (
     OrderUpdate,
     Quote,
     RequestReport,
+    ResendOrder,
     Resume,
     Settlement,
     Side,
@@ -51,6 +52,7 @@ from tests.core.coordinators import (
     OTHER_YES,
     YES,
     Desk,
+    eid,
     money,
     prepared,
     shares,
@@ -65,6 +67,8 @@ QUOTES_MAX = 3
 ANY = st.integers(0, 10_000)
 
 LANDINGS = ("answered", "answered", "answered", "silent", "refused", "lost", "doubt")
+COPIES = ("answered", "answered", "silent", "lost", "lost")
+COPIED_WITHIN_NS = 60 * 10**9
 OPERATOR = ("halt", "flatten", "cancel", "withdraw", "resume", "resume", "resume", "resume")
 CANCELS = ("answered", "answered", "answered", "silent", "lost", "throttled")
 
@@ -91,6 +95,7 @@ class Trading(RuleBasedStateMachine):
         self.commands_read = 0
         self.to_sign: list[SubmitOrder] = []
         self.to_cancel: list[CancelOrder] = []
+        self.to_copy: list[ResendOrder] = []
         self.question: tuple[Nanos, tuple[OpenOrder, ...], tuple[ExchangeOrderId, ...], int] | None = None
         self.since_ns = self.desk.now
         self.asked: RequestReport | None = None
@@ -109,6 +114,7 @@ class Trading(RuleBasedStateMachine):
             "sign": self.to_sign,
             "land": self.exchange.under_way(),
             "cancel": self.to_cancel,
+            "copy": self.to_copy,
             "reply": self.exchange.replies,
             "match": self.exchange.open(),
             "settle": [t for t in self.exchange.trades if SETTLEMENT_STEPS[t.settlement]],
@@ -181,6 +187,13 @@ class Trading(RuleBasedStateMachine):
         else:
             self.exchange.lose(order, now, is_refused=outcome == "refused")
 
+    @precondition(lambda self: self.can("copy"))
+    @rule(which=ANY, outcome=st.sampled_from(COPIES))
+    def copy(self, which: int, outcome: str) -> None:
+        command = self.to_copy.pop(which % len(self.to_copy))
+        is_gone = self.desk.now - command.deadline_ns > LANDS_WITHIN_NS
+        self.exchange.copy(command, self.desk.now, outcome="lost" if is_gone else outcome)
+
     @precondition(lambda self: self.can("cancel"))
     @rule(which=ANY, outcome=st.sampled_from(CANCELS))
     def cancel(self, which: int, outcome: str) -> None:
@@ -252,6 +265,7 @@ class Trading(RuleBasedStateMachine):
         rows = [prepared(signed.client_order_id, self.desk.now)] if signed is not None else []
         self.to_sign.clear()
         self.to_cancel.clear()
+        self.to_copy.clear()
         self.exchange.replies.clear()
         self.question = None
         self.desk = self.desk.replayed(0, EMPTY_STATE)
@@ -275,6 +289,9 @@ class Trading(RuleBasedStateMachine):
                 self.to_sign.append(command)
             elif isinstance(command, CancelOrder):
                 self.to_cancel.append(command)
+            elif isinstance(command, ResendOrder):
+                self.never_copied_when_wrong(command)
+                self.to_copy.append(command)
             elif isinstance(command, RequestReport):
                 self.asked = command
         self.commands_read = len(self.desk.commands)
@@ -315,6 +332,16 @@ class Trading(RuleBasedStateMachine):
 
     def nothing_halts_without_cause(self) -> None:
         assert self.desk.core.account.halt_reason in ("", "by hand", "flatten")
+
+    def never_copied_when_wrong(self, copy: ResendOrder) -> None:
+        """A copy is the very order, young, and no cancel of it ever left."""
+        order = self.desk.core.orders.of_client(copy.client_order_id)
+        assert order is not None
+        assert (copy.exchange_order_id, copy.body) == (eid(copy.client_order_id), b"signed")
+        assert copy.at_ns - copy.prepared_ns < COPIED_WITHIN_NS
+        assert not [
+            c for c in self.desk.commands if isinstance(c, CancelOrder) and c.client_order_id == copy.client_order_id
+        ]
 
     def room_is_never_freed_before_the_truth_is_known(self) -> None:
         ledger = self.desk.core.account.ledger
@@ -378,6 +405,8 @@ class Trading(RuleBasedStateMachine):
             self.sign(0, is_late=True)
         while self.exchange.under_way():
             self.land(0, "answered")
+        while self.to_copy:
+            self.copy(0, "answered")
         while self.to_cancel:
             self.cancel(0, "answered")
         while self.exchange.replies:
@@ -390,7 +419,9 @@ class Trading(RuleBasedStateMachine):
         self.give_report()
 
     def is_over(self) -> bool:
-        is_silent = not (self.to_sign or self.to_cancel or self.exchange.replies or self.exchange.under_way())
+        is_silent = not (
+            self.to_sign or self.to_copy or self.to_cancel or self.exchange.replies or self.exchange.under_way()
+        )
         return is_silent and not self.exchange.open() and self.desk.core.is_quiet
 
     def compare(self) -> None:
@@ -414,6 +445,7 @@ WALK: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "wait": (15, lambda r: {"ms": r.choice((1, 100, 1_000, 2_500))}),
     "sign": (40, lambda r: {"which": r.randrange(99), "is_late": r.random() < 0.1}),
     "land": (40, lambda r: {"which": r.randrange(99), "outcome": r.choice(LANDINGS)}),
+    "copy": (25, lambda r: {"which": r.randrange(99), "outcome": r.choice(COPIES)}),
     "cancel": (25, lambda r: {"which": r.randrange(99), "outcome": r.choice(CANCELS)}),
     "reply": (60, lambda _: {}),
     "match": (15, lambda r: {"which": r.randrange(99), "percent": r.choice((10, 50, 100))}),

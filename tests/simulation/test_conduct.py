@@ -7,6 +7,8 @@ import pytest
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import (
+    Accepted,
+    CancelOrder,
     ClientOrderId,
     ExchangeOrderId,
     Flatten,
@@ -14,9 +16,12 @@ from tbot.core.messages import (
     Message,
     OrderState,
     OrderType,
+    OutcomeUnknown,
     Prepared,
     Quote,
     Quotes,
+    RejectCode,
+    ResendOrder,
     Resume,
     Side,
     StrategyName,
@@ -98,9 +103,34 @@ ORDER = OrderView(
 )
 HALT = Halt(reason="enough", at_ns=Nanos(1))
 
+COPY = ResendOrder(
+    client_order_id=SUBMIT.client_order_id,
+    exchange_order_id=PREPARED.exchange_order_id,
+    body=PREPARED.body,
+    prepared_ns=PREPARED.at_ns,
+    deadline_ns=Nanos(PREPARED.at_ns + 3 * NANOS_PER_S),
+    at_ns=Nanos(PREPARED.at_ns + NANOS_PER_S // 2),
+)
+DOUBT = OutcomeUnknown(
+    exchange_order_id=PREPARED.exchange_order_id, was_cancel=False, reason="timeout", at_ns=PREPARED.at_ns
+)
+CANCEL = CancelOrder(
+    client_order_id=SUBMIT.client_order_id, exchange_order_id=PREPARED.exchange_order_id, at_ns=SUBMIT.at_ns
+)
+ACCEPTED = Accepted(
+    client_order_id=SUBMIT.client_order_id,
+    exchange_order_id=PREPARED.exchange_order_id,
+    state=OrderState.LIVE,
+    at_ns=SUBMIT.at_ns,
+)
+SENT: list[Message] = [TOP, QUOTES, SUBMIT, PREPARED, DOUBT]
+AGED = replace(COPY, at_ns=Nanos(63 * NANOS_PER_S), deadline_ns=Nanos(63 * NANOS_PER_S))
+
 GOOD: dict[str, list[Message]] = {
     "a quote": [TOP, QUOTES, SUBMIT, PREPARED],
     "a take": [TOP, TAKE, TAKING],
+    "a copy": [*SENT, COPY],
+    "a copy of a take": [TOP, TAKE, TAKING, PREPARED, DOUBT, COPY],
     "after a halt was ended": [HALT, Resume(at_ns=Nanos(2)), TOP, QUOTES, SUBMIT],
     "a flatten": [Flatten(slippage_ticks=3, at_ns=Nanos(1)), TOP, TAKING],
     "a strategy that came back": [Withdraw(strategy=MAKER, at_ns=Nanos(1)), TOP, QUOTES, SUBMIT],
@@ -121,6 +151,24 @@ BAD: dict[str, tuple[str, list[Message]]] = {
     "a buy while flattening": (
         "after a halt",
         [Flatten(slippage_ticks=3, at_ns=Nanos(1)), TOP, replace(TAKING, side=Side.BUY)],
+    ),
+    "a copy of other bytes": ("other bytes", [*SENT, replace(COPY, body=b"signed anew")]),
+    "a copy of nothing": ("other bytes", [COPY]),
+    "a copy after a cancel": ("after its cancel was sent", [*SENT, CANCEL, COPY]),
+    "a copy of what rests": ("after it was accepted", [*SENT, ACCEPTED, COPY]),
+    "a copy of a duplicate": ("told that it had it", [*SENT, replace(DOUBT, code=RejectCode.DUPLICATE), COPY]),
+    "an old copy": ("too old", [*SENT, replace(QUOTES, valid_until_ns=Nanos(2**62)), AGED]),
+    "a late copy of a take": (
+        "sent again after its deadline",
+        [TOP, TAKE, TAKING, PREPARED, DOUBT, replace(COPY, at_ns=Nanos(5 * NANOS_PER_S))],
+    ),
+    "a copy after a halt": ("sent again: after a halt", [*SENT, HALT, COPY]),
+    "a copy on a stale book": ("sent again: on a stale book", [*SENT, replace(TOP, is_stale=True), COPY]),
+    "a copy on lapsed quotes": ("sent again: on quotes", [*SENT, replace(COPY, at_ns=Nanos(4 * NANOS_PER_S))]),
+    "a copy for no quote": ("sent again: for no quote", [*SENT, replace(QUOTES, quotes=()), COPY]),
+    "a copy of the dead": (
+        "sent again: after its strategy",
+        [*SENT, Withdraw(strategy=MAKER, at_ns=Nanos(2)), COPY],
     ),
     "a late signature": (
         "after its deadline",

@@ -54,6 +54,14 @@ def test_the_same_bytes_sent_again_are_no_order_more() -> None:
     assert watch.findings == []
 
 
+def test_bytes_that_arrive_long_after_they_were_signed_are_found() -> None:
+    for age_s, is_found in ((90, False), (100, True)):
+        exchange, watch = watched()
+        exchange.place(order("first", exchange))
+        watch.on_operation(Nanos(NOW_NS + age_s * NANOS_PER_S), order("first", exchange))
+        assert any("after it was signed" in found for found in watch.findings) is is_found
+
+
 def test_an_order_more_than_wanted_is_found() -> None:
     exchange, watch = watched()
     exchange.place(order("first", exchange))

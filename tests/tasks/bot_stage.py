@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -295,9 +296,10 @@ def shares(count: int) -> Size:
 
 
 @asynccontextmanager
-async def staged() -> AsyncIterator[Stage]:
+async def staged(make_coordinator: Callable[..., Coordinator] = Coordinator) -> AsyncIterator[Stage]:
     """Run the bot until it has quoted, and stop it in the end."""
     stage = Stage()
+    stage.parts = dataclasses.replace(stage.parts, make_coordinator=make_coordinator)
     with closing(stage.store):
         async with trio.open_nursery() as nursery:
             await nursery.start(stage.exchange.run)

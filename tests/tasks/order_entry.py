@@ -67,6 +67,7 @@ class OrderEntry(FakeExchange):
             exchange_order_id=ExchangeOrderId(f"x-{order.client_order_id}"),
             body=b"signed",
             prepared_ns=now_ns,
+            deadline_ns=order.deadline_ns,
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:

@@ -14,14 +14,18 @@ from tbot.core.messages import (
     Accepted,
     Canceled,
     CancelReply,
+    ClientOrderId,
     ExchangeOrderId,
     Message,
     OrderExposure,
+    OutcomeUnknown,
     Prepared,
     RejectCode,
     Rejected,
+    ResendOrder,
     SubmitReply,
 )
+from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import AuthenticationFailed, InvariantViolated
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.tasks.conflator import Conflator
@@ -51,6 +55,18 @@ class Desk:
     def submit(self, *numbers: int, life_s: float = 2.0) -> None:
         for number in numbers:
             self.inbox.send_nowait(SUBMITS, order(number, life_s=life_s))
+
+    def resend(self, *numbers: int, life_s: float = 2.0) -> None:
+        for number in numbers:
+            copy = ResendOrder(
+                client_order_id=ClientOrderId(f"1-{number}"),
+                exchange_order_id=ExchangeOrderId(f"x-1-{number}"),
+                body=b"as signed",
+                prepared_ns=now_ns(),
+                deadline_ns=Nanos(now_ns() + int(life_s * NANOS_PER_S)),
+                at_ns=now_ns(),
+            )
+            self.inbox.send_nowait(SUBMITS, copy)
 
     def cancel(self, *numbers: int) -> None:
         for number in numbers:
@@ -269,3 +285,72 @@ async def test_every_outcome_is_told_once(autojump_clock: MockClock) -> None:
         heard = rig.heard()
         for kind, count in ((Prepared, 20), (Accepted, 20), (Canceled, 10)):
             assert sum(isinstance(m, kind) for m in heard) == count
+
+
+# --- the same bytes once more ---------------------------------------------------------------------------------------
+
+
+async def test_copy_goes_out_as_it_was_signed_and_is_not_prepared_again(autojump_clock: MockClock) -> None:
+    sent: list[PreparedOrder] = []
+
+    class Listening(OrderEntry):
+        async def submit(self, order: PreparedOrder) -> SubmitReply:
+            sent.append(order)
+            return await super().submit(order)
+
+    async with dispatching(Listening()) as rig:
+        rig.resend(1)
+        await trio.sleep(1)
+        assert kinds(rig.heard()) == ["Accepted"]
+        assert rig.prepared() == []
+        assert len(rig.exposures) == 1, "it may land, so the shell must know it"
+    (order,) = sent
+    assert (order.exchange_order_id, order.body) == ("x-1-1", b"as signed")
+
+
+async def test_refusal_of_a_copy_is_a_doubt_with_its_reason(autojump_clock: MockClock) -> None:
+    class Refusing(OrderEntry):
+        async def submit(self, order: PreparedOrder) -> SubmitReply:
+            return Rejected(
+                client_order_id=order.client_order_id,
+                code=RejectCode.RATE_LIMITED,
+                reason="slowly",
+                at_ns=now_ns(),
+                retry_after_s=3,
+            )
+
+    async with dispatching(Refusing()) as rig:
+        rig.resend(1)
+        await trio.sleep(1)
+        (doubt,) = rig.heard()
+    assert isinstance(doubt, OutcomeUnknown)
+    assert (doubt.exchange_order_id, doubt.was_cancel) == ("x-1-1", False)
+    assert (doubt.code, doubt.retry_after_s) == (RejectCode.RATE_LIMITED, 3)
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+async def test_copy_that_waited_is_not_sent_after_its_deadline_or_a_cancel(autojump_clock: MockClock, end: str) -> None:
+    async with dispatching() as rig:
+        rig.gateway.submit_gate = trio.Event()
+        rig.submit(*range(SUBMITS_IN_FLIGHT), life_s=60)
+        rig.resend(50, life_s=2)
+        await trio.sleep(1)
+        if end == "cancel":
+            rig.cancel(50)
+        await trio.sleep(0.5 if end == "cancel" else 1.5)
+        rig.heard()
+        rig.gateway.submit_gate.set()
+        await trio.sleep(1)
+        (doubt,) = (m for m in rig.heard() if isinstance(m, OutcomeUnknown))
+    assert doubt.code is RejectCode.EXPIRED_UNSENT
+    assert doubt.exchange_order_id == "x-1-50"
+    assert len(rig.gateway.posts) == SUBMITS_IN_FLIGHT
+
+
+async def test_every_copy_is_answered_once(autojump_clock: MockClock) -> None:
+    async with dispatching() as rig:
+        rig.submit(*range(16))
+        rig.resend(*range(100, 116))
+        await trio.sleep(3)
+        heard = rig.heard()
+    assert kinds(heard).count("Accepted") == 32

@@ -9,7 +9,7 @@ Prices, sizes and notionals are integers in millionths (see `core.units`).
 
 from __future__ import annotations
 
-from tbot.core.messages.commands import CancelOrder, Command, RequestReport, SubmitOrder
+from tbot.core.messages.commands import CancelOrder, Command, RequestReport, ResendOrder, SubmitOrder
 from tbot.core.messages.exchange import (
     AccountEvent,
     AccountGap,
@@ -118,6 +118,7 @@ __all__ = [
     "RejectCode",
     "Rejected",
     "RequestReport",
+    "ResendOrder",
     "RestingOrder",
     "Resume",
     "Role",

@@ -41,6 +41,23 @@ class SubmitOrder(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class ResendOrder(Message, frozen=True, kw_only=True):
+    """Send the very same signed bytes once more: what became of them is open, and the order is still wanted.
+
+    Attributes:
+        body: As prepared; sent twice, they make at most one order.
+        prepared_ns: When they were signed.
+        deadline_ns: Not sent after this.
+    """
+
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    body: bytes
+    prepared_ns: Nanos
+    deadline_ns: Nanos
+    at_ns: Nanos
+
+
 class CancelOrder(Message, frozen=True, kw_only=True):
     """Cancel one order by the exchange's id."""
 
@@ -63,4 +80,4 @@ class RequestReport(Message, frozen=True, kw_only=True):
     at_ns: Nanos
 
 
-Command = SubmitOrder | CancelOrder | RequestReport | Halt
+Command = SubmitOrder | ResendOrder | CancelOrder | RequestReport | Halt

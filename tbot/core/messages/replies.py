@@ -100,12 +100,17 @@ class OutcomeUnknown(Message, frozen=True, kw_only=True):
     Attributes:
         exchange_order_id: The order in doubt.
         was_cancel: True when the doubt is about a cancel.
+        code: Why a copy of bytes sent before was refused, which proves nothing about the first; `DUPLICATE` = the
+            exchange has had them before. None = no copy was sent, or it was not answered either.
+        retry_after_s: Wait asked for with that refusal; 0 = none named.
     """
 
     exchange_order_id: ExchangeOrderId
     was_cancel: bool
     reason: str
     at_ns: Nanos
+    code: RejectCode | None = None
+    retry_after_s: float = 0.0
 
 
 class Throttled(Message, frozen=True, kw_only=True):

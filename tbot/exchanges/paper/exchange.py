@@ -126,8 +126,13 @@ class PaperExchange:
         """Take or refuse one order; its fills are told to the listeners before this returns."""
         now_ns = self._now_ns()
         if self.account.order(order_id) is not None:
-            reason = "the same order arrived before"
-            return OutcomeUnknown(exchange_order_id=order_id, was_cancel=False, reason=reason, at_ns=now_ns)
+            return OutcomeUnknown(
+                exchange_order_id=order_id,
+                was_cancel=False,
+                reason="the same order arrived before",
+                at_ns=now_ns,
+                code=RejectCode.DUPLICATE,
+            )
         market = self._market(order.token_id)
         matches = tuple(self._matches(order, market))
         objection = self._objection(order, market, matches)

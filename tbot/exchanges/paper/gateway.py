@@ -255,6 +255,7 @@ class PaperGateway:
             exchange_order_id=ExchangeOrderId("0x" + hashlib.sha256(name.encode()).hexdigest()),
             body=self._encoder.encode(order),
             prepared_ns=now_ns,
+            deadline_ns=order.deadline_ns,
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:

@@ -147,7 +147,6 @@ class PolymarketGateway:
             salt=lambda: self._rng.getrandbits(SALT_BITS),
             now_ns=self._now_ns,
             offset_ns=lambda: self._public.clock.offset_ns,
-            patience_s=settings.timeouts.patience_s,
         )
 
     # --- reference data -----------------------------------------------------------------------------------------

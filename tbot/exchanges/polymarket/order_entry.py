@@ -31,6 +31,7 @@ from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.http import Answer, NotSent
 from tbot.exchanges.polymarket.limits import Lane, RateGate, TooLate
 from tbot.exchanges.polymarket.outcomes import (
+    again_refused,
     cancel_replies,
     cancels_throttled,
     cancels_unknown,
@@ -56,7 +57,6 @@ CANCEL_IDS_MIN = 20
 
 class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # What must be known of an order between its signature and its sending.
-    deadline_ns: Nanos
     is_post_only: bool
     may_rest: bool
 
@@ -79,7 +79,6 @@ class OrderEntry:
         salt: Callable[[], int],
         now_ns: Callable[[], Nanos],
         offset_ns: Callable[[], int],
-        patience_s: float,
     ) -> None:
         """Keep the means.
 
@@ -92,7 +91,6 @@ class OrderEntry:
             salt: A number for each order that makes it unique.
             now_ns: Wall time.
             offset_ns: How far the exchange's clock is ahead.
-            patience_s: Bytes sent before wait at most this long at the gate.
         """
         self._rest = rest
         self._signer = signer
@@ -102,7 +100,6 @@ class OrderEntry:
         self._salt = salt
         self._now_ns = now_ns
         self._offset_ns = offset_ns
-        self._patience_s = patience_s
         self._unsent: dict[ExchangeOrderId, _Unsent] = {}
         self._mode = OPEN
         self._is_learning = False
@@ -133,7 +130,6 @@ class OrderEntry:
         if len(self._unsent) >= UNSENT_MAX:
             self._unsent.pop(next(iter(self._unsent)))
         self._unsent[signed.order_id] = _Unsent(
-            deadline_ns=order.deadline_ns,
             is_post_only=order.is_post_only,
             may_rest=order.order_type is OrderType.GTC,
         )
@@ -142,10 +138,11 @@ class OrderEntry:
             exchange_order_id=signed.order_id,
             body=signed.body,
             prepared_ns=now_ns,
+            deadline_ns=order.deadline_ns,
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
-        """Send the prepared bytes once; not after the deadline of its command. Doubts are `OutcomeUnknown`.
+        """Send the prepared bytes; not after their deadline. Doubts are `OutcomeUnknown`.
 
         Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
         is told as unknown.
@@ -153,9 +150,11 @@ class OrderEntry:
         unsent = self._unsent.pop(order.exchange_order_id, None)
         if unsent is not None:
             return self._held_back(order, unsent) or await self._submit_first(order, unsent)
-        reply = await self._submit_by(order, self._patience_ns())
+        self._may_rest(order.exchange_order_id)
+        reply = await self._submit_by(order, order.deadline_ns)
         if isinstance(reply, Rejected):
-            return submit_unknown(order, f"sent again, then {reply.code}: {reply.reason}", reply.at_ns)
+            self._mode = mode_refused(self._mode, reply.code, reply.retry_after_s, reply.at_ns)
+            return again_refused(order, f"sent again, then {reply.code}: {reply.reason}", reply)
         return reply
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
@@ -196,7 +195,7 @@ class OrderEntry:
     async def _submit_first(self, order: PreparedOrder, unsent: _Unsent) -> SubmitReply:
         # Counted before it leaves, so that whatever is on its way can be cancelled.
         self._may_rest(order.exchange_order_id)
-        reply = await self._submit_by(order, unsent.deadline_ns)
+        reply = await self._submit_by(order, order.deadline_ns)
         if isinstance(reply, Rejected):
             self._is_gone(order.exchange_order_id)
             self._mode = mode_refused(self._mode, reply.code, reply.retry_after_s, reply.at_ns)
@@ -222,23 +221,23 @@ class OrderEntry:
         except TimedOut as error:
             return submit_unknown(order, str(error), self._now_ns())
         except Disconnected as error:
-            return await self._submit_again(order, by_ns, error)
+            return await self._submit_again(order, error)
         except ExchangeUnavailable as error:
             return submit_unknown(order, str(error), self._now_ns())
         return submit_reply(order, answer, self._now_ns())
 
-    async def _submit_again(self, order: PreparedOrder, by_ns: Nanos, cause: Disconnected) -> SubmitReply:
+    async def _submit_again(self, order: PreparedOrder, cause: Disconnected) -> SubmitReply:
         """Send the same bytes once more: most often they closed an idle connection just before we used it.
 
-        Whether the first ones arrived stays open, so only an acceptance is believed.
+        Whether the first ones arrived stays open, so no refusal is believed.
         """
         doubt = submit_unknown(order, str(cause), self._now_ns())
         try:
-            answer = await self._rest.post_order(order.body, by_ns=by_ns)
+            answer = await self._rest.post_order(order.body, by_ns=order.deadline_ns)
         except ExchangeUnavailable:
             return doubt
         reply = submit_reply(order, answer, self._now_ns())
-        return reply if isinstance(reply, Accepted) else doubt
+        return again_refused(order, doubt.reason, reply) if isinstance(reply, Rejected) else reply
 
     async def _learn_anew(self) -> None:
         """Read the markets' parameters again: what was signed for does not fit. The next order is planned anew."""
@@ -292,6 +291,3 @@ class OrderEntry:
     def _is_gone(self, order_id: ExchangeOrderId) -> None:
         self.open_orders.pop(order_id, None)
         self._gate.open_orders = len(self.open_orders)
-
-    def _patience_ns(self) -> Nanos:
-        return Nanos(self._now_ns() + int(self._patience_s * NANOS_PER_S))

@@ -86,7 +86,9 @@ def _verdict(order: PreparedOrder, told: OrderAnswer, answer: Answer, at_ns: Nan
         )
     if not told.text or told.orderID or is_doubtful(told.text) or state is not None:
         # No reason, or a reason beside an id or a status: neither a yes nor a no.
-        return submit_unknown(order, f"{status} {told.status or ''} {told.text}".strip(), at_ns)
+        is_copy = reject_code(told.text) is RejectCode.DUPLICATE
+        reason = f"{status} {told.status or ''} {told.text}".strip()
+        return submit_unknown(order, reason, at_ns, RejectCode.DUPLICATE if is_copy else None)
     code = reject_code(f"{told.code or ''} {told.text}")
     if status == 503 and code is RejectCode.OTHER:
         code = RejectCode.UNAVAILABLE
@@ -109,11 +111,23 @@ def _wait_s(answer: Answer) -> float:
     return answer.retry_after_s or 0.0
 
 
-def submit_unknown(order: PreparedOrder, reason: str, at_ns: Nanos) -> OutcomeUnknown:
-    """Say that the order may rest."""
+def submit_unknown(
+    order: PreparedOrder, reason: str, at_ns: Nanos, code: RejectCode | None = None, retry_after_s: float = 0.0
+) -> OutcomeUnknown:
+    """Say that the order may rest; with a code, that a copy of it was refused."""
     return OutcomeUnknown(
-        exchange_order_id=order.exchange_order_id, was_cancel=False, reason=reason[:_REASON_MAX], at_ns=at_ns
+        exchange_order_id=order.exchange_order_id,
+        was_cancel=False,
+        reason=reason[:_REASON_MAX],
+        at_ns=at_ns,
+        code=code,
+        retry_after_s=retry_after_s,
     )
+
+
+def again_refused(order: PreparedOrder, reason: str, refusal: Rejected) -> OutcomeUnknown:
+    """Say that a copy of bytes sent before was refused, which leaves open what became of the first."""
+    return submit_unknown(order, reason, refusal.at_ns, refusal.code, refusal.retry_after_s)
 
 
 def cancel_replies(order_ids: Sequence[ExchangeOrderId], answer: Answer, at_ns: Nanos) -> list[CancelReply]:

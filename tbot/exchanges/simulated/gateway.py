@@ -240,7 +240,11 @@ class InProcessGateway:
         order_id = ExchangeOrderId("0x" + hashlib.sha256(name.encode()).hexdigest())
         body = self._encoder.encode(self._place(order, order_id))
         return PreparedOrder(
-            client_order_id=order.client_order_id, exchange_order_id=order_id, body=body, prepared_ns=now_ns
+            client_order_id=order.client_order_id,
+            exchange_order_id=order_id,
+            body=body,
+            prepared_ns=now_ns,
+            deadline_ns=order.deadline_ns,
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:

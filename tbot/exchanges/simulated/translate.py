@@ -211,7 +211,11 @@ def submit_reply(reply: Placed | Refused, order: PreparedOrder, at_ns: Nanos) ->
     if isinstance(reply, Refused):
         if DUPLICATED in reply.text:
             return OutcomeUnknown(
-                exchange_order_id=order.exchange_order_id, was_cancel=False, reason=reply.text, at_ns=at_ns
+                exchange_order_id=order.exchange_order_id,
+                was_cancel=False,
+                reason=reply.text,
+                at_ns=at_ns,
+                code=RejectCode.DUPLICATE,
             )
         code = next((code for part, code in REJECT_CODES if part in reply.text), RejectCode.OTHER)
         return Rejected(client_order_id=client_order_id, code=code, reason=reply.text, at_ns=at_ns)

@@ -180,7 +180,11 @@ def test_any_body_gives_rows_or_a_bad_frame(decoder: Any, body: bytes) -> None:
 
 
 ORDER = PreparedOrder(
-    client_order_id=ClientOrderId("c"), exchange_order_id=ExchangeOrderId("0x1"), body=b"", prepared_ns=NOW
+    client_order_id=ClientOrderId("c"),
+    exchange_order_id=ExchangeOrderId("0x1"),
+    body=b"",
+    prepared_ns=NOW,
+    deadline_ns=NOW,
 )
 answers = gen.builds(
     Answer,
