@@ -52,6 +52,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         has_deltas: False for feeds that send only snapshots.
         has_positions_signed: True where a position may be negative; False for outcome tokens.
         cancel_batch_max: Most ids in one cancel request.
+        submit_batch_max: Most orders in one submit request; 1 = it knows no batches.
         dead_man_s: The exchange cancels our orders when `protect` was not called for this long; 0 = no such switch.
         buckets: Rate limits per second, weighted by orders.
         open_orders_max: Most orders we let rest, so that cancelling all of them is always affordable.
@@ -67,6 +68,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     buckets: tuple[Bucket, ...]
     open_orders_max: int
     session_tokens_max: int = 0
+    submit_batch_max: int = 1
 
 
 class PreparedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -191,6 +193,14 @@ class Gateway(Protocol):
 
         Bytes sent before may be sent again: they make at most one order. Then a refusal proves nothing about the first
         ones, and the gateway need not know: whoever sends again takes it so.
+        """
+        ...
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Send several prepared orders in one request, at most `submit_batch_max`; one reply an order, in order.
+
+        Each order stands for itself: some may be accepted and others refused. Without a usable answer to the request
+        every order of it is an `OutcomeUnknown`.
         """
         ...
 

@@ -39,6 +39,8 @@ CHAOS_FAULTS = FaultSettings(
     cuts_per_hour=12.0,
     silences_per_hour=6.0,
     silence_s=20.0,
+    batch_partial=0.02,
+    restarts_per_hour=1.0,
 )
 
 

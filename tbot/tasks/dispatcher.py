@@ -33,6 +33,7 @@ from tbot.tasks.conflator import Conflator
 from tbot.tasks.inbox import FACTS, Inbox
 from tbot.tasks.journal import JournalClient
 from tbot.tasks.supervisor import PULSE_S, TaskContext
+from tbot.tasks.turns import Turns
 
 log = structlog.get_logger()
 
@@ -42,7 +43,6 @@ SUBMITS_IN_FLIGHT = 8
 # that keeps silent for longer is broken, and would hold a place in flight for ever.
 ANSWER_S = 15.0
 _encoder = msgspec.msgpack.Encoder()
-_Turn = SubmitOrder | ResendOrder
 
 
 @dataclass(kw_only=True)
@@ -74,21 +74,21 @@ class Dispatcher:
         """
         # The coordinator counts the orders that are not signed yet, so there are never more than a lane of them; as
         # many copies find room beside them, and it has far fewer on their way.
-        waiting, turns = trio.open_memory_channel[_Turn](2 * COMMANDS_MAX)
+        turns = Turns(2 * COMMANDS_MAX, together_max=self.gateway.capabilities.submit_batch_max)
         with self.inbox:
             ctx.started()
             async with trio.open_nursery() as nursery:
                 for _ in range(SUBMITS_IN_FLIGHT):
                     nursery.start_soon(self._submit_in_turn, turns, ctx.stop)
-                async with waiting:
-                    while not ctx.stop.is_set():
-                        await ctx.beat()
-                        batch = await self.inbox.take(trio.current_time() + PULSE_S / 2)
-                        self._start_cancels([m for m in batch if isinstance(m, CancelOrder)], nursery)
-                        for order in (m for m in batch if isinstance(m, SubmitOrder | ResendOrder)):
-                            if isinstance(order, ResendOrder):
-                                self._copies[order.exchange_order_id] = order
-                            waiting.send_nowait(order)
+                while not ctx.stop.is_set():
+                    await ctx.beat()
+                    batch = await self.inbox.take(trio.current_time() + PULSE_S / 2)
+                    self._start_cancels([m for m in batch if isinstance(m, CancelOrder)], nursery)
+                    for order in (m for m in batch if isinstance(m, SubmitOrder | ResendOrder)):
+                        if isinstance(order, ResendOrder):
+                            self._copies[order.exchange_order_id] = order
+                        turns.put(order)
+                turns.close()
 
     def _start_cancels(self, cancels: Sequence[CancelOrder], nursery: trio.Nursery) -> None:
         """Send cancels at once, beside whatever is on the wire: they never wait for a submit."""
@@ -98,11 +98,13 @@ class Dispatcher:
         for first in range(0, len(cancels), chunk):
             nursery.start_soon(self._cancel, cancels[first : first + chunk])
 
-    async def _submit_in_turn(self, turns: trio.MemoryReceiveChannel[_Turn], stop: trio.Event) -> None:
-        async for order in turns:
-            if stop.is_set():
-                continue
-            await (self._submit(order) if isinstance(order, SubmitOrder) else self._resend(order))
+    async def _submit_in_turn(self, turns: Turns, stop: trio.Event) -> None:
+        while (group := await turns.take()) and not stop.is_set():
+            orders = [turn for turn in group if isinstance(turn, SubmitOrder)]
+            if orders:
+                await self._submit(orders)
+            for copy in (turn for turn in group if isinstance(turn, ResendOrder)):
+                await self._resend(copy)
 
     async def _cancel(self, commands: Sequence[CancelOrder]) -> None:
         with trio.fail_after(ANSWER_S):
@@ -112,22 +114,21 @@ class Dispatcher:
         for command in commands:
             log.info("order.cancel", client_order_id=command.client_order_id, reason=command.reason)
 
-    async def _submit(self, order: SubmitOrder) -> None:
-        if await self._is_expired(order):
-            return
-        signed = await self._prepare(order)
-        if await self._is_expired(order):
-            return
-        reply = await self._send(signed)
-        await self.coordinator.send(FACTS, reply)
-        log.info(
-            "order.submit",
-            client_order_id=order.client_order_id,
-            outcome=type(reply).__name__,
-            side=order.side.value,
-            price=order.price,
-            size=order.size,
-        )
+    async def _submit(self, orders: Sequence[SubmitOrder]) -> None:
+        fresh = [order for order in orders if not await self._is_expired(order)]
+        signed = await self._prepare(fresh)
+        ready = [pair for pair in zip(fresh, signed, strict=True) if not await self._is_expired(pair[0])]
+        replies = await self._send([prepared for _, prepared in ready])
+        for (order, _), reply in zip(ready, replies, strict=True):
+            await self.coordinator.send(FACTS, reply)
+            log.info(
+                "order.submit",
+                client_order_id=order.client_order_id,
+                outcome=type(reply).__name__,
+                side=order.side.value,
+                price=order.price,
+                size=order.size,
+            )
 
     async def _resend(self, order: ResendOrder) -> None:
         is_withdrawn = self._copies.pop(order.exchange_order_id, None) is None
@@ -135,24 +136,31 @@ class Dispatcher:
             reason = "not sent again: " + ("to be cancelled" if is_withdrawn else "too late")
             reply: SubmitReply = self._unproven(order, RejectCode.EXPIRED_UNSENT, reason)
         else:
-            reply = await self._send(
-                PreparedOrder(
-                    client_order_id=order.client_order_id,
-                    exchange_order_id=order.exchange_order_id,
-                    body=order.body,
-                    prepared_ns=order.prepared_ns,
-                    deadline_ns=order.deadline_ns,
-                )
+            copy = PreparedOrder(
+                client_order_id=order.client_order_id,
+                exchange_order_id=order.exchange_order_id,
+                body=order.body,
+                prepared_ns=order.prepared_ns,
+                deadline_ns=order.deadline_ns,
             )
+            (reply,) = await self._send([copy])
         if isinstance(reply, Rejected):
             reply = self._unproven(order, reply.code, reply.reason, reply.retry_after_s)
         await self.coordinator.send(FACTS, reply)
         log.info("order.resend", client_order_id=order.client_order_id, outcome=type(reply).__name__)
 
-    async def _send(self, signed: PreparedOrder) -> SubmitReply:
-        self.exposures.put(signed.exchange_order_id, OrderExposure(exchange_order_id=signed.exchange_order_id))
+    async def _send(self, signed: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Send signed orders, in one request if they are several; from here on they may rest."""
+        for order in signed:
+            self.exposures.put(order.exchange_order_id, OrderExposure(exchange_order_id=order.exchange_order_id))
         with trio.fail_after(ANSWER_S):
-            return await self.gateway.submit(signed)
+            match signed:
+                case []:
+                    return ()
+                case [alone]:
+                    return (await self.gateway.submit(alone),)
+                case _:
+                    return await self.gateway.submit_batch(signed)
 
     def _unproven(
         self, order: ResendOrder, code: RejectCode, reason: str, retry_after_s: float = 0.0
@@ -167,19 +175,28 @@ class Dispatcher:
             retry_after_s=retry_after_s,
         )
 
-    async def _prepare(self, order: SubmitOrder) -> PreparedOrder:
-        """Sign an order, make it durable and tell the coordinator, in this order."""
-        signed = self.gateway.prepare(order, self.now_ns())
-        prepared = Prepared(
-            client_order_id=order.client_order_id,
-            exchange_order_id=signed.exchange_order_id,
-            body=signed.body,
-            at_ns=signed.prepared_ns,
-        )
-        payload = _encoder.encode(prepared)
-        await self.journal.commit_prepared(order.client_order_id, payload, at_ns=signed.prepared_ns)
-        await self.coordinator.send(FACTS, prepared)
+    async def _prepare(self, orders: Sequence[SubmitOrder]) -> list[PreparedOrder]:
+        """Sign orders, make all of them durable and tell the coordinator, in this order."""
+        signed = [self.gateway.prepare(order, self.now_ns()) for order in orders]
+        records = [
+            Prepared(
+                client_order_id=each.client_order_id,
+                exchange_order_id=each.exchange_order_id,
+                body=each.body,
+                at_ns=each.prepared_ns,
+            )
+            for each in signed
+        ]
+        async with trio.open_nursery() as nursery:  # side by side, so that one sync of the disk serves them all
+            for record in records:
+                nursery.start_soon(self._commit, record)
+        for record in records:
+            await self.coordinator.send(FACTS, record)
         return signed
+
+    async def _commit(self, record: Prepared) -> None:
+        payload = _encoder.encode(record)
+        await self.journal.commit_prepared(record.client_order_id, payload, at_ns=record.at_ns)
 
     async def _is_expired(self, order: SubmitOrder) -> bool:
         """Refuse an order whose moment has passed while it waited; it was never sent."""

@@ -85,10 +85,13 @@ async def test_capabilities_can_be_kept(stage: Stage, autojump_clock: MockClock)
     capabilities = stage.gateway.capabilities
     assert OrderType.GTC in capabilities.order_types
     assert capabilities.cancel_batch_max >= 1
+    assert capabilities.submit_batch_max >= 1
     assert capabilities.open_orders_max >= 1
     assert all(bucket.burst >= 1 and bucket.rate_per_s > 0 for bucket in capabilities.buckets)
     cancels = [b.burst for b in capabilities.buckets if b.name == "cancels"]
     assert all(capabilities.cancel_batch_max <= burst for burst in cancels)
+    assert all(capabilities.open_orders_max <= 0.8 * burst for burst in cancels), "cancelling all is always affordable"
+    assert all(capabilities.submit_batch_max <= b.burst for b in capabilities.buckets if b.name == "orders")
 
 
 async def test_markets_load_and_name_both_tokens(stage: Stage, autojump_clock: MockClock) -> None:
@@ -230,6 +233,31 @@ async def test_the_same_bytes_make_at_most_one_order(stage: Stage, autojump_cloc
     assert (again.exchange_order_id, again.was_cancel) == (prepared.exchange_order_id, False)
     assert again.code is RejectCode.DUPLICATE, "evidence that the first ones were received"
     assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 1
+
+
+async def test_orders_sent_together_are_judged_one_by_one(stage: Stage, autojump_clock: MockClock) -> None:
+    await stage.other_rests(stage.market.yes, Side.SELL, Price(450_000), Size(50 * MICRO))
+    make = Orders(stage.market).make
+    wanted = [make(Side.BUY, cents, is_post_only=True) for cents in (40, 45, 41, 39)]  # the second would take
+    prepared = [stage.gateway.prepare(order, now_ns()) for order in wanted]
+    replies = await stage.gateway.submit_batch(prepared)
+    assert [type(reply) for reply in replies] == [Accepted, Rejected, Accepted, Accepted]
+    assert [r.client_order_id for r in replies if not isinstance(r, OutcomeUnknown)] == [
+        o.client_order_id for o in wanted
+    ]
+    assert isinstance(replies[1], Rejected)
+    assert replies[1].code is RejectCode.POST_ONLY_WOULD_CROSS
+    listed = {order.exchange_order_id for order in (await stage.gateway.report(Nanos(0), [])).open_orders}
+    assert listed == {p.exchange_order_id for n, p in enumerate(prepared) if n != 1}
+
+
+async def test_the_same_batch_sent_again_makes_no_order_more(stage: Stage, autojump_clock: MockClock) -> None:
+    make = Orders(stage.market).make
+    prepared = [stage.gateway.prepare(make(Side.BUY, cents), now_ns()) for cents in (40, 41)]
+    assert [type(reply) for reply in await stage.gateway.submit_batch(prepared)] == [Accepted, Accepted]
+    again = await stage.gateway.submit_batch(prepared)
+    assert [reply.code for reply in again if isinstance(reply, OutcomeUnknown)] == [RejectCode.DUPLICATE] * 2
+    assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 2
 
 
 async def test_a_post_only_order_never_takes(stage: Stage, autojump_clock: MockClock) -> None:

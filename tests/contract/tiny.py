@@ -190,6 +190,10 @@ class TinyGateway:
         state = OrderState.MATCHED if taken.matched else OrderState.LIVE
         return Accepted(client_order_id=order.client_order_id, exchange_order_id=taken.id, state=state, at_ns=now_ns())
 
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """One order after the other."""
+        return tuple([await self.submit(order) for order in orders])
+
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """One id after the other."""
         await trio.sleep(LATENCY_S)

@@ -190,6 +190,9 @@ class ResendsResigned(Between):
             reply = await self.inner.submit(again)
         return reply
 
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        return tuple([await self.submit(order) for order in orders])
+
 
 class SendsDouble(Between):
     """Sends twice the size that was decided, as a wrong unit would."""

@@ -96,9 +96,9 @@ class Meddled(InProcessGateway):
         )
         self.stage, self.number = stage, number
 
-    async def submit(self, order: PreparedOrder) -> SubmitReply:
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
         await self.stage.meddle(self.number, "submit")
-        return await super().submit(order)
+        return await super().submit_batch(orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         reply = await self.stage.meddle(self.number, "cancel")

@@ -206,6 +206,9 @@ class FakeExchange:
     async def submit(self, order: PreparedOrder) -> SubmitReply:
         raise AssertionError("a feed sends no orders")
 
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        return tuple([await self.submit(order) for order in orders])
+
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         raise AssertionError("a feed cancels no orders")
 

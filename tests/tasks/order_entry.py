@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
+import msgspec
 import trio
 
 from tbot.core.messages import (
@@ -43,14 +44,17 @@ class OrderEntry(FakeExchange):
 
     Attributes:
         posts: (Trio time, id) of each submit.
+        batches: Ids of each submit of several.
         pulled: (Trio time, ids) of each cancel request.
         asked: (Trio time, since, lookups) of each report.
         submit_gate: Submits are answered only while it is set.
         errors: Raised by the next calls of a method, by its name; None = let it through.
     """
 
-    def __init__(self, *, dead_man_s: float = 10.0) -> None:
+    def __init__(self, *, dead_man_s: float = 10.0, submit_batch_max: int = 1) -> None:
         super().__init__(dead_man_s=dead_man_s)
+        self._capabilities = msgspec.structs.replace(self._capabilities, submit_batch_max=submit_batch_max)
+        self.batches: list[tuple[ExchangeOrderId, ...]] = []
         self.posts: list[tuple[float, ExchangeOrderId]] = []
         self.pulled: list[tuple[float, tuple[ExchangeOrderId, ...]]] = []
         self.asked: list[tuple[float, Nanos, tuple[ExchangeOrderId, ...]]] = []
@@ -86,6 +90,18 @@ class OrderEntry(FakeExchange):
             state=OrderState.LIVE,
             at_ns=now_ns(),
         )
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        self.batches.append(tuple(order.exchange_order_id for order in orders))
+        replies: dict[ExchangeOrderId, SubmitReply] = {}
+
+        async def one(order: PreparedOrder) -> None:
+            replies[order.exchange_order_id] = await self.submit(order)
+
+        async with trio.open_nursery() as nursery:
+            for order in orders:
+                nursery.start_soon(one, order)
+        return tuple(replies[order.exchange_order_id] for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         self.pulled.append((trio.current_time(), tuple(order_ids)))

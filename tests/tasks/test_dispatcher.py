@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -18,6 +19,7 @@ from tbot.core.messages import (
     ExchangeOrderId,
     Message,
     OrderExposure,
+    OrderType,
     OutcomeUnknown,
     Prepared,
     RejectCode,
@@ -32,6 +34,7 @@ from tbot.tasks.conflator import Conflator
 from tbot.tasks.coordinator import CANCELS, DISPATCH_LANES, SUBMITS
 from tbot.tasks.dispatcher import ANSWER_S, SUBMITS_IN_FLIGHT, Dispatcher
 from tbot.tasks.inbox import Inbox
+from tbot.tasks.journal import JournalClient
 from tbot.tasks.supervisor import TaskContext
 from tests.tasks.fake_exchange import WAY_S, now_ns
 from tests.tasks.order_entry import Journal, OrderEntry, cancel, journal, order
@@ -354,3 +357,94 @@ async def test_every_copy_is_answered_once(autojump_clock: MockClock) -> None:
         await trio.sleep(3)
         heard = rig.heard()
     assert kinds(heard).count("Accepted") == 32
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+class Batching(OrderEntry):
+    """Takes several at once, and notes what the desk knew of them when they came."""
+
+    def __init__(self) -> None:
+        super().__init__(submit_batch_max=4)
+        self.seen: list[tuple[list[str], list[str]]] = []
+        self.rig: Desk | None = None
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        assert self.rig is not None
+        exposed = set(self.rig.exposures.take_nowait())
+        assert {order.exchange_order_id for order in orders} <= exposed
+        self.seen.append((kinds(self.rig.heard()), sorted(self.rig.prepared())))
+        return await super().submit_batch(orders)
+
+
+async def test_every_order_of_a_batch_is_durable_and_told_before_it_leaves(autojump_clock: MockClock) -> None:
+    gateway = Batching()
+    async with dispatching(gateway) as rig:
+        gateway.rig = rig
+        rig.submit(1, 2, 3)
+        await trio.sleep(1)
+        assert gateway.seen == [(["Prepared"] * 3, ["1-1", "1-2", "1-3"])]
+        assert [m.client_order_id for m in rig.heard() if isinstance(m, Accepted)] == ["1-1", "1-2", "1-3"]
+
+
+async def test_disk_that_fails_for_one_order_lets_none_of_its_batch_out(autojump_clock: MockClock) -> None:
+    with pytest.RaisesGroup(trio.BrokenResourceError, flatten_subgroups=True):
+        async with dispatching(OrderEntry(submit_batch_max=4)) as rig:
+            rig.dispatcher.journal = _FailsFor(rig.journal.client, "1-2")
+            rig.submit(1, 2, 3)
+            await trio.sleep(5)
+    assert rig.gateway.posts == []
+
+
+class _FailsFor(JournalClient):
+    def __init__(self, inner: JournalClient, name: str) -> None:
+        super().__init__(inner._queue, inner._lag_s)
+        self.name = name
+
+    async def commit_prepared(self, client_order_id: ClientOrderId, payload: bytes, *, at_ns: Nanos) -> None:
+        if client_order_id == self.name:
+            raise trio.BrokenResourceError("planted")
+        await super().commit_prepared(client_order_id, payload, at_ns=at_ns)
+
+
+async def test_resting_orders_go_together_up_to_the_most_and_in_order(autojump_clock: MockClock) -> None:
+    async with dispatching(OrderEntry(submit_batch_max=4)) as rig:
+        rig.submit(*range(9))
+        await trio.sleep(1)
+    assert sorted(rig.gateway.batches) == [tuple(f"x-1-{n}" for n in group) for group in (range(4), range(4, 8))]
+    assert len(rig.gateway.posts) == 9
+
+
+async def test_takes_and_copies_go_alone(autojump_clock: MockClock) -> None:
+    async with dispatching(OrderEntry(submit_batch_max=4)) as rig:
+        rig.submit(1)
+        rig.inbox.send_nowait(SUBMITS, msgspec.structs.replace(order(2), order_type=OrderType.FAK))
+        rig.inbox.send_nowait(SUBMITS, msgspec.structs.replace(order(3), order_type=OrderType.FAK))
+        rig.resend(4)
+        rig.submit(5, 6)
+        await trio.sleep(1)
+    assert rig.gateway.batches == [("x-1-5", "x-1-6")]
+    assert len(rig.gateway.posts) == 6
+
+
+async def test_orders_of_a_batch_that_waited_too_long_are_left_out(autojump_clock: MockClock) -> None:
+    async with dispatching(OrderEntry(submit_batch_max=4)) as rig:
+        rig.journal.disk.gate = trio.Event()
+        rig.submit(1, 2, life_s=60)
+        rig.submit(3, life_s=1)
+        await trio.sleep(2)
+        rig.journal.disk.gate.set()
+        await trio.sleep(1)
+        (refused,) = (m for m in rig.heard() if isinstance(m, Rejected))
+    assert (refused.client_order_id, refused.code) == ("1-3", RejectCode.EXPIRED_UNSENT)
+    assert rig.gateway.batches == [("x-1-1", "x-1-2")]
+
+
+async def test_batch_that_is_never_answered_is_a_crash(autojump_clock: MockClock) -> None:
+    with pytest.RaisesGroup(trio.TooSlowError, flatten_subgroups=True):
+        async with dispatching(OrderEntry(submit_batch_max=4)) as rig:
+            rig.gateway.submit_gate = trio.Event()
+            rig.submit(1, 2)
+            await trio.sleep(ANSWER_S + 1)
+            raise AssertionError("it should have crashed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import trio
@@ -69,7 +69,7 @@ def grown_old(stage: Stage) -> Iterator[str]:
                 yield f"order {operation.order_id[:12]} arrives {age_s:.0f} s after it was signed"
 
 
-def hit_posts(stage: Stage, fault: Fault, count: int = 2) -> None:
+def hit_posts(stage: Stage, fault: Fault, count: int = 1) -> None:
     stage.exchange.faults.switch(FaultOrder(name=fault, count=count), now_ns())
 
 
@@ -194,14 +194,14 @@ class SignsAnew(Coordinator):
 class Insists(Dispatcher):
     """Sends the same bytes until they are answered, however old they are."""
 
-    async def _send(self, signed: PreparedOrder) -> SubmitReply:
-        reply = await super()._send(signed)
+    async def _send(self, signed: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        replies = await super()._send(signed)
         for _ in range(40):
-            if not isinstance(reply, OutcomeUnknown):
+            if not any(isinstance(reply, OutcomeUnknown) for reply in replies):
                 break
             await trio.sleep(1)
-            reply = await super()._send(signed)
-        return reply
+            replies = await super()._send(signed)
+        return replies
 
 
 async def test_coordinator_that_signs_a_new_order_in_doubt_is_found(autojump_clock: MockClock) -> None:

@@ -55,6 +55,7 @@ CAPABILITIES = Capabilities(
     dead_man_s=0.0,
     buckets=BUCKETS,
     open_orders_max=96,
+    submit_batch_max=15,
 )
 
 
@@ -264,6 +265,13 @@ class PaperGateway:
         reply = self._exchange.place(self._decoder.decode(order.body), order.exchange_order_id)
         await trio.sleep(self._latency_s)
         return reply
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Place orders after a way's latency, one after the other, and answer all after another."""
+        await trio.sleep(self._latency_s)
+        replies = [self._exchange.place(self._decoder.decode(order.body), order.exchange_order_id) for order in orders]
+        await trio.sleep(self._latency_s)
+        return tuple(replies)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders after a way's latency; prints that arrive meanwhile fill them."""

@@ -32,7 +32,7 @@ from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import OPEN_SHARE
-from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, OrderEntry
+from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, ORDERS_MAX, OrderEntry
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.reports import Reporter
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -237,7 +237,12 @@ class PolymarketGateway:
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
         """Send the prepared bytes; see `OrderEntry.submit`."""
-        return await self._entry.submit(order)
+        (reply,) = await self._entry.submit([order])
+        return reply
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Send several prepared orders; see `OrderEntry.submit`."""
+        return await self._entry.submit(orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
@@ -295,4 +300,5 @@ def _capabilities(settings: PolymarketSettings) -> Capabilities:
         ),
         open_orders_max=max(1, int(limits.cancels_burst * OPEN_SHARE)),
         session_tokens_max=ASSETS_MAX,
+        submit_batch_max=max(1, min(ORDERS_MAX, int(limits.orders_burst))),
     )

@@ -36,7 +36,7 @@ from tbot.exchanges.polymarket.outcomes import (
     cancels_throttled,
     cancels_unknown,
     rejected,
-    submit_reply,
+    submit_replies,
     submit_unknown,
 )
 from tbot.exchanges.polymarket.rest import Rest
@@ -49,6 +49,8 @@ UNSENT_MAX = 1024
 NOT_SENT_RETRY_S = 0.5
 # A refresh after a refusal holds its answer back for so long at most; without it the next start reads everything.
 LEARN_S = 5.0
+# The exchange takes no more orders in one request (API reference, POST /orders).
+ORDERS_MAX = 15
 # The exchange takes no more ids in one request (changelog of 2026-06-15).
 CANCEL_IDS_MAX = 1_000
 # A batch of cancels takes what the bucket holds, but for fewer than this a round trip of its own is not worth it.
@@ -141,21 +143,29 @@ class OrderEntry:
             deadline_ns=order.deadline_ns,
         )
 
-    async def submit(self, order: PreparedOrder) -> SubmitReply:
-        """Send the prepared bytes; not after their deadline. Doubts are `OutcomeUnknown`.
+    async def submit(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Send prepared orders in one request, by the first of their deadlines. Doubts are `OutcomeUnknown`.
 
         Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
         is told as unknown.
+
+        Returns:
+            One reply an order, in order.
         """
-        unsent = self._unsent.pop(order.exchange_order_id, None)
-        if unsent is not None:
-            return self._held_back(order, unsent) or await self._submit_first(order, unsent)
-        self._may_rest(order.exchange_order_id)
-        reply = await self._submit_by(order, order.deadline_ns)
-        if isinstance(reply, Rejected):
-            self._mode = mode_refused(self._mode, reply.code, reply.retry_after_s, reply.at_ns)
-            return again_refused(order, f"sent again, then {reply.code}: {reply.reason}", reply)
-        return reply
+        unsent = {order.exchange_order_id: self._unsent.pop(order.exchange_order_id, None) for order in orders}
+        replies: dict[ExchangeOrderId, SubmitReply] = {}
+        for order in orders:
+            first = unsent[order.exchange_order_id]
+            if first is not None and (refusal := self._held_back(order, first)) is not None:
+                replies[order.exchange_order_id] = refusal
+        going = [order for order in orders if order.exchange_order_id not in replies]
+        while going:
+            some, going = going[: self._orders_at_once()], going[self._orders_at_once() :]
+            for order in some:
+                self._may_rest(order.exchange_order_id)  # before it leaves, so that all on its way can be cancelled
+            for order, reply in zip(some, await self._post(some), strict=True):
+                replies[order.exchange_order_id] = await self._heard(order, unsent[order.exchange_order_id], reply)
+        return tuple(replies[order.exchange_order_id] for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
@@ -192,52 +202,75 @@ class OrderEntry:
         wait_s = max(0.0, (mode.until_ns - now_ns) / NANOS_PER_S)
         return rejected(order, mode.code, f"not sent: the exchange takes {mode.permit.value}", now_ns, wait_s)
 
-    async def _submit_first(self, order: PreparedOrder, unsent: _Unsent) -> SubmitReply:
-        # Counted before it leaves, so that whatever is on its way can be cancelled.
-        self._may_rest(order.exchange_order_id)
-        reply = await self._submit_by(order, order.deadline_ns)
+    def _orders_at_once(self) -> int:
+        return max(1, min(ORDERS_MAX, self._gate.burst(Lane.ORDER)))
+
+    async def _heard(self, order: PreparedOrder, first: _Unsent | None, reply: SubmitReply) -> SubmitReply:
+        """Draw the conclusions from one reply.
+
+        Args:
+            order: That was sent.
+            first: What is known of an order that left for the first time; None = a copy.
+            reply: As read from the answer.
+        """
         if isinstance(reply, Rejected):
-            self._is_gone(order.exchange_order_id)
             self._mode = mode_refused(self._mode, reply.code, reply.retry_after_s, reply.at_ns)
+            if first is None:
+                return again_refused(order, f"sent again, then {reply.code}: {reply.reason}", reply)
+            self._is_gone(order.exchange_order_id)
             if reply.code is RejectCode.VERSION_MISMATCH:
                 await self._learn_anew()
-        elif isinstance(reply, Accepted):
-            if not unsent.may_rest:
+        elif isinstance(reply, Accepted) and first is not None:
+            if not first.may_rest:
                 self._is_gone(order.exchange_order_id)
             self._mode = mode_accepted(
-                self._mode, is_post_only=unsent.is_post_only, sent_ns=order.prepared_ns, at_ns=reply.at_ns
+                self._mode, is_post_only=first.is_post_only, sent_ns=order.prepared_ns, at_ns=reply.at_ns
             )
         return reply
 
-    async def _submit_by(self, order: PreparedOrder, by_ns: Nanos) -> SubmitReply:
+    async def _post(self, orders: Sequence[PreparedOrder]) -> list[SubmitReply]:
+        by_ns = Nanos(min(order.deadline_ns for order in orders))
+        bodies = [order.body for order in orders]
         try:
-            answer = await self._rest.post_order(order.body, by_ns=by_ns)
+            answer = await self._rest.post_orders(bodies, by_ns=by_ns)
         except TooLate as error:
-            return rejected(order, RejectCode.EXPIRED_UNSENT, str(error), self._now_ns())
+            return self._unsent_all(orders, RejectCode.EXPIRED_UNSENT, error)
         except RateLimited as error:
-            return rejected(order, RejectCode.RATE_LIMITED, str(error), self._now_ns(), error.retry_after_s)
+            return self._unsent_all(orders, RejectCode.RATE_LIMITED, error, error.retry_after_s)
         except NotSent as error:
-            return rejected(order, RejectCode.UNAVAILABLE, str(error), self._now_ns())
+            return self._unsent_all(orders, RejectCode.UNAVAILABLE, error)
         except TimedOut as error:
-            return submit_unknown(order, str(error), self._now_ns())
+            return self._doubts(orders, error)
         except Disconnected as error:
-            return await self._submit_again(order, error)
+            return await self._post_again(orders, bodies, by_ns, error)
         except ExchangeUnavailable as error:
-            return submit_unknown(order, str(error), self._now_ns())
-        return submit_reply(order, answer, self._now_ns())
+            return self._doubts(orders, error)
+        return submit_replies(orders, answer, self._now_ns())
 
-    async def _submit_again(self, order: PreparedOrder, cause: Disconnected) -> SubmitReply:
+    async def _post_again(
+        self, orders: Sequence[PreparedOrder], bodies: Sequence[bytes], by_ns: Nanos, cause: Disconnected
+    ) -> list[SubmitReply]:
         """Send the same bytes once more: most often they closed an idle connection just before we used it.
 
         Whether the first ones arrived stays open, so no refusal is believed.
         """
-        doubt = submit_unknown(order, str(cause), self._now_ns())
         try:
-            answer = await self._rest.post_order(order.body, by_ns=order.deadline_ns)
+            answer = await self._rest.post_orders(bodies, by_ns=by_ns)
         except ExchangeUnavailable:
-            return doubt
-        reply = submit_reply(order, answer, self._now_ns())
-        return again_refused(order, doubt.reason, reply) if isinstance(reply, Rejected) else reply
+            return self._doubts(orders, cause)
+        replies = submit_replies(orders, answer, self._now_ns())
+        return [
+            again_refused(order, str(cause), reply) if isinstance(reply, Rejected) else reply
+            for order, reply in zip(orders, replies, strict=True)
+        ]
+
+    def _unsent_all(
+        self, orders: Sequence[PreparedOrder], code: RejectCode, cause: Exception, retry_after_s: float = 0.0
+    ) -> list[SubmitReply]:
+        return [rejected(order, code, str(cause), self._now_ns(), retry_after_s) for order in orders]
+
+    def _doubts(self, orders: Sequence[PreparedOrder], cause: Exception) -> list[SubmitReply]:
+        return [submit_unknown(order, str(cause), self._now_ns()) for order in orders]
 
     async def _learn_anew(self) -> None:
         """Read the markets' parameters again: what was signed for does not fit. The next order is planned anew."""

@@ -46,9 +46,55 @@ REFUSED_IN_WORDS = frozenset({200, 400, 422, 503})
 # A cancel that these answer was not looked at; the order stands as before.
 CANCEL_NOT_TAKEN = frozenset({425, 429, 503})
 
+# Refusals that concern a request as a whole, whatever orders are in it.
+_ABOUT_REQUESTS = frozenset(
+    {
+        RejectCode.NOT_AUTHORIZED,
+        RejectCode.BLOCKED,
+        RejectCode.BANNED,
+        RejectCode.CLOSED_ONLY,
+        RejectCode.MALFORMED,
+        RejectCode.RATE_LIMITED,
+        RejectCode.RESTARTING,
+        RejectCode.POST_ONLY_MODE,
+        RejectCode.CANCEL_ONLY,
+        RejectCode.TRADING_DISABLED,
+    }
+)
+
 _REASON_MAX = 200
 _ORDER = msgspec.json.Decoder(OrderAnswer)
+_LEGS = msgspec.json.Decoder(list[msgspec.Raw])
 _CANCEL = msgspec.json.Decoder(CancelAnswer)
+
+
+def submit_replies(orders: Sequence[PreparedOrder], answer: Answer, at_ns: Nanos) -> list[SubmitReply]:
+    """Read the answer to `POST /order` or, for several, to `POST /orders`; one reply an order, in order.
+
+    The legs of a batch stand for themselves and are answered by place. A refusal of the request as a whole is believed
+    where it is about the request: of a refusal about one order nobody knows what became of the others.
+    """
+    if len(orders) == 1:
+        return [submit_reply(orders[0], answer, at_ns)]
+    if answer.status != 200:
+        replies = [submit_reply(order, answer, at_ns) for order in orders]
+        return [_of_the_whole(order, reply) for order, reply in zip(orders, replies, strict=True)]
+    try:
+        legs = decode(_LEGS, answer.content)
+    except BadFrame as error:
+        return [submit_unknown(order, f"200, undecodable: {error}", at_ns) for order in orders]
+    if len(legs) != len(orders):
+        reason = f"{len(legs)} answers to {len(orders)} orders"
+        return [submit_unknown(order, reason, at_ns) for order in orders]
+    parts = [Answer(status=200, content=bytes(leg), retry_after_s=answer.retry_after_s) for leg in legs]
+    return [submit_reply(order, part, at_ns) for order, part in zip(orders, parts, strict=True)]
+
+
+def _of_the_whole(order: PreparedOrder, reply: SubmitReply) -> SubmitReply:
+    is_certain = isinstance(reply, Rejected) and reply.code in _ABOUT_REQUESTS
+    if is_certain or not isinstance(reply, Rejected):
+        return reply
+    return submit_unknown(order, f"a batch was refused: {reply.reason}", reply.at_ns)
 
 
 def submit_reply(order: PreparedOrder, answer: Answer, at_ns: Nanos) -> SubmitReply:

@@ -86,16 +86,18 @@ class Rest:
 
     # --- writes -------------------------------------------------------------------------------------------------
 
-    async def post_order(self, body: bytes, *, by_ns: Nanos) -> Answer:
-        """Send a signed order. Raises what `Http.call` raises."""
+    async def post_orders(self, bodies: Sequence[bytes], *, by_ns: Nanos) -> Answer:
+        """Send one or several signed orders; costs one order token each. Raises what `Http.call` raises."""
+        is_single = len(bodies) == 1
         return await self._http.call(
             "POST",
-            "/order",
+            "/order" if is_single else "/orders",
             lane=Lane.ORDER,
             by_ns=by_ns,
             total_s=self._timeouts.order_s,
-            body=body,
+            body=bodies[0] if is_single else b"[" + b",".join(bodies) + b"]",
             is_private=True,
+            cost=len(bodies),
         )
 
     async def delete_orders(self, order_ids: Sequence[ExchangeOrderId]) -> Answer:

@@ -260,7 +260,6 @@ CATALOGUE: dict[Fault, Entry] = {
         ends=_BY_ITSELF,
         rate="batch_partial",
         aim=Aim.ORDER,
-        is_wire_only=True,
     ),
     Fault.CANCEL_LOST: Entry(
         draw=Draw.CANCEL,

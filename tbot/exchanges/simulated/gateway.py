@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
@@ -44,6 +44,7 @@ from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.modes import (
+    RETRY_RESTARTING_S,
     TEXT_CANCEL_ONLY,
     TEXT_DISABLED,
     TEXT_POST_ONLY_MODE,
@@ -60,6 +61,7 @@ from tbot.exchanges.simulated.operations import (
     Refused,
 )
 from tbot.exchanges.simulated.sessions import Session
+from tbot.exchanges.simulated.tickets import Ticket
 from tbot.exchanges.simulated.transit import Milliseconds, TransitSettings
 from tbot.exchanges.simulated.translate import (
     Desk,
@@ -77,6 +79,10 @@ from tbot.exchanges.simulated.translate import (
 
 CENT = 10_000
 """Budgets of FAK/FOK BUY orders have two decimals."""
+
+# Modes in which not even cancels are looked at.
+_CANCELS_REFUSED = {Mode.RESTARTING: RejectCode.RESTARTING, Mode.DISABLED: RejectCode.TRADING_DISABLED}
+_Leg = tuple[PreparedOrder, PlaceOrder]
 
 BUCKETS = (
     # The Standard tier of Polymarket's signer buckets (2026-11); reads are limited by address only.
@@ -140,7 +146,8 @@ class InProcessGateway:
             cancel_batch_max=100,
             dead_man_s=exchange.settings.dead_man_s,
             buckets=BUCKETS,
-            open_orders_max=100,
+            open_orders_max=96,
+            submit_batch_max=15,
         )
 
     @property
@@ -248,10 +255,16 @@ class InProcessGateway:
         )
 
     async def submit(self, order: PreparedOrder) -> SubmitReply:
-        """Send the prepared bytes once; every doubt is an `OutcomeUnknown`."""
+        """Send the prepared bytes; every doubt is an `OutcomeUnknown`."""
+        (reply,) = await self.submit_batch((order,))
+        return reply
+
+    async def submit_batch(self, orders: Sequence[PreparedOrder]) -> tuple[SubmitReply, ...]:
+        """Send prepared orders with one request: one fault strikes them all, each is judged by itself."""
+        legs = tuple((order, self._decoder.decode(order.body)) for order in orders)
         with trio.move_on_after(self._latency.timeout_s):
-            return await self._submit(order, self._decoder.decode(order.body))
-        return self._unknown(order.exchange_order_id, "no answer in time", was_cancel=False)
+            return await self._submit(legs)
+        return tuple(self._unknown(o.exchange_order_id, "no answer in time", was_cancel=False) for o in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders with one request; one reply an id, in order."""
@@ -302,55 +315,76 @@ class InProcessGateway:
         """Nothing stays open between calls."""
         await trio.lowlevel.checkpoint()
 
-    async def _submit(self, order: PreparedOrder, place: PlaceOrder) -> SubmitReply:
+    async def _submit(self, legs: tuple[_Leg, ...]) -> tuple[SubmitReply, ...]:
         exchange = self._exchange
-        keys = (self._account, place.token_id, self._rules(place.token_id).market_id)
+        keys = self._keys(place for _, place in legs)
         fault = exchange.faults.on_submit(*keys)
         if fault is Fault.POST_LOST:
             await trio.sleep_forever()
-        if fault is Fault.POST_RATE_LIMITED:
+        is_limited = fault is Fault.POST_RATE_LIMITED
+        refusals = [self._limited(order) if is_limited else self._mode_refusal(order, place) for order, place in legs]
+        if all(refusal is not None for refusal in refusals):
             await self._round_trip()
-            reason = f"rate limited, retry after {exchange.faults.settings.retry_after_s} s"
-            return self._rejected(order, RejectCode.RATE_LIMITED, reason)
-        if refusal := self._mode_refusal(place):
-            await self._round_trip()
-            return self._rejected(order, RejectCode.UNAVAILABLE, refusal)
-        if fault is Fault.TICK_CHANGE_IN_FLIGHT:
-            exchange.coarsen(place.token_id)
-        return await self._land(order, place, fault, keys)
+        elif fault is Fault.TICK_CHANGE_IN_FLIGHT:
+            for token_id in dict.fromkeys(place.token_id for _, place in legs):
+                exchange.coarsen(token_id)
+        is_partial = len(legs) > 1 and exchange.faults.on_batch(*keys)
+        landed = [
+            refusal or (None if is_partial and number % 2 else self._land(order, place, fault))
+            for number, (refusal, (order, place)) in enumerate(zip(refusals, legs, strict=True))
+        ]
+        if fault in (Fault.POST_RESTS_UNANSWERED, Fault.POST_LANDS_LATE):
+            await trio.sleep_forever()
+        return await self._answers(legs, landed, fault)
 
-    async def _land(
-        self, order: PreparedOrder, place: PlaceOrder, fault: Fault | None, keys: tuple[str, ...]
-    ) -> SubmitReply:
+    def _land(self, order: PreparedOrder, place: PlaceOrder, fault: Fault | None) -> Ticket | Accepted:
+        """Let one order reach the engine; a delayed one is answered without it."""
         exchange, settings = self._exchange, self._exchange.faults.settings
         is_immediate = place.order_type in (OrderType.FAK, OrderType.FOK)
-        if is_immediate and exchange.faults.on_immediate(*keys):
+        if is_immediate and exchange.faults.on_immediate(*self._keys((place,))):
             exchange.schedule(place, self._lands_ns(settings.delayed_s))
-            await self._round_trip()
             return Accepted(
                 client_order_id=order.client_order_id,
                 exchange_order_id=order.exchange_order_id,
                 state=OrderState.DELAYED,
                 at_ns=self._now_ns(),
             )
-        ticket = exchange.schedule(place, self._lands_ns(settings.late_s if fault is Fault.POST_LANDS_LATE else 0.0))
-        if fault in (Fault.POST_RESTS_UNANSWERED, Fault.POST_LANDS_LATE):
-            await trio.sleep_forever()
-        reply = await ticket.wait()
-        await self._travel()
-        if fault is Fault.ERROR_AFTER_ACCEPT:
-            return self._unknown(order.exchange_order_id, "HTTP 502", was_cancel=False)
-        assert isinstance(reply, Placed | Refused)
-        return submit_reply(reply, order, self._now_ns())
+        return exchange.schedule(place, self._lands_ns(settings.late_s if fault is Fault.POST_LANDS_LATE else 0.0))
+
+    async def _answers(
+        self, legs: tuple[_Leg, ...], landed: Sequence[Ticket | Accepted | Rejected | None], fault: Fault | None
+    ) -> tuple[SubmitReply, ...]:
+        """Wait for the engine's word on each order of a request; None = it could not be inserted."""
+        if any(isinstance(each, Accepted) for each in landed):
+            await self._round_trip()
+        told = [await each.wait() if isinstance(each, Ticket) else each for each in landed]
+        if any(isinstance(each, Ticket) for each in landed):
+            await self._travel()
+        replies: list[SubmitReply] = []
+        for (order, _), each in zip(legs, told, strict=True):
+            if isinstance(each, Accepted | Rejected):
+                replies.append(msgspec.structs.replace(each, at_ns=self._now_ns()))
+            elif each is None or fault is Fault.ERROR_AFTER_ACCEPT:
+                reason = "could not insert order" if each is None else "HTTP 502"
+                replies.append(self._unknown(order.exchange_order_id, reason, was_cancel=False))
+            else:
+                assert isinstance(each, Placed | Refused)
+                replies.append(submit_reply(each, order, self._now_ns()))
+        return tuple(replies)
 
     async def _cancel(self, order_ids: tuple[ExchangeOrderId, ...], fault: Fault | None) -> tuple[CancelReply, ...]:
         if fault is Fault.CANCEL_LOST:
             await trio.sleep_forever()
         mode = self._exchange.modes.current(self._now_ns())
-        if fault is Fault.CANCEL_RATE_LIMITED or mode in (Mode.RESTARTING, Mode.DISABLED):
+        code = RejectCode.RATE_LIMITED if fault is Fault.CANCEL_RATE_LIMITED else _CANCELS_REFUSED.get(mode)
+        if code is not None:
             await self._round_trip()
-            retry_after_s, at_ns = self._exchange.faults.settings.retry_after_s, self._now_ns()
-            return tuple(Throttled(exchange_order_id=i, retry_after_s=retry_after_s, at_ns=at_ns) for i in order_ids)
+            is_limit = code is RejectCode.RATE_LIMITED
+            wait_s = self._exchange.faults.settings.retry_after_s if is_limit else RETRY_RESTARTING_S
+            at_ns = self._now_ns()
+            return tuple(
+                Throttled(exchange_order_id=i, retry_after_s=wait_s, at_ns=at_ns, code=code) for i in order_ids
+            )
         ticket = self._exchange.schedule(CancelOrders(account=self._account, order_ids=order_ids), self._lands_ns(0.0))
         if fault is Fault.CANCEL_UNANSWERED:
             await trio.sleep_forever()
@@ -360,22 +394,39 @@ class InProcessGateway:
         at_ns = self._now_ns()
         return tuple(cancel_reply(order_id, result, at_ns) for order_id in order_ids)
 
-    def _mode_refusal(self, place: PlaceOrder) -> str:
-        """Say why the exchange takes no such order now; "" = it does."""
-        match self._exchange.modes.current(self._now_ns()):
+    def _mode_refusal(self, order: PreparedOrder, place: PlaceOrder) -> Rejected | None:
+        """Say why the exchange takes no such order now; None = it does."""
+        mode, ends_s = self._exchange.modes.phase(self._now_ns())
+        match mode:
             case Mode.NORMAL:
-                return ""
+                return None
             case Mode.POST_ONLY:
-                return "" if place.is_post_only else TEXT_POST_ONLY_MODE
+                refusal = RejectCode.POST_ONLY_MODE, TEXT_POST_ONLY_MODE, ends_s
+                return None if place.is_post_only else self._rejected(order, *refusal)
             case Mode.RESTARTING:
-                return TEXT_RESTARTING
+                return self._rejected(order, RejectCode.RESTARTING, TEXT_RESTARTING, RETRY_RESTARTING_S)
             case Mode.CANCEL_ONLY:
-                return TEXT_CANCEL_ONLY
+                return self._rejected(order, RejectCode.CANCEL_ONLY, TEXT_CANCEL_ONLY)
             case Mode.DISABLED:
-                return TEXT_DISABLED
+                return self._rejected(order, RejectCode.TRADING_DISABLED, TEXT_DISABLED)
 
-    def _rejected(self, order: PreparedOrder, code: RejectCode, reason: str) -> Rejected:
-        return Rejected(client_order_id=order.client_order_id, code=code, reason=reason, at_ns=self._now_ns())
+    def _limited(self, order: PreparedOrder) -> Rejected:
+        retry_after_s = self._exchange.faults.settings.retry_after_s
+        return self._rejected(order, RejectCode.RATE_LIMITED, "too many requests", retry_after_s)
+
+    def _rejected(self, order: PreparedOrder, code: RejectCode, reason: str, retry_after_s: float = 0.0) -> Rejected:
+        return Rejected(
+            client_order_id=order.client_order_id,
+            code=code,
+            reason=reason,
+            at_ns=self._now_ns(),
+            retry_after_s=retry_after_s,
+        )
+
+    def _keys(self, places: Iterable[PlaceOrder]) -> tuple[str, ...]:
+        """Name what an injected fault may be aimed at."""
+        tokens = tuple(dict.fromkeys(place.token_id for place in places))
+        return (self._account, *tokens, *(self._rules(token).market_id for token in tokens))
 
     # FAK/FOK BUY orders have a budget of collateral in whole cents, all others a number of shares.
     def _place(self, order: SubmitOrder, order_id: ExchangeOrderId) -> PlaceOrder:

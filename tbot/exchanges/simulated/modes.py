@@ -17,7 +17,7 @@ TEXT_CANCEL_ONLY = "Trading is currently cancel-only. New orders are not accepte
 TEXT_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
 TEXT_RESTARTING = "service not ready"
 
-_RETRY_RESTARTING_S = 1
+RETRY_RESTARTING_S = 1
 _FOREVER_NS = Nanos(1 << 62)
 
 
@@ -61,6 +61,12 @@ class Modes:
         """Tell the mode at a moment."""
         return self._phase(now_ns)[1]
 
+    def phase(self, now_ns: Nanos) -> tuple[Mode, float]:
+        """Tell the mode at a moment, and the seconds it tells to wait: whole ones, 1 when nobody knows its end."""
+        ends_ns, mode = self._phase(now_ns)
+        is_endless = ends_ns == _FOREVER_NS
+        return mode, float(RETRY_RESTARTING_S if is_endless else math.ceil((ends_ns - now_ns) / NANOS_PER_S))
+
     def up_ns(self, now_ns: Nanos) -> Nanos:
         """When the engine trades again: now, unless it restarts."""
         ends_ns, mode = self._phase(now_ns)
@@ -82,10 +88,9 @@ class Modes:
         Raises:
             PostOnlyMode: Not now.
         """
-        ends_ns, mode = self._phase(now_ns)
+        mode, seconds = self.phase(now_ns)
         if mode is Mode.POST_ONLY:
-            seconds = math.ceil((ends_ns - now_ns) / NANOS_PER_S)
-            raise PostOnlyMode(_RETRY_RESTARTING_S if ends_ns == _FOREVER_NS else seconds)
+            raise PostOnlyMode(int(seconds))
 
     def check_cancels(self, now_ns: Nanos) -> None:
         """Check that cancels may be sent.
@@ -95,7 +100,7 @@ class Modes:
         """
         match self.current(now_ns):
             case Mode.RESTARTING:
-                raise HttpRefusal(TEXT_RESTARTING, status=425, headers=(("Retry-After", str(_RETRY_RESTARTING_S)),))
+                raise HttpRefusal(TEXT_RESTARTING, status=425, headers=(("Retry-After", str(RETRY_RESTARTING_S)),))
             case Mode.DISABLED:
                 raise HttpRefusal(TEXT_DISABLED, status=503)
             case _:

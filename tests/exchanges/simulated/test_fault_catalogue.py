@@ -102,7 +102,7 @@ async def test_restart_refuses_everything_then_takes_only_post_only(autojump_clo
         stage.exchange.misbehave(FaultOrder(name=Fault.ENGINE_RESTART, seconds=30))
         refused = await stage.gateway.submit(order(stage))
         assert isinstance(refused, Rejected)
-        assert refused.code is RejectCode.UNAVAILABLE
+        assert refused.code is RejectCode.RESTARTING
         (throttled,) = await stage.gateway.cancel([ExchangeOrderId("0x1")])
         assert isinstance(throttled, Throttled)
         await trio.sleep(31)

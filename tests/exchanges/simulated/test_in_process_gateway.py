@@ -37,6 +37,7 @@ from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.modes import Mode
 from tbot.exchanges.simulated.operations import ChangeTick
 from tests.contract.stage import Orders, now_ns
 from tests.contract.stages import US, InProcessStage
@@ -140,6 +141,94 @@ async def test_resending_the_same_bytes_after_doubt_tells_that_the_first_arrived
         again = await stage.gateway.submit(order)
         assert isinstance(again, OutcomeUnknown)
         assert "Duplicated" in again.reason
+
+
+# --- batches and modes -----------------------------------------------------------------------------------------------
+
+
+def several(stage: InProcessStage, *cents: int) -> list[PreparedOrder]:
+    make = Orders(stage.market).make
+    return [stage.gateway.prepare(make(Side.BUY, price, is_post_only=True), now_ns()) for price in cents]
+
+
+@pytest.mark.parametrize(("faults", "rests_at_once", "rests_in_the_end"), LOST)
+async def test_a_lost_batch_leaves_each_of_its_orders_in_doubt(
+    faults: FaultSettings, rests_at_once: bool, rests_in_the_end: bool, autojump_clock: MockClock
+) -> None:
+    async with staged(faults) as stage:
+        orders = several(stage, 40, 39, 38)
+        replies = await stage.gateway.submit_batch(orders)
+        assert [r.exchange_order_id for r in replies if isinstance(r, OutcomeUnknown)] == [
+            order.exchange_order_id for order in orders
+        ]
+        assert len(stage.exchange.open_orders(US)) == 3 * rests_at_once
+        await trio.sleep(60)
+        assert len(stage.exchange.open_orders(US)) == 3 * rests_in_the_end
+        assert sum(stage.exchange.faults.faults_injected.values()) == 1, "one request, one fault"
+
+
+async def test_a_partial_batch_leaves_every_second_order_in_doubt(autojump_clock: MockClock) -> None:
+    async with staged(FaultSettings(batch_partial=1.0)) as stage:
+        orders = several(stage, 40, 39, 38)
+        replies = await stage.gateway.submit_batch(orders)
+        assert [type(reply) for reply in replies] == [Accepted, OutcomeUnknown, Accepted]
+        assert {order.order_id for order in stage.exchange.open_orders(US)} == {
+            orders[0].exchange_order_id,
+            orders[2].exchange_order_id,
+        }
+
+
+MODES = [
+    (Mode.RESTARTING, RejectCode.RESTARTING, RejectCode.RESTARTING),
+    (Mode.DISABLED, RejectCode.TRADING_DISABLED, RejectCode.TRADING_DISABLED),
+    (Mode.CANCEL_ONLY, RejectCode.CANCEL_ONLY, None),
+    (Mode.POST_ONLY, RejectCode.POST_ONLY_MODE, None),
+]
+
+
+@pytest.mark.parametrize(("mode", "code", "cancel_code"), MODES)
+async def test_each_mode_is_told_by_its_name_as_on_the_wire(
+    mode: Mode, code: RejectCode, cancel_code: RejectCode | None, autojump_clock: MockClock
+) -> None:
+    async with staged() as stage:
+        rests = prepared(stage)
+        assert isinstance(await stage.gateway.submit(rests), Accepted)
+        stage.exchange.modes.hold(mode)
+        (refused,) = [await stage.gateway.submit(prepared(stage, 35))]
+        assert isinstance(refused, Rejected)
+        assert refused.code is code
+        (reply,) = await stage.gateway.cancel([rests.exchange_order_id])
+        if cancel_code is None:
+            assert isinstance(reply, Canceled)
+        else:
+            assert isinstance(reply, Throttled)
+            assert reply.code is cancel_code
+            assert reply.retry_after_s > 0
+
+
+async def test_post_only_mode_tells_how_long_it_lasts_and_takes_what_only_makes(autojump_clock: MockClock) -> None:
+    async with staged() as stage:
+        stage.exchange.modes.restart(now_ns(), restarting_s=5, post_only_s=30)
+        down = await stage.gateway.submit(several(stage, 40)[0])
+        assert isinstance(down, Rejected)
+        assert (down.code, down.retry_after_s) == (RejectCode.RESTARTING, 1.0)
+        await trio.sleep(6)
+        orders = [*several(stage, 41), prepared(stage, 42)]
+        making, taking = await stage.gateway.submit_batch(orders)
+        assert isinstance(making, Accepted)
+        assert isinstance(taking, Rejected)
+        assert taking.code is RejectCode.POST_ONLY_MODE
+        assert 20 < taking.retry_after_s <= 30
+
+
+async def test_rate_limits_name_their_wait(autojump_clock: MockClock) -> None:
+    async with staged(FaultSettings(submit_rate_limited=1.0, cancel_rate_limited=1.0, retry_after_s=7.0)) as stage:
+        (reply,) = await stage.gateway.submit_batch(several(stage, 40))
+        assert isinstance(reply, Rejected)
+        assert (reply.code, reply.retry_after_s) == (RejectCode.RATE_LIMITED, 7.0)
+        (cancel,) = await stage.gateway.cancel([several(stage, 40)[0].exchange_order_id])
+        assert isinstance(cancel, Throttled)
+        assert (cancel.code, cancel.retry_after_s) == (RejectCode.RATE_LIMITED, 7.0)
 
 
 REFUSED = [
