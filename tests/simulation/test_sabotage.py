@@ -103,7 +103,11 @@ SABOTAGES = {
     ),
     "signs after the deadline": Sabotage(
         finding="signed after its deadline",
-        always=(with_parts(bugs.slow_disk(0.9)), with_patch(dispatcher_task, "SUBMITS_IN_FLIGHT", lambda _: 1)),
+        always=(
+            with_parts(bugs.slow_disk(0.9)),
+            with_patch(dispatcher_task, "SUBMITS_IN_FLIGHT", lambda _: 1),
+            with_patch(dispatcher_task, "Turns", lambda turns: lambda size, together_max: turns(size, together_max=1)),
+        ),
         planted=(with_patch(Dispatcher, "_is_expired", bugs.never_expired),),
     ),
     "loses journal rows": Sabotage(
