@@ -30,13 +30,13 @@ record *ARGS:
 frames *ARGS:
     {{python}} -m tbot frames {{ARGS}}
 
-# Run the quick tests; extra arguments go to pytest.
+# Run the quick tests on all cores; extra arguments go to pytest (`-n 0` is one process, for a debugger).
 test *ARGS:
-    {{python}} -m pytest -m "not slow" {{ARGS}}
+    {{python}} -m pytest -m "not slow" -n auto --dist worksteal {{ARGS}}
 
 # Run the quick tests, then the slow sweeps over many seeds.
 test-all: test
-    {{python}} -m pytest -m slow
+    {{python}} -m pytest -m slow -n auto --dist worksteal
 
 # Format check, lint, async lint, import contracts. ASYNC114 wants a list kept by hand; bodies of protocols may not await (124).
 lint:
