@@ -7,11 +7,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from bench import book, decode, exchange, feed, machine, sign, subscribers
+from bench import book, decode, exchange, feed, machine, sign, subscribers, verification
 from bench.measure import FULL, QUICK, Budget, Case, compare
 from bench.simulation import Run, simulate
 
-CASES: tuple[Callable[[], Case], ...] = (sign.case, sign.unified_case, decode.case, book.case, feed.case, exchange.case)
+CASES: tuple[Callable[[], Case], ...] = (
+    sign.case,
+    sign.unified_case,
+    decode.case,
+    decode.models_case,
+    book.case,
+    feed.case,
+    verification.case,
+    exchange.case,
+)
 HEAD = ("what", "ours", "peer", "peer / ours", "of rounds", "peer is")
 SIMULATED = {False: ("1h", 3600.0), True: ("1m", 60.0)}
 
@@ -23,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_quick = parser.parse_args(argv).quick
     _say(*machine.describe(), "")
     rows = [HEAD, *_rows(QUICK if is_quick else FULL)]
-    _say(*table(rows), "", "peer / ours above 1: ours is faster; median of rounds in turns, and the range of them.", "")
+    _say(
+        *table(rows),
+        "",
+        "peer / ours above 1: ours is faster. Times are those of the best round; the range is of rounds in turns.",
+        "",
+    )
     for line in chain(exchange.lines(is_quick=is_quick), subscribers.lines(is_quick=is_quick)):
         _say(line)
     duration, seconds = SIMULATED[is_quick]

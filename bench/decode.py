@@ -1,24 +1,29 @@
-"""Decoding a `price_change` frame of about 600 bytes: typed structs against `json.loads` and dicts.
+"""Decoding a `price_change` frame of about 600 bytes: ours against `json.loads` and against polymarket-client's models.
 
-Both read the same fields of every change, as text; ours has also checked the type of each.
+Ours and `json.loads` read the same fields of every change, as text; ours has also checked the type of each. The models
+check as well, and turn prices and sizes into `Decimal`; what ours makes of the texts is measured in `bench.feed`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
+
+from polymarket.models.clob.market_events import MarketPriceChangeEvent, parse_market_event
 
 from bench.measure import Case
 from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame, PriceChangeFrame
 
 YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
 NO = "52114319501245915516055106046884209969926127482827954674443846427813813222426"
+MARKET = "0x5f65177b394277fd294cd75650044e32ba009a95022d88a0c1d565897d72f8f1"
 Change = tuple[str, str, str, str, str, str]
 
 
 def frame() -> str:
-    """Write a frame as the exchange does: one order's change, told for both outcomes."""
-    changes = [
+    """Write a frame of average length: one order's change, told for both outcomes."""
+    changes = (
         {
             "asset_id": asset_id,
             "price": price,
@@ -32,11 +37,16 @@ def frame() -> str:
             (YES, "BUY", "0.47", "0.47", "0.49"),
             (NO, "SELL", "0.53", "0.51", "0.53"),
         )
-    ]
+    )
+    return frame_of(MARKET, changes, timestamp_ms=1_767_225_600_000)
+
+
+def frame_of(market_id: str, changes: Iterable[dict[str, str]], *, timestamp_ms: int) -> str:
+    """Write a `price_change` frame as the exchange does."""
     content = {
-        "market": "0x5f65177b394277fd294cd75650044e32ba009a95022d88a0c1d565897d72f8f1",
-        "price_changes": changes,
-        "timestamp": "1767225600000",
+        "market": market_id,
+        "price_changes": list(changes),
+        "timestamp": str(timestamp_ms),
         "event_type": "price_change",
     }
     return json.dumps(content, separators=(",", ":"))
@@ -75,9 +85,36 @@ class Peer:
         ]
 
 
+class Models:
+    """Decodes with polymarket-client, which makes numbers of the texts."""
+
+    def __init__(self, text: str) -> None:
+        """Nothing to keep."""
+        self._text = text
+
+    def __call__(self) -> MarketPriceChangeEvent:
+        """Return its event."""
+        event = parse_market_event(json.loads(self._text))
+        assert isinstance(event, MarketPriceChangeEvent)
+        return event
+
+
 def case() -> Case:
-    """Build the row."""
+    """Build the row against `json.loads`."""
     text = frame()
     ours, peer = Ours(text), Peer(text)
     assert ours() == peer(), "the two decoders disagree: no speed matters"
     return Case(name=f"decode a frame of {len(text)} B", peer_name="json.loads and dicts", ours=ours, peer=peer)
+
+
+def models_case() -> Case:
+    """Build the row against polymarket-client's models."""
+    text = frame()
+    ours, peer = Ours(text), Models(text)
+    theirs = [
+        (c.asset_id, c.side, str(c.price), str(c.size), str(c.best_bid), str(c.best_ask))
+        for c in peer().payload.price_changes
+    ]
+    assert ours() == theirs, "the two decoders disagree: no speed matters"
+    name = f"decode a frame of {len(text)} B"
+    return Case(name=name, peer_name="polymarket-client's models (Decimals)", ours=ours, peer=peer)

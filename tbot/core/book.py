@@ -16,11 +16,12 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from enum import StrEnum
 from math import gcd
+from typing import cast
 
 from tbot.core.book_hash import HashStem, book_hash, level_text
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side, TickSizeChanged
-from tbot.core.units import Price, Size, is_on_grid, text_from_micro
+from tbot.core.units import ONE_DOLLAR, Price, Size, is_on_grid, text_from_micro
 from tbot.errors import BadFrame, OffGrid
 
 
@@ -38,6 +39,9 @@ class Book:
     """Book of one token. Mutable and pure; owned by the market feed.
 
     Of two events with the same time on the same level the one that arrived last wins: the exchange says no more.
+
+    Attributes:
+        is_stale: No snapshot since the start, a gap or a tick change: the same as the state `STALE`.
     """
 
     def __init__(self, tick: Price) -> None:
@@ -51,8 +55,8 @@ class Book:
         self._tick_at = (-1, False)
         self._floor_ms = -1
         self._newest_ms = -1
-        self._is_stale = True
-        self._sides = {Side.BUY: _Ladder(1), Side.SELL: _Ladder(-1)}
+        self.is_stale = True
+        self._bids, self._asks = _Ladder(1), _Ladder(-1)
 
     def apply_snapshot(self, snapshot: BookSnapshot) -> bool:
         """Replace all levels but those updated after the snapshot, and end staleness.
@@ -75,9 +79,9 @@ class Book:
         if is_late:
             return False
         self._rise(snapshot.exchange_ms)
-        self._sides[Side.BUY].replace(snapshot.bids, snapshot.exchange_ms)
-        self._sides[Side.SELL].replace(snapshot.asks, snapshot.exchange_ms)
-        self._is_stale = False
+        self._bids.replace(snapshot.bids, snapshot.exchange_ms)
+        self._asks.replace(snapshot.asks, snapshot.exchange_ms)
+        self.is_stale = False
         return True
 
     def apply_delta(self, delta: BookDelta) -> bool:
@@ -93,11 +97,16 @@ class Book:
                 refetches.
             BadFrame: The size is negative. Nothing changed.
         """
-        if delta.exchange_ms <= self._floor_ms:
+        exchange_ms, price, size = delta.exchange_ms, delta.price, delta.size
+        if exchange_ms <= self._floor_ms:
             return False
-        _check(delta.price, delta.size, self._grid)
-        self._newest_ms = max(self._newest_ms, delta.exchange_ms)
-        return self._sides[delta.side].set(delta.price, delta.size, delta.exchange_ms)
+        grid = self._grid
+        # The hottest lines of the feed: only what is wrong is worth a call.
+        if price % grid or not grid <= price <= ONE_DOLLAR - grid or size < 0:
+            _check(price, size, grid)
+        if exchange_ms > self._newest_ms:  # noqa: PLR1730 - `max` costs four times as much
+            self._newest_ms = exchange_ms
+        return (self._bids if delta.side is Side.BUY else self._asks).set(price, size, exchange_ms)
 
     def change_tick(self, change: TickSizeChanged) -> bool:
         """Begin a new epoch: take the tick, drop the levels known by then, stay stale until a snapshot.
@@ -109,20 +118,20 @@ class Book:
         if change.exchange_ms <= self._floor_ms:
             return False
         self._rise(change.exchange_ms)
-        for ladder in self._sides.values():
+        for ladder in (self._bids, self._asks):
             ladder.replace((), change.exchange_ms)
-        self._is_stale = True
+        self.is_stale = True
         return True
 
     def mark_stale(self) -> None:
         """Distrust the book until the next snapshot: updates may have been lost. Levels stay as last known."""
-        self._is_stale = True
+        self.is_stale = True
 
     @property
     def state(self) -> BookState:
         """What the book is good for now."""
-        bid, ask = self.best_bid, self.best_ask
-        if self._is_stale:
+        bid, ask = self._bids.best, self._asks.best
+        if self.is_stale:
             return BookState.STALE
         if bid is None and ask is None:
             return BookState.EMPTY
@@ -131,14 +140,20 @@ class Book:
         return BookState.CROSSED if bid >= ask else BookState.OK
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask, stale or not."""
+        bid, ask = self._bids.best, self._asks.best
+        return bid is not None and ask is not None and bid >= ask
+
+    @property
     def best_bid(self) -> Price | None:
         """Highest bid, None when there is none."""
-        return self._sides[Side.BUY].best
+        return self._bids.best
 
     @property
     def best_ask(self) -> Price | None:
         """Lowest ask, None when there is none."""
-        return self._sides[Side.SELL].best
+        return self._asks.best
 
     @property
     def tick(self) -> Price:
@@ -152,15 +167,15 @@ class Book:
 
     def depth(self, side: Side, count: int) -> tuple[Level, ...]:
         """Return the best levels of a side, best first; BUY = bids, SELL = asks."""
-        return tuple(self._sides[side].from_best(count))
+        return tuple(self._side(side).from_best(count))
 
     def levels(self, side: Side) -> tuple[Level, ...]:
         """Return every level of a side, best last as the exchange writes them."""
-        return tuple(self._sides[side].to_best())
+        return tuple(self._side(side).to_best())
 
     def size_at(self, side: Side, price: Price) -> Size:
         """Return the total size resting at a price, 0 when none."""
-        return self._sides[side].size_at(price)
+        return self._side(side).size_at(price)
 
     def hash(self, market: Market, token_id: TokenId, last_trade_text: str, version: str = "") -> str:
         """Rebuild the exchange's hash of this book as of its newest change; see `book_hash`.
@@ -186,7 +201,10 @@ class Book:
 
     def hash_stem(self, market_id: MarketId, token_id: TokenId, exchange_ms: int) -> HashStem:
         """Hash the levels as of a moment, for a caller who has to guess the rest."""
-        return HashStem(market_id, token_id, exchange_ms, *(self._sides[side].texts() for side in Side))
+        return HashStem(market_id, token_id, exchange_ms, self._bids.text(), self._asks.text())
+
+    def _side(self, side: Side) -> _Ladder:
+        return self._bids if side is Side.BUY else self._asks
 
     def _adopt_tick(self, tick: Price, told_at: tuple[int, bool]) -> None:
         # (exchange_ms, by a snapshot): a snapshot is the later truth of its millisecond here too.
@@ -201,68 +219,76 @@ class Book:
 
 
 class _Ladder:
-    """One side: sizes by price, rungs (sign x price) ascending so that the best is last, times of late-able writes."""
+    """One side: what was last written at each price, and rungs (sign x price) ascending so that the best is last.
 
-    __slots__ = ("_rungs", "_sign", "_sizes", "_texts", "_touched")
+    Attributes:
+        best: The best price, None when there is none.
+    """
+
+    __slots__ = ("_cells", "_joined", "_rungs", "_sign", "_texts", "best")
 
     def __init__(self, sign: int) -> None:
+        self.best: Price | None = None
         self._sign = sign
-        self._sizes: dict[Price, Size] = {}
+        # Exchange time and size of the last write by price, of removed levels too; -1 = written by the snapshot.
+        self._cells: dict[Price, tuple[int, Size]] = {}
         self._rungs: list[int] = []
-        # Exchange time of the updates newer than the last snapshot, by price; also of levels they removed.
-        self._touched: dict[Price, int] = {}
-        # Levels as the hash wants them: between two hashes nearly all stay as they were.
+        # Levels as the hash wants them, by rung, and all of them: between two hashes nearly all stay as they were, and
+        # mostly one side does.
         self._texts: dict[int, bytes] = {}
-
-    @property
-    def best(self) -> Price | None:
-        return Price(self._rungs[-1] * self._sign) if self._rungs else None
+        self._joined = b""
 
     def set(self, price: Price, size: Size, exchange_ms: int) -> bool:
-        if exchange_ms < self._touched.get(price, -1):
+        written_ms, before = self._cells.get(price, _UNWRITTEN)
+        if exchange_ms < written_ms:
             return False
-        self._touched[price] = exchange_ms
-        rung = self._sign * price
-        self._texts.pop(rung, None)
-        if size == 0:
-            if self._sizes.pop(price, None) is not None:
-                del self._rungs[bisect_left(self._rungs, rung)]
-            return True
-        if price not in self._sizes:
-            insort(self._rungs, rung)
-        self._sizes[price] = size
+        self._cells[price] = exchange_ms, size
+        if self._texts:
+            self._texts.pop(self._sign * price, None)
+            self._joined = b""
+        if size and not before:
+            insort(self._rungs, self._sign * price)
+            self._find_best()
+        elif before and not size:
+            del self._rungs[bisect_left(self._rungs, self._sign * price)]
+            self._find_best()
         return True
 
     def replace(self, levels: Iterable[Level], exchange_ms: int) -> None:
-        self._touched = {price: ms for price, ms in self._touched.items() if ms > exchange_ms}
-        sizes = {level.price: level.size for level in levels if level.size}
-        for price in self._touched:
-            sizes[price] = self._sizes.get(price, Size(0))
-        self._sizes = {price: size for price, size in sizes.items() if size}
-        self._rungs = sorted(self._sign * price for price in self._sizes)
-        self._texts = {}
+        newer = {price: cell for price, cell in self._cells.items() if cell[0] > exchange_ms}
+        self._cells = {level.price: (-1, level.size) for level in levels if level.size} | newer
+        self._rungs = sorted(self._sign * price for price, (_, size) in self._cells.items() if size)
+        self._texts, self._joined = {}, b""
+        self._find_best()
 
-    def from_best(self, count: int) -> Iterable[Level]:
-        return (self._level(rung) for rung in self._rungs[: -count - 1 : -1])
+    def from_best(self, count: int) -> list[Level]:
+        return self._levels(self._rungs[: -count - 1 : -1])
 
-    def to_best(self) -> Iterable[Level]:
-        return (self._level(rung) for rung in self._rungs)
+    def to_best(self) -> list[Level]:
+        return self._levels(self._rungs)
 
-    def texts(self) -> list[bytes]:
+    def text(self) -> bytes:
         """Write the levels for the hash, best last."""
-        if len(self._texts) != len(self._rungs):
+        if not self._joined:
             for rung in self._rungs:
                 if rung not in self._texts:
-                    level = self._level(rung)
-                    self._texts[rung] = level_text(level.price, level.size)
-        return [self._texts[rung] for rung in self._rungs]
+                    price = Price(rung * self._sign)
+                    self._texts[rung] = level_text(price, self.size_at(price))
+            self._joined = b",".join([self._texts[rung] for rung in self._rungs])
+        return self._joined
 
     def size_at(self, price: Price) -> Size:
-        return self._sizes.get(price, Size(0))
+        return self._cells.get(price, _UNWRITTEN)[1]
 
-    def _level(self, rung: int) -> Level:
-        price = Price(rung * self._sign)
-        return Level(price, self._sizes[price])
+    def _find_best(self) -> None:
+        self.best = Price(self._rungs[-1] * self._sign) if self._rungs else None
+
+    def _levels(self, rungs: list[int]) -> list[Level]:
+        prices = rungs if self._sign > 0 else [-rung for rung in rungs]
+        return [Level(price, self._cells[price][1]) for price in cast("list[Price]", prices)]
+
+
+_UNWRITTEN = (-1, Size(0))
 
 
 def _check(price: Price, size: Size, grid: Price) -> None:

@@ -9,7 +9,7 @@ hashes the levels once and each guess of those values costs only their few bytes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -38,24 +38,22 @@ class HashRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class HashStem:
     """A book hashed up to its levels; `digest` adds a guess of the rest."""
 
-    def __init__(
-        self, market_id: MarketId, token_id: TokenId, exchange_ms: int, bids: Iterable[bytes], asks: Iterable[bytes]
-    ) -> None:
+    def __init__(self, market_id: MarketId, token_id: TokenId, exchange_ms: int, bids: bytes, asks: bytes) -> None:
         """Hash the levels.
 
         Args:
             market_id: Condition id.
             token_id: The token.
             exchange_ms: Time of the book; the hash covers it.
-            bids: `level_text` of each level, ascending by price: best last.
+            bids: `level_text` of each level, joined by commas, ascending by price: best last.
             asks: Likewise, descending by price: best last.
         """
         # The ids are quoted by the encoder: they come from outside and may hold anything.
         ids = msgspec.json.encode({"market": market_id, "asset_id": token_id, "timestamp": str(exchange_ms)})
         text = b'%s,"hash":"","bids":[%s],"asks":[%s],"min_order_size":"' % (
             ids[:-1],
-            b",".join(bids),
-            b",".join(asks),
+            bids,
+            asks,
         )
         # An integrity check against accidents, chosen by the exchange; nothing is signed with it.
         self._hash = hashlib.sha1(text, usedforsecurity=False)
@@ -104,7 +102,7 @@ def book_hash(
         40 hexadecimal digits.
     """
     rule = HashRule(size_min=size_min, is_neg_risk=is_neg_risk, version=version, last_trade_text=last_trade_text)
-    texts = ([level_text(level.price, level.size) for level in side] for side in (bids, asks))
+    texts = (b",".join(level_text(level.price, level.size) for level in side) for side in (bids, asks))
     return HashStem(market_id, token_id, exchange_ms, *texts).digest(rule, tick)
 
 

@@ -47,11 +47,17 @@ class TrailingBook:
 
     def change(self, group: list[BookDelta]) -> None:
         """Apply what one millisecond changed, in order of arrival, and remember levels written twice."""
-        writes: dict[tuple[Side, Price], list[BookDelta]] = {}
         for delta in group:
             self.book.apply_delta(delta)
-            self._ties.pop((delta.side, delta.price), None)
-            writes.setdefault((delta.side, delta.price), []).insert(0, delta)
+            if self._ties:
+                self._ties.pop((delta.side, delta.price), None)
+        if len(group) > 1:
+            self._note_ties(group)
+
+    def _note_ties(self, group: list[BookDelta]) -> None:
+        writes: dict[tuple[Side, Price], list[BookDelta]] = {}
+        for delta in reversed(group):
+            writes.setdefault((delta.side, delta.price), []).append(delta)
         for level, tied in writes.items():
             distinct = list({delta.size: delta for delta in tied}.values())
             if len(distinct) > 1:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from functools import lru_cache
 from typing import NewType
 
 Price = NewType("Price", int)
@@ -27,7 +26,10 @@ NANOS_PER_S = 1_000_000_000
 NANOS_PER_MS = 1_000_000
 
 
-@lru_cache(maxsize=65_536)
+# Millionths in one unit of the last decimal, by the number of decimals.
+_SCALES = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)
+
+
 def micro_from_text(text: str) -> int:
     """Parse a plain decimal into millionths, exactly.
 
@@ -37,12 +39,21 @@ def micro_from_text(text: str) -> int:
     Raises:
         ValueError: Anything else: exponents, NaN, blanks, other digits, more than 6 decimals.
     """
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    # Nearly every text there is; the sign, zeros beyond the sixth decimal and mistakes take the longer way.
+    if len(fraction) <= 6 and digits.isdigit() and digits.isascii():
+        return int(digits) * _SCALES[len(fraction)]
+    return _micro_from_odd_text(text)
+
+
+def _micro_from_odd_text(text: str) -> int:
     negative = text.startswith("-")
     whole, _, fraction = text.removeprefix("-").partition(".")
     digits = whole + fraction
     if not digits.isdigit() or not text.isascii():
         raise ValueError(f"not a plain decimal: {text[:40]!r}")
-    if len(fraction) > 6 and fraction[6:].strip("0"):
+    if fraction[6:].strip("0"):
         raise ValueError(f"more than 6 decimals: {text[:40]!r}")
     value = int((whole or "0") + fraction[:6].ljust(6, "0"))
     return -value if negative else value

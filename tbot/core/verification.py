@@ -19,12 +19,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import groupby, product
+from itertools import product
 from typing import Final
 
 import msgspec
 
-from tbot.core.book import BookState
 from tbot.core.book_hash import HashRule, HashStem
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
@@ -135,7 +134,8 @@ class MarketVerifier:
         self._count += 1
         self._newest_ms = max(self._newest_ms, event.exchange_ms)
         heapq.heappush(self._waiting, (event.exchange_ms, _RANKS[type(event)], self._count, event))
-        return list(self._settle(self._newest_ms - self._lag_ms))
+        until_ms = self._newest_ms - self._lag_ms
+        return list(self._settle(until_ms)) if self._waiting[0][0] <= until_ms else []
 
     def flush(self) -> list[Finding]:
         """Judge all that waits: at the end, or when nothing newer came for a while.
@@ -191,11 +191,13 @@ class MarketVerifier:
                     self._note_print(event)
                 case _:
                     rest.append(event)
-        changed = {t: list(group) for t, group in groupby(sorted(deltas, key=_token_id), key=_token_id)}
+        changed: dict[TokenId, list[BookDelta]] = {}
+        for delta in deltas:
+            changed.setdefault(delta.token_id, []).append(delta)
         for token_id, group in changed.items():
             self._tokens[token_id].change(group)
-        for token_id, group in changed.items():
-            yield self._judge(self._tokens[token_id], exchange_ms, group, is_late)
+        for token_id in sorted(changed):
+            yield self._judge(self._tokens[token_id], exchange_ms, changed[token_id], is_late)
         for event in rest:
             token = self._tokens[event.token_id]
             if isinstance(event, BookSnapshot):
@@ -204,15 +206,14 @@ class MarketVerifier:
                 token.book.change_tick(event)
 
     def _judge(self, token: TrailingBook, exchange_ms: int, group: list[BookDelta], is_late: bool) -> Increment:
-        state = token.book.state
-        if is_late or state is BookState.STALE:
+        if is_late or token.book.is_stale:
             return Increment(token_id=token.token_id, exchange_ms=exchange_ms, verdict=Verdict.UNKNOWN)
-        hashes = frozenset(delta.book_hash for delta in group if delta.book_hash)  # asked, never iterated
+        is_crossed = token.book.is_crossed
         best, mirror = token.is_best_told(group), self._is_mirror(token, group)
         verdict = _weaker(best, mirror)
         corrections: tuple[BookDelta, ...] | None = None
         is_due = token.doubted_ms is not None or exchange_ms - token.hashed_ms >= self._hash_gap_ms
-        if hashes and token.is_rule_proven and is_due:
+        if is_due and token.is_rule_proven and (hashes := _hashes(group)):
             corrections = self._fit(token, exchange_ms, hashes)
             verdict = Verdict.HASH if corrections is not None else Verdict.MISMATCH
         if verdict is not Verdict.UNKNOWN:
@@ -223,7 +224,7 @@ class MarketVerifier:
             verdict=verdict,
             is_best_equal=best,
             is_mirror=mirror,
-            is_crossed=state is BookState.CROSSED,
+            is_crossed=is_crossed,
             corrections=corrections or (),
         )
 
@@ -262,7 +263,7 @@ class MarketVerifier:
         return False
 
     def _compare(self, token: TrailingBook, snapshot: BookSnapshot, is_late: bool) -> SnapshotCheck:
-        is_known = token.book.state is not BookState.STALE and not is_late
+        is_known = not (token.book.is_stale or is_late)
         before = token.book.levels(Side.BUY), token.book.levels(Side.SELL)
         token.adopt(snapshot)
         after = token.book.levels(Side.BUY), token.book.levels(Side.SELL)
@@ -298,13 +299,13 @@ class MarketVerifier:
 
     def _is_mirror(self, token: TrailingBook, group: list[BookDelta]) -> bool | None:
         other = self._tokens.get(self._market.other(token.token_id))
-        if other is None or other.book.state is BookState.STALE:
+        if other is None or other.book.is_stale:
             return None
-        return all(
-            token.book.size_at(delta.side, delta.price)
-            == other.book.size_at(_opposite(delta.side), complement(delta.price))
-            for delta in group
-        )
+        ours, theirs = token.book.size_at, other.book.size_at
+        for delta in group:
+            if ours(delta.side, delta.price) != theirs(delta.side.opposite, complement(delta.price)):
+                return False
+        return True
 
 
 _Event = BookSnapshot | BookDelta | TradePrint | TickSizeChanged
@@ -313,12 +314,9 @@ _RANKS: Final[dict[type, int]] = {TradePrint: 0, BookDelta: 1, TickSizeChanged: 
 _VERSIONS: Final = ("", "v2")
 
 
-def _token_id(delta: BookDelta) -> TokenId:
-    return delta.token_id
-
-
-def _opposite(side: Side) -> Side:
-    return Side.SELL if side is Side.BUY else Side.BUY
+# Asked, never iterated.
+def _hashes(group: list[BookDelta]) -> frozenset[str]:
+    return frozenset(delta.book_hash for delta in group if delta.book_hash)
 
 
 def _weaker(best: bool | None, mirror: bool | None) -> Verdict:

@@ -17,7 +17,7 @@ from typing import assert_never
 
 import msgspec
 
-from tbot.core.book import Book, BookState
+from tbot.core.book import Book
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
     BookDelta,
@@ -277,7 +277,7 @@ class FeedBooks:
     def _examine_mirror(self, market: Market, now_s: float) -> None:
         yes, no = self._books[market.yes], self._books[market.no]
         key = market.market_id
-        if yes.live.state is BookState.STALE or no.live.state is BookState.STALE or _is_mirror(yes.live, no.live):
+        if yes.live.is_stale or no.live.is_stale or _is_mirror(yes.live, no.live):
             self._mirror_s.pop(key, None)
         elif now_s - self._mirror_s.setdefault(key, now_s) >= self._settings.heal_s and not (yes.fault and no.fault):
             self.distrust(market.tokens, "YES and NO disagree", now_s)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from tbot.core.book import Book, BookState
+from tbot.core.book import Book
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Side
 from tbot.core.units import ONE_DOLLAR, Price
@@ -107,7 +107,7 @@ class TokenBook:
     @property
     def is_doubtful(self) -> bool:
         """Whether a fault is latched or the book is crossed or without a snapshot."""
-        return bool(self.fault) or self.live.state in (BookState.STALE, BookState.CROSSED)
+        return bool(self.fault) or self.live.is_stale or self.live.is_crossed
 
     def is_stale(self, now_s: float, truth_s: float) -> bool:
         """Tell whether the book must not be acted on."""

@@ -19,6 +19,9 @@ class Side(StrEnum):
     BUY = "BUY"
     SELL = "SELL"
 
+    # An enum hashes its name in Python, 150 ns, and sides are keys on every hot path; the text's own hash is equal.
+    __hash__ = str.__hash__
+
     @property
     def opposite(self) -> Side:
         """The other side."""

