@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from bench import book, decode, exchange, feed, machine, sign, subscribers, verification
+from bench import book, decode, desk, exchange, feed, machine, sign, subscribers, verification
 from bench.measure import FULL, QUICK, Budget, Case, compare
 from bench.simulation import Run, simulate
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "peer / ours above 1: ours is faster. Times are those of the best round; the range is of rounds in turns.",
         "",
     )
-    for line in chain(exchange.lines(is_quick=is_quick), subscribers.lines(is_quick=is_quick)):
+    for line in chain.from_iterable(part.lines(is_quick=is_quick) for part in (desk, exchange, subscribers)):
         _say(line)
     duration, seconds = SIMULATED[is_quick]
     _say(simulation_line(duration, seconds, simulate(duration)))

@@ -29,7 +29,7 @@ from tbot.strategies.roster import roster
 from tbot.tasks.clock import WallClock
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
-from tbot.tasks.journal import JournalWriter, thread_runner
+from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY
 from tbot.tasks.notes import note_in_log
 from tbot.tasks.recorder import Recorder, recording
@@ -203,7 +203,7 @@ def _parts(
         markets=markets,
         limits=settings.limits,
         strategies=roster(settings.strategies, markets),
-        journal=JournalWriter(session.store, thread_runner()),
+        journal=JournalWriter(session.store, thread_runner(), linger_s=LINGER_S),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
         now_ns=WallClock().now_ns,

@@ -85,8 +85,9 @@ def test_quick_bench_prints_every_row() -> None:
     command = [sys.executable, "-m", "bench", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    rows = ("sign an order", "decode a frame", "update a book", "verify an order's signature")
+    rows = ("sign an order", "decode a frame", "update a book", "verify both books", "verify an order's signature")
     runs = (
+        "desk, price to POST, 4 assets",
         "exchange in process",
         "exchange over HTTP",
         "exchange, one subscriber",

@@ -48,10 +48,10 @@ class Disk:
 class Desk:
     """A running journal over a store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger_s: float) -> None:
         self.store = Store.open(None, "me")
         self.disk = Disk()
-        self.writer = JournalWriter(self.store, self.disk.run)
+        self.writer = JournalWriter(self.store, self.disk.run, linger_s=linger_s)
         self.ctx = TaskContext("journal", trio.Event())
         self.fault: BaseException | None = None
         self.ended = trio.Event()
@@ -73,8 +73,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[Desk, JournalClient, trio.Nursery]]:
-    desk = Desk()
+async def running(linger_s: float = 0.0) -> AsyncIterator[tuple[Desk, JournalClient, trio.Nursery]]:
+    desk = Desk(linger_s)
     with closing(desk.store):
         async with trio.open_nursery() as nursery:
             yield desk, await desk.start(nursery), nursery
@@ -138,6 +138,50 @@ async def test_rows_that_wait_share_one_transaction_up_to_the_limit() -> None:
         desk.disk.gate.set()
         await commit(client, "a")
         assert desk.disk.groups == [1, GROUP_MAX, 301 - GROUP_MAX]
+
+
+async def test_records_wait_for_the_orders_of_their_turn_and_share_their_sync(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running(linger_s=0.005) as (desk, client, _):
+        await append(client, 1, 3)
+        await trio.sleep(0.001)
+        await append(client, 4, 5)
+        began = trio.current_time()
+        await commit(client, "a")
+        assert trio.current_time() == began  # whoever waits is not kept waiting for company
+        assert desk.disk.groups == [6]
+
+
+async def test_records_that_nobody_waits_for_are_durable_when_the_linger_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running(linger_s=0.005) as (desk, client, _):
+        await append(client, 1, 2)
+        await trio.sleep(0.004)
+        assert rows_of(desk.store) == []
+        await append(client, 3, 3)  # a later one does not begin the wait anew
+        await trio.sleep(0.0011)
+        assert [row.seq for row in rows_of(desk.store)] == [1, 2, 3]
+
+
+async def test_stop_in_a_linger_writes_what_it_holds() -> None:
+    async with running(linger_s=3_600.0) as (desk, client, _):
+        await append(client, 1, 2)
+        await wait_all_tasks_blocked()
+        assert desk.disk.groups == []
+        desk.ctx.stop.set()
+        await desk.ended.wait()
+        assert desk.disk.groups == [2]
+
+
+async def test_linger_never_gathers_more_than_a_group() -> None:
+    async with running(linger_s=3_600.0) as (desk, client, _):
+        await append(client, 1, 1)
+        await wait_all_tasks_blocked()
+        await append(client, 2, GROUP_MAX + 10)
+        await wait_all_tasks_blocked()
+        assert desk.disk.groups == [GROUP_MAX]
 
 
 async def test_appender_waits_only_when_the_queue_is_full(autojump_clock: trio.testing.MockClock) -> None:

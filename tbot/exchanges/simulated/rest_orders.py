@@ -176,12 +176,13 @@ class OrderRoutes:
         self._check_parties(body, member)
         rules = self._state.directory.rules(order.token_id)
         is_neg_risk = rules is not None and rules.is_neg_risk
-        if self._state.verifier.signer(order, is_neg_risk=is_neg_risk) != member.address:
+        signer, order_id = self._state.verifier.signer_and_id(order, is_neg_risk=is_neg_risk)
+        if signer != member.address:
             raise HttpRefusal(TEXT_SIGNATURE)
         wish = wish_of(order, body.order_type, tick=_TICK_UNKNOWN if rules is None else rules.tick)
         return PlaceOrder(
             account=Account(self._state.keys.wallet_of(member.address, order.signature_type)),
-            order_id=self._state.verifier.order_id(order, is_neg_risk=is_neg_risk),
+            order_id=order_id,
             token_id=TokenId(order.token_id),
             side=order.side,
             price=wish.price,

@@ -11,6 +11,8 @@ Sources: EIP-712; EIP-2 (low half of the curve's order).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import cast
 
 import msgspec
 from coincurve import PublicKey
@@ -41,7 +43,7 @@ class StructType:
         self.text = f"{name}({fields})"
         self._inner = {kind.text.partition("(")[0]: kind for kind in inner}
         pairs = (field.split(" ") for field in fields.split(","))
-        self._fields = tuple((kind, field) for kind, field in pairs)
+        self._fields = tuple((self._encoder(kind), field) for kind, field in pairs)
         # Referenced types follow in alphabetical order.
         referenced = "".join(self._inner[each].text for each in sorted(self._inner))
         self._type_hash = keccak256((self.text + referenced).encode())
@@ -52,15 +54,15 @@ class StructType:
         Raises:
             ValueError: A number beyond 256 bits, or an address or bytes32 of another length.
         """
-        words = (self._word(kind, values[name]) for kind, name in self._fields)
+        words = [encode(values[name]) for encode, name in self._fields]
         return keccak256(self._type_hash + b"".join(words))
 
-    def _word(self, kind: str, value: object) -> bytes:
+    def _encoder(self, kind: str) -> Callable[[object], bytes]:
         inner = self._inner.get(kind)
-        if inner is not None:
-            assert isinstance(value, Mapping)
-            return inner.hash(value)
-        return _ENCODERS["uint" if kind.startswith("uint") else kind](value)
+        if inner is None:
+            return _ENCODERS["uint" if kind.startswith("uint") else kind]
+        # Typed for any value, as the others are; what it is given it looks up by name.
+        return cast("Callable[[object], bytes]", inner.hash)
 
 
 class TypedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,7 +91,13 @@ class TypedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise ValueError("no signature a contract takes")
         compact = signature[:-1] + bytes([signature[-1] - _RECOVERY_IDS[0]])
         key = PublicKey.from_signature_and_message(compact, self.digest(), hasher=None)
-        return str(to_checksum_address(keccak256(key.format(compressed=False)[1:])[12:]))
+        return _checksummed(keccak256(key.format(compressed=False)[1:])[12:])
+
+
+# The same few keys sign everything, and the capitals cost as much as half a recovery.
+@lru_cache(maxsize=4_096)
+def _checksummed(address: bytes) -> str:
+    return str(to_checksum_address(address))
 
 
 def _uint(value: object) -> bytes:

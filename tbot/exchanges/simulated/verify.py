@@ -60,7 +60,7 @@ class OrderVerifier:
 
     def order_id(self, order: SignedOrder, *, is_neg_risk: bool) -> ExchangeOrderId:
         """Compute the order id: the EIP-712 digest of the plain order, for every signature type."""
-        return ExchangeOrderId("0x" + self._plain(order, is_neg_risk=is_neg_risk).digest().hex())
+        return _id_of(self._plain(order, is_neg_risk=is_neg_risk))
 
     def signer(self, order: SignedOrder, *, is_neg_risk: bool) -> str:
         """Recover the address of the key that signed an order, checksummed.
@@ -70,13 +70,21 @@ class OrderVerifier:
         Raises:
             HttpRefusal: The signature cannot be one.
         """
+        return self.signer_and_id(order, is_neg_risk=is_neg_risk)[0]
+
+    def signer_and_id(self, order: SignedOrder, *, is_neg_risk: bool) -> tuple[str, ExchangeOrderId]:
+        """Give both, for the price of hashing the order once; see `signer`.
+
+        Raises:
+            HttpRefusal: The signature cannot be one.
+        """
         message = self._plain(order, is_neg_risk=is_neg_risk)
         raw = bytes.fromhex(order.signature[2:])
         if order.signature_type is not SignatureType.POLY_1271:
-            return _recover(message, raw)
+            return _recover(message, raw), _id_of(message)
         if raw[_ECDSA_BYTES:] != _trailer(message):
             raise HttpRefusal("invalid signature")
-        return _recover(self._wrapped(order, is_neg_risk=is_neg_risk), raw[:_ECDSA_BYTES])
+        return _recover(self._wrapped(order, is_neg_risk=is_neg_risk), raw[:_ECDSA_BYTES]), _id_of(message)
 
     def attester(self, *, address: str, timestamp: str, nonce: int, signature: str) -> str:
         """Recover who signed a ClobAuth message (L1 headers), checksummed.
@@ -170,6 +178,10 @@ def _values(order: SignedOrder) -> dict[str, object]:
         "metadata": bytes.fromhex(order.metadata[2:]),
         "builder": bytes.fromhex(order.builder[2:]),
     }
+
+
+def _id_of(message: TypedMessage) -> ExchangeOrderId:
+    return ExchangeOrderId("0x" + message.digest().hex())
 
 
 def _trailer(message: TypedMessage) -> bytes:

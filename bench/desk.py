@@ -1,0 +1,118 @@
+"""From a price told to the order it brings in, over loopback: our whole desk against a plain bot.
+
+Three processes: the exchange that moves prices and takes the time (`bench.desk_exchange`), our desk (`bench.desk_bot`)
+and a bot of `websockets` and py-clob-client-v2 (`bench.plain_bot`). Both bots do the same job, each on markets of its
+own. Ours makes every order durable before it is sent; what such a write costs in the same folder is told beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import IO, Any
+
+from bench.measure import NANOS_PER_S
+
+ROOT = Path(__file__).parent.parent
+SYNCS = 50
+MODULES = {"ours": "bench.desk_bot", "plain": "bench.plain_bot"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaction:
+    """How fast one bot was.
+
+    Attributes:
+        p50_s: Median seconds from price to order.
+        p99_s: What one tick in a hundred exceeds.
+        missed: Ticks that brought no order in.
+    """
+
+    p50_s: float
+    p99_s: float
+    missed: int
+
+
+def lines(*, is_quick: bool) -> Iterator[str]:
+    """Let both bots trade, first few and then many assets, and describe them, a line each."""
+    for assets in (4,) if is_quick else (4, 200):
+        ours, plain, sync_s = react(assets, ticks=6 if is_quick else 150)
+        yield (
+            f"desk, price to POST, {assets} assets: ours p50 {_ms(ours.p50_s)}, p99 {_ms(ours.p99_s)}, a write made "
+            f"durable included ({_ms(sync_s)} in this folder); websockets and py-clob-client-v2, nothing written: "
+            f"p50 {_ms(plain.p50_s)}, p99 {_ms(plain.p99_s)}; "
+            f"peer / ours {plain.p50_s / ours.p50_s:.2f} and {plain.p99_s / ours.p99_s:.2f}{_missed(ours, plain)}"
+        )
+
+
+def react(assets: int, *, ticks: int) -> tuple[Reaction, Reaction, float]:
+    """Let both bots trade.
+
+    Args:
+        assets: Of each bot.
+        ticks: Of each bot.
+
+    Returns:
+        Ours, the plain bot's, and the median seconds of a small write made durable in the folder of our journal.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        exchange = _start(stack, ["bench.desk_exchange", str(assets), str(ticks)])
+        assert exchange.stdout is not None
+        for _ in MODULES:
+            announced = _read(exchange.stdout)
+            _start(stack, [MODULES[announced["bot"]], json.dumps(announced), str(folder / "state")])
+        found = _read(exchange.stdout)
+        return _reaction(found["ours"]), _reaction(found["plain"]), _sync_s(folder)
+
+
+def _start(stack: ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
+    process = stack.enter_context(
+        subprocess.Popen(  # noqa: S603 - our own programs
+            [sys.executable, "-m", *command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+    )
+    stack.callback(process.terminate)
+    return process
+
+
+def _read(stdout: IO[bytes]) -> dict[str, Any]:
+    line = stdout.readline()
+    assert line, "the exchange of the bench ended early; what it said stands above"
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def _reaction(ticks: list[int]) -> Reaction:
+    heard = [tick / NANOS_PER_S for tick in ticks if tick >= 0]
+    return Reaction(p50_s=median(heard), p99_s=quantiles(heard, n=100)[98], missed=len(ticks) - len(heard))
+
+
+def _sync_s(folder: Path) -> float:
+    spent: list[float] = []
+    with (folder / "sync").open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            begin = time.perf_counter()
+            file.write(bytes(4_096))
+            os.fsync(file.fileno())
+            spent.append(time.perf_counter() - begin)
+    return median(spent)
+
+
+def _missed(ours: Reaction, plain: Reaction) -> str:
+    if not ours.missed and not plain.missed:
+        return ""
+    return f"; ticks without an order: ours {ours.missed}, plain {plain.missed}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
