@@ -153,7 +153,7 @@ class CoordinatorTask:
         await self._append([*filter(_is_fact, batch), *_with_causes(core, commands)], now_ns)
         for command in commands:
             self._dispatch(command)
-        self._publish(core, now_ns)
+        self._publish(core, now_ns, has_views=not _leaves_views_alone(batch, commands))
         self.ports.alive()
 
     def _deadline(self, core: Coordinator, ctx: TaskContext) -> float:
@@ -193,12 +193,9 @@ class CoordinatorTask:
             case Halt():
                 log.critical("trading.halted", reason=command.reason)
 
-    def _publish(self, core: Coordinator, now_ns: Nanos, *, is_last: bool = False) -> None:
-        for view in core.account.views(now_ns):
-            known = self._views.get(view.token_id)
-            if known is None or msgspec.structs.replace(known, at_ns=now_ns) != view:
-                self._views[view.token_id] = view
-                self.ports.accounts.publish(view.token_id, view)
+    def _publish(self, core: Coordinator, now_ns: Nanos, *, has_views: bool = True, is_last: bool = False) -> None:
+        if has_views:
+            self._publish_views(core, now_ns)
         self._publish_exposures(core)
         if is_last or now_ns - self._snapshot_ns >= SNAPSHOT_EVERY_NS:
             self._snapshot_ns = now_ns
@@ -206,6 +203,13 @@ class CoordinatorTask:
         if is_last or now_ns - self._state_ns >= STATE_EVERY_NS:
             self._state_ns = now_ns
             self.ports.checkpoints.put(SLOT_KEY, StateReached(seq=self._seq, at_ns=now_ns, state=core.state()))
+
+    def _publish_views(self, core: Coordinator, now_ns: Nanos) -> None:
+        for view in core.account.views(now_ns):
+            known = self._views.get(view.token_id)
+            if known is None or msgspec.structs.replace(known, at_ns=now_ns) != view:
+                self._views[view.token_id] = view
+                self.ports.accounts.publish(view.token_id, view)
 
     def _publish_exposures(self, core: Coordinator) -> None:
         exposed = {o.exchange_order_id: True for o in core.orders.active() if o.exchange_order_id is not None}
@@ -261,6 +265,17 @@ def rebuild(
 def _is_fact(message: Message) -> bool:
     # Prepared is on record already, in its own table, before we hear of it; replaying it from here too keeps its place.
     return not isinstance(message, TopOfBook | Quotes)
+
+
+def _leaves_views_alone(batch: Iterable[Message], commands: Iterable[Command]) -> bool:
+    """Tell whether no account view can have changed: they show holdings, cash and mode, and no orders or prices.
+
+    Most turns between a price and its order are such, and the views of hundreds of tokens would take longer than the
+    rest of the turn.
+    """
+    return all(isinstance(m, TopOfBook | Quotes | Prepared) for m in batch) and not any(
+        isinstance(c, Halt) for c in commands
+    )
 
 
 def _with_causes(core: Coordinator, commands: Iterable[Command]) -> Iterable[Message]:

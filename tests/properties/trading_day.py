@@ -8,7 +8,8 @@ cause, and when the dust settles both sides agree to the last micro-dollar.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -21,6 +22,7 @@ from tbot.core.coordinator import Coordinator
 from tbot.core.messages import (
     AccountEvent,
     AccountGap,
+    AccountView,
     CancelAll,
     CancelOrder,
     DispatcherFact,
@@ -128,8 +130,9 @@ class Trading(RuleBasedStateMachine):
 
     @rule(token=ANY, quotes=quotes_drawn, chase=st.integers(0, 3), valid=ANY)
     def quote(self, token: int, quotes: list[Quote], chase: int, valid: int) -> None:
-        self.desk.quote(*quotes, token=pick(TOKENS, token), chase=chase, valid_s=10 + valid % 60)
-        self.turn()
+        with self.views_left_alone():
+            self.desk.quote(*quotes, token=pick(TOKENS, token), chase=chase, valid_s=10 + valid % 60)
+            self.turn()
 
     @rule(token=ANY, side=st.sampled_from(Side), cents=st.integers(40, 60))
     def take(self, token: int, side: Side, cents: int) -> None:
@@ -138,8 +141,9 @@ class Trading(RuleBasedStateMachine):
 
     @rule(token=ANY, bid=st.integers(40, 52), ask=st.integers(48, 60), is_stale=st.booleans())
     def top(self, token: int, bid: int, ask: int, *, is_stale: bool) -> None:
-        self.desk.top(pick(TOKENS, token), bid / 100, max(ask, bid + 1) / 100, is_stale=is_stale)
-        self.turn()
+        with self.views_left_alone():
+            self.desk.top(pick(TOKENS, token), bid / 100, max(ask, bid + 1) / 100, is_stale=is_stale)
+            self.turn()
 
     @rule(kind=st.sampled_from(OPERATOR))
     def command(self, kind: str) -> None:
@@ -170,10 +174,12 @@ class Trading(RuleBasedStateMachine):
         command = self.to_sign.pop(which % len(self.to_sign))
         if is_late and self.desk.now > command.deadline_ns:
             self.desk.reject(command)
-        else:
+            self.turn()
+            return
+        with self.views_left_alone():
             self.desk.prepare(command)
             self.exchange.send(command, self.desk.now)
-        self.turn()
+            self.turn()
 
     @precondition(lambda self: self.can("land"))
     @rule(which=ANY, outcome=st.sampled_from(LANDINGS))
@@ -295,6 +301,17 @@ class Trading(RuleBasedStateMachine):
             elif isinstance(command, RequestReport):
                 self.asked = command
         self.commands_read = len(self.desk.commands)
+
+    @contextmanager
+    def views_left_alone(self) -> Iterator[None]:
+        """Check that there are no new views to publish after prices, quotes and signatures."""
+        before, halts = self.views(), self.desk.core.account.halt_reason
+        yield
+        assert self.views() == before or self.desk.core.account.halt_reason != halts
+
+    def views(self) -> list[AccountView]:
+        account = self.desk.core.account
+        return [msgspec.structs.replace(view, at_ns=Nanos(0)) for view in account.views(self.desk.now)]
 
     def hear(self, fact: DispatcherFact | AccountEvent) -> None:
         """Deliver; times of receipt are those of the delivery."""

@@ -508,6 +508,24 @@ async def test_views_are_published_when_they_change_and_not_otherwise(autojump_c
             assert [view.is_trading for view in box.take_nowait().values()] == [False, False]
 
 
+async def test_halt_that_prices_alone_brought_about_is_shown_to_strategies(autojump_clock: MockClock) -> None:
+    async with coordinating() as rig:
+        await rig.begin_trading()
+        core, box = rig.core, Conflator[Any, AccountView]()
+
+        def lose(at_ns: Nanos, **_: int) -> tuple[Halt]:
+            halt = Halt(reason="loss limit", at_ns=at_ns)
+            core.apply(halt, at_ns)
+            return (halt,)
+
+        with rig.accounts.subscribe("test", box):
+            box.take_nowait()
+            core.decide = lose  # type: ignore[method-assign]
+            rig.top()
+            await trio.sleep(0.001)
+            assert [view.is_trading for view in box.take_nowait().values()] == [False, False]
+
+
 def encoded(submit: SubmitOrder) -> bytes:
     name = ExchangeOrderId(f"x-{submit.client_order_id}")
     return msgspec.msgpack.encode(
