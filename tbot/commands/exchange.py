@@ -76,6 +76,7 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
         f"tbot exchange: {len(settings.markets)} markets {crowd}, seed {options.seed}; settings {options.config}.\n\n"
         f"  REST            {announcement.rest_url}\n"
         f"  Gamma           {announcement.gamma_url}\n"
+        f"  Data API        {announcement.data_url}\n"
         f"  relayer         {announcement.relayer_url}\n"
         f"  market channel  {announcement.ws_market_url}\n"
         f"  user channel    {announcement.ws_user_url}\n\n"

@@ -32,6 +32,8 @@ TEXT_NO_EVENT = "positions of one neg-risk event only can be converted"
 
 Movement = Deposit | SplitPair | MergePair | RedeemTokens | ConvertPositions
 
+_ADAPTER = "neg-risk adapter of "
+
 
 def adapter_of(event: str) -> Account:
     """Name the account of an event's neg-risk adapter.
@@ -39,7 +41,12 @@ def adapter_of(event: str) -> Account:
     It keeps the NO that conversions give up, n of every outcome, and owes the collateral that they are worth whichever
     wins: n x (outcomes - 1). Its cash is below zero by just that until the event is resolved and it redeems.
     """
-    return Account(f"neg-risk adapter of {event}")
+    return Account(_ADAPTER + event)
+
+
+def is_adapter(account: Account) -> bool:
+    """Tell whether an account is that of a contract rather than of somebody."""
+    return account.startswith(_ADAPTER)
 
 
 def move(ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation: Movement) -> Done | Refused:

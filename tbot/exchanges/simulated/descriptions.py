@@ -50,6 +50,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         tags: Slugs of its tags; none = those of the event, then the category.
         ends: ISO 8601 moment at which the question is decided; "" = that of the event, then `OPEN_DAYS` after opening.
         group_title: What tells a market from the others of its event; "" = what its slug adds to the event's.
+        icon: Address of a picture; "" = that of the event.
         rewards: What counts for liquidity rewards; None = nothing does.
     """
 
@@ -60,6 +61,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tags: tuple[str, ...] = ()
     ends: str = ""
     group_title: str = ""
+    icon: str = ""
     rewards: RewardTerms | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     end: datetime
     group_title: str = ""
+    icon: str = ""
     rewards: RewardTerms | None = None
 
 
@@ -111,6 +114,7 @@ class Descriptions:
             category=category,
             tags=given.tags or (category,),
             end=moment_of(given.ends) if given.ends else self._end,
+            icon=given.icon,
         )
 
     def market(self, rules: MarketRules) -> Subject:
@@ -126,6 +130,7 @@ class Descriptions:
             tags=given.tags or event.tags,
             end=moment_of(given.ends) if given.ends else event.end,
             group_title=given.group_title or _group_title(rules),
+            icon=given.icon or event.icon,
             rewards=given.rewards,
         )
 

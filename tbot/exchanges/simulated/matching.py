@@ -14,6 +14,7 @@ import msgspec
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
 from tbot.core.units import NANOS_PER_S, Nanos, Price
+from tbot.exchanges.simulated.chain_log import ChainLog
 from tbot.exchanges.simulated.checks import (
     IMMEDIATE,
     TEXT_PAYLOAD,
@@ -22,7 +23,7 @@ from tbot.exchanges.simulated.checks import (
     objection_after_hold,
     refusal,
 )
-from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, Movement, move
+from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, Movement
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
@@ -82,6 +83,7 @@ class Engine:
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
         self.settings = settings
         self.ledger = Ledger()
+        self.chain = ChainLog()
         self.now_ns = Nanos(0)
         self._books: dict[MarketId, UnifiedBook] = {}
         self._market_of: dict[TokenId, MarketId] = {}
@@ -401,7 +403,8 @@ class Engine:
 
     def _move_collateral(self, operation: Movement, turn: Turn) -> Done | Refused:
         turn.weaken(operation.account)
-        return move(self.ledger, {rules.market_id: rules for rules in self.markets()}, operation)
+        markets = {rules.market_id: rules for rules in self.markets()}
+        return self.chain.move(self.ledger, markets, operation, turn.now_ns)
 
     def _open_market(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
         rules = operation.rules
@@ -479,6 +482,7 @@ class Engine:
         self._trades.replace(trade)
         if step.settlement is Settlement.MINED:
             self.ledger.settle(trade)
+            self.chain.settle(trade.trade_id, turn.now_ns)
         elif step.settlement is Settlement.FAILED:
             self.ledger.reverse(trade)
         turn.tell_trade(trade, self._books[trade.market_id])

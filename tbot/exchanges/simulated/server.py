@@ -30,6 +30,7 @@ from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_control import ControlRoutes
+from tbot.exchanges.simulated.rest_data import DATA_PATH, DataRoutes
 from tbot.exchanges.simulated.rest_gamma import GAMMA_PATH, GammaRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
@@ -91,6 +92,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
 
     rest_url: str
     gamma_url: str
+    data_url: str
     relayer_url: str
     ws_market_url: str
     ws_user_url: str
@@ -137,7 +139,7 @@ class LocalServer:
             now_ns=now_ns,
             feed_dice=_dice(secret),
         )
-        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, RelayerRoutes)
+        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, DataRoutes, RelayerRoutes)
         routes = [kind(self._state).routes() for kind in kinds]
         if settings.has_control:
             routes.append(ControlRoutes(self._state).routes())
@@ -174,6 +176,7 @@ class LocalServer:
             addresses = Addresses(
                 rest_url=f"http://{rest_at}",
                 gamma_url=f"http://{rest_at}{GAMMA_PATH}",
+                data_url=f"http://{rest_at}{DATA_PATH}",
                 relayer_url=f"http://{rest_at}{RELAYER_PATH}",
                 ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
                 ws_user_url=f"ws://{channels_at}{USER_PATH}",

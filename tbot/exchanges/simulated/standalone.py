@@ -147,6 +147,7 @@ class StandaloneExchange:
                 Announcement(
                     rest_url=addresses.rest_url,
                     gamma_url=addresses.gamma_url,
+                    data_url=addresses.data_url,
                     relayer_url=addresses.relayer_url,
                     ws_market_url=addresses.ws_market_url,
                     ws_user_url=addresses.ws_user_url,

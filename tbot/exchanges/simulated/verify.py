@@ -54,6 +54,11 @@ class OrderVerifier:
         self._chain_id = chain_id
 
     @property
+    def chain_id(self) -> int:
+        """Give the chain that signatures are for."""
+        return self._chain_id
+
+    @property
     def exchange_v3(self) -> str:
         """The exchange contract of positions on this chain."""
         return EXCHANGE_V3[self._chain_id]

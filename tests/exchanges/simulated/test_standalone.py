@@ -76,7 +76,7 @@ async def test_announcement_says_where_and_that_keys_are_for_play(autojump_clock
         assert told["ws_user_url"].endswith("/ws/user")
         assert told["gamma_url"] == told["rest_url"] + "/gamma"
         assert told["relayer_url"] == told["rest_url"] + "/relayer"
-        assert told["data_url"] is None
+        assert told["data_url"] == told["rest_url"] + "/data-api"
         assert told["notice"] == NOTICE
         assert set(told["accounts"][0]) == {"address", "private_key", "api_credentials", "wallets"}
         await trio.sleep(30)

@@ -32,6 +32,7 @@ from polymarket.models.clob.order_response import AcceptedOrder, OrderResponse, 
 from polymarket.streams import MarketSpec, UserSpec
 
 RAIN, COIN, QUIMBY = "rain-in-springfield-tomorrow", "coin-up-or-down-this-week", "springfield-mayor-quimby"
+NOBODY = "springfield-mayor-nobody-else"
 WALLETS = ("address", "proxy", "safe", "deposit")
 PATIENCE_S = 20.0
 
@@ -49,11 +50,11 @@ class House:
                 environments.PRODUCTION._config,
                 clob_url=announced["rest_url"],
                 gamma_url=announced["gamma_url"],
+                data_url=announced["data_url"],
                 relayer_url=announced["relayer_url"],
                 clob_market_ws_url=announced["ws_market_url"],
                 clob_user_ws_url=announced["ws_user_url"],
-                # Nobody listens here: a client that asks a chain, or a service that is not offered, fails at once.
-                data_url="http://127.0.0.1:9",
+                # Nobody listens here: a client that asks a chain fails at once.
                 rpc_url="http://127.0.0.1:9",
             ),
         )
@@ -252,6 +253,51 @@ async def balance(client: Any, asset_type: str, asset_id: str | None = None) -> 
     return int((await settled(client.get_balance_allowance(asset_type=asset_type, asset_id=asset_id))).balance)
 
 
+async def wallets_are_indexed(house: House) -> None:
+    async with house.client("safe") as client, house.client("address") as rival:
+        coin, nobody = await house.market(client, COIN), await house.market(client, NOBODY)
+        state = await settled(client.get_trading_approvals_state())
+        assert (state.is_fully_approved, state.missing.erc20, state.missing.erc1155) == (True, (), ())
+        state = await settled(client.get_trading_approvals_state(wallet="0x" + "11" * 20))
+        assert (state.is_fully_approved, len(state.missing.erc20), len(state.missing.erc1155)) == (False, 7, 10)
+        await buy(client, rival, coin)
+        fill = (await first_page(client.list_trades(condition_id=coin.condition)))[0]
+        assert (fill.wallet, fill.asset_id, fill.side) == (client.wallet, coin.yes, "BUY")
+        assert (fill.price, fill.size) == (Decimal("0.6"), 10)
+        held = {each.asset_id: each for each in await every(client.list_positions(page_size=1))}
+        assert len(held) > 1
+        for position in held.values():
+            kind = "CONDITIONAL-V2" if position.asset_id in (coin.yes, coin.no) else "CONDITIONAL"
+            assert await balance(client, kind, position.asset_id) == position.current_size * 1_000_000
+        assert held[coin.yes].avg_price == Decimal("0.6")
+        assert (held[coin.yes].outcome_index, held[coin.yes].opposite_asset_id) == (0, coin.no)
+        value = (await settled(client.get_portfolio_value())).value
+        assert value == sum(position.current_value for position in held.values())
+        await to_the_end(house, client, nobody)
+
+
+async def to_the_end(house: House, client: Any, market: Market) -> None:
+    """Split, merge, resolve and redeem, and read of each."""
+    house.control("split", account=client.wallet, market=market.condition, size="9")
+    house.control("merge", account=client.wallet, market=market.condition, size="2")
+    pair = await first_page(client.list_positions(status="MERGEABLE", condition_id=market.condition))
+    assert [(each.current_size, each.avg_price, each.mergeable) for each in pair] == [(7, Decimal("0.5"), True)] * 2
+    house.control("resolve", market=market.condition, outcome="NO")
+    won, lost = await first_page(client.list_positions(status="REDEEMABLE", condition_id=market.condition))
+    assert (won.outcome, won.current_value, lost.current_value, lost.redeemable) == ("No", 7, 0, True)
+    house.control("redeem", account=client.wallet, market=market.condition)
+    gone = await first_page(client.list_positions(status="CLOSED", condition_id=market.condition))
+    assert [each.realized_pnl for each in gone] == [Decimal("3.5"), Decimal("-3.5")]
+    told = await every(client.list_activity(condition_id=market.condition, page_size=1))
+    assert [(each.type, each.amount) for each in told] == [("REDEEM", 0), ("REDEEM", 7), ("MERGE", 2), ("SPLIT", 9)]
+
+
+async def every(paginator: Any) -> list[Any]:
+    """Walk through all pages."""
+    items = paginator.iter_items()
+    return [each async for each in items] if hasattr(items, "__aiter__") else list(items)
+
+
 async def refusals_have_their_codes(house: House) -> None:
     async with house.client() as client, house.client("safe") as rival:
         rain = await house.market(client, RAIN)
@@ -391,6 +437,7 @@ STEPS: tuple[Step, ...] = (
     keys_and_reading,
     orders_and_every_cancel,
     every_wallet_trades_every_kind_of_market,
+    wallets_are_indexed,
     refusals_have_their_codes,
     restrictions_and_limits_are_understood,
     heartbeats_keep_orders,

@@ -20,6 +20,7 @@ SHARED_STEPS = [
     "keys_and_reading",
     "orders_and_every_cancel",
     "every_wallet_trades_every_kind_of_market",
+    "wallets_are_indexed",
     "refusals_have_their_codes",
     "restrictions_and_limits_are_understood",
     "heartbeats_keep_orders",
@@ -58,7 +59,7 @@ def test_polymarket_client_trades_as_in_production(announced: dict[str, Any], ki
         env={},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout.split()) == (0, steps), done.stderr[-3000:]
