@@ -78,6 +78,7 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
         f"  Gamma           {announcement.gamma_url}\n"
         f"  Data API        {announcement.data_url}\n"
         f"  relayer         {announcement.relayer_url}\n"
+        f"  geoblock        {announcement.geoblock_url}\n"
         f"  market channel  {announcement.ws_market_url}\n"
         f"  user channel    {announcement.ws_user_url}\n\n"
         f"Accounts on chain {announcement.chain_id}. Each has ${settings.cash // MICRO:,} of play money in its own\n"

@@ -32,9 +32,10 @@ async def signs_well(_: PolymarketSettings) -> tuple[str, ...]:
 
 def written(folder: Path, urls: dict[str, str]) -> Path:
     """Write conf/live.toml with a loopback exchange and three of its markets."""
+    urls = {"geoblock_url": ""} | urls
     lines = "".join(f'{name} = "{url}"\n' for name, url in urls.items())
     ids = json.dumps([MARKET, NEG_RISK, POSITIONS])
-    text = LIVE.read_text().replace("condition_ids = []", f"condition_ids = {ids}\n{lines}geoblock_url = ''")
+    text = LIVE.read_text().replace("condition_ids = []", f"condition_ids = {ids}\n{lines}")
     path = folder / "live.toml"
     path.write_text(text.replace('state = "state/live"', f'state = "{folder / "state"}"'))
     return path
@@ -106,7 +107,7 @@ def test_the_play_account_of_the_local_exchange_is_ready(tmp_path: Path) -> None
     with subprocess.Popen([*command, "exchange", "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as exchange:
         assert exchange.stdout is not None
         announced: dict[str, Any] = json.loads(exchange.stdout.readline())
-        urls = {name: announced[name] for name in ("rest_url", "ws_market_url", "ws_user_url")}
+        urls = {name: announced[name] for name in ("rest_url", "ws_market_url", "ws_user_url", "geoblock_url")}
         config = written(tmp_path, urls)
         environ = os.environ | {"TBOT_PRIVATE_KEY": announced["accounts"][0]["private_key"]}
         arguments = [*command, "doctor", "--config", str(config)]
@@ -123,6 +124,7 @@ def test_the_play_account_of_the_local_exchange_is_ready(tmp_path: Path) -> None
     for spender in ("Exchange V2", "Neg-risk Exchange V2"):
         assert checks[f"allowance pUSD to {spender}"] == checks[f"allowance Conditional Tokens to {spender}"] == "green"
     assert checks["allowance PositionManager to Exchange V3"] == checks["feed"] == checks["signing"] == "green"
+    assert checks["geoblock"] == "green"
     assert {name for name, light in checks.items() if light != "green"} <= {"rate tier"}
     assert refused.returncode == 1
     assert "NO  key" in refused.stdout

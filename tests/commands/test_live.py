@@ -74,6 +74,10 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
         path = written(tmp_path, announced)
         done = run(path, WALLET[-6:], "--duration", "13s")
         again = run(path, WALLET[-6:], "--duration", "3s")
+        body = json.dumps({"blocked": True, "country": "US"}).encode()
+        with urlopen(Request(announced["rest_url"] + "/control/place", data=body, method="POST")) as answer:
+            assert answer.status == 200
+        blocked = run(path, WALLET[-6:], "--duration", "3s")
     assert done.returncode == 0, done.stderr
     assert f"REAL MONEY of {WALLET}" in done.stdout
     assert "TRADING" in done.stdout
@@ -81,5 +85,7 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     assert orders is not None
     assert int(orders[1]) > 0
     assert again.returncode == 0, again.stderr
+    assert blocked.returncode == 2
+    assert blocked.stderr == "tbot: not trading: the exchange does not serve this place (US); tbot doctor says more\n"
     text = (tmp_path / "state/live.log.jsonl").read_text()
     assert KEY[2:] not in text

@@ -44,7 +44,7 @@ def written(folder: Path, announced: dict[str, Any]) -> Path:
         "rest_url": announced["rest_url"],
         "ws_market_url": announced["ws_market_url"],
         "ws_user_url": announced["ws_user_url"],
-        "geoblock_url": "",
+        "geoblock_url": announced.get("geoblock_url", ""),
     }
     text = SETTINGS.replace("state/paper", str(folder / "state"))
     exchange = "[exchange]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in where.items()) + "\n"

@@ -28,6 +28,7 @@ from tbot.exchanges.simulated.operations import (
     SplitPair,
 )
 from tbot.exchanges.simulated.quota import Tier
+from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
 
@@ -146,6 +147,7 @@ class ControlRoutes:
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
             ("POST", "/control/tier"): self._tier,
+            ("POST", "/control/place"): self._place,
             ("POST", "/control/fault"): self._begin_fault,
             ("DELETE", "/control/fault"): self._end_fault,
             ("GET", "/control/faults"): self._list_faults,
@@ -197,6 +199,10 @@ class ControlRoutes:
     async def _tier(self, request: Request) -> Reply:
         body = decode(request.body, TierOrder, refusal=TEXT_CONTROL)
         self._state.quotas.set_tier(_account(body.account), body.tier)
+        return _ok()
+
+    async def _place(self, request: Request) -> Reply:
+        self._state.place.told = decode(request.body, PlaceSettings, refusal=TEXT_CONTROL)
         return _ok()
 
     async def _begin_fault(self, request: Request) -> Reply:

@@ -89,6 +89,7 @@ class OrderRoutes:
 
     def _check_mode(self, bodies: tuple[PostOrder, ...], *, is_batch: bool) -> None:
         modes, now_ns = self._state.modes, self._state.now_ns()
+        self._state.place.check_orders()
         modes.check_orders(now_ns)
         if not is_batch and not all(body.post_only for body in bodies):
             modes.check_taking(now_ns)

@@ -32,6 +32,7 @@ from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_control import ControlRoutes
 from tbot.exchanges.simulated.rest_data import DATA_PATH, DataRoutes
 from tbot.exchanges.simulated.rest_gamma import GAMMA_PATH, GammaRoutes
+from tbot.exchanges.simulated.rest_geoblock import GEOBLOCK_PATH, GeoblockRoutes, Place, PlaceSettings
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
@@ -53,6 +54,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         chain_id: Of the signatures asked for.
         skew_s_max: Largest clock difference of a signed request.
         quota: Rate limits a signer.
+        place: Where callers are said to be, and whether one may trade from there.
         http: Limits a connection.
         channels: Patience of the channels.
     """
@@ -64,6 +66,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     chain_id: int = 137
     skew_s_max: float = 10.0
     quota: QuotaSettings = QuotaSettings()
+    place: PlaceSettings = PlaceSettings()
     http: HttpLimits = HttpLimits()
     channels: ChannelSettings = ChannelSettings()
 
@@ -94,6 +97,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     gamma_url: str
     data_url: str
     relayer_url: str
+    geoblock_url: str
     ws_market_url: str
     ws_user_url: str
 
@@ -110,6 +114,7 @@ class LocalServer:
 
     Attributes:
         keys: API keys and wallets.
+        routes: Method and path of everything served by request; "{}" stands for any last segment.
         crashes: Bugs of the server met while serving a request, oldest first. The client got a 500 or a closed
             connection, the exchange goes on; whoever judges a run demands that this is empty.
     """
@@ -136,14 +141,18 @@ class LocalServer:
             directory=Directory(exchange, self.keys),
             catalog=Catalog(exchange, described, opened_ns=now_ns()),
             modes=exchange.modes,
+            place=Place(settings.place),
             now_ns=now_ns,
             feed_dice=_dice(secret),
         )
         kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, DataRoutes, RelayerRoutes)
         routes = [kind(self._state).routes() for kind in kinds]
+        routes.append(GeoblockRoutes(self._state.place).routes())
         if settings.has_control:
             routes.append(ControlRoutes(self._state).routes())
-        self._dispatch = dispatcher({key: handler for part in routes for key, handler in part.items()})
+        table = {key: handler for part in routes for key, handler in part.items()}
+        self.routes = tuple(table)
+        self._dispatch = dispatcher(table)
 
     def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
         """Give a play account its first API key and a deposit (micro-dollars) into its own address.
@@ -178,6 +187,7 @@ class LocalServer:
                 gamma_url=f"http://{rest_at}{GAMMA_PATH}",
                 data_url=f"http://{rest_at}{DATA_PATH}",
                 relayer_url=f"http://{rest_at}{RELAYER_PATH}",
+                geoblock_url=f"http://{rest_at}{GEOBLOCK_PATH}",
                 ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
                 ws_user_url=f"ws://{channels_at}{USER_PATH}",
             )

@@ -17,6 +17,7 @@ from tbot.exchanges.simulated.http import Handler, Reply, Request
 from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import Account, MarketRules
 from tbot.exchanges.simulated.quota import Quotas
+from tbot.exchanges.simulated.rest_geoblock import Place
 from tbot.exchanges.simulated.verify import OrderVerifier
 from tbot.exchanges.simulated.wire_markets import OUTCOMES
 
@@ -84,6 +85,7 @@ class ServerState:
     directory: Directory
     catalog: Catalog
     modes: Modes
+    place: Place
     now_ns: Callable[[], Nanos]
     feed_dice: Callable[[], random.Random]
 

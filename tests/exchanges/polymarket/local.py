@@ -50,7 +50,7 @@ class PolymarketStage:
             rest_url="http://exchange.test",
             ws_market_url="ws://exchange.test/ws/market",
             ws_user_url="ws://exchange.test/ws/user",
-            geoblock_url="",
+            geoblock_url="http://exchange.test/api/geoblock",
         )
         self.gateway = self.gateway_of(self.credentials)
         self.market: Market = market_of(settings.markets[0])

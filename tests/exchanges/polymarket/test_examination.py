@@ -19,6 +19,7 @@ from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
 from tbot.exchanges.polymarket.wallets import wallets_of
+from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
 from tbot.exchanges.simulated.standalone import public_accounts
 from tests.contract.stage import EPOCH_NS, now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
@@ -140,13 +141,6 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
             "changes": {"limits": LimitSettings(orders_per_s=41.0)},
         },
     ),
-    (
-        "geoblock",
-        {
-            "answer": at("/api/geoblock", {"blocked": True, "country": "XX"}),
-            "changes": {"geoblock_url": "http://exchange.test/api/geoblock"},
-        },
-    ),
     ("markets", {"changes": {"condition_ids": ()}}),
     ("markets", {"changes": {"slugs": ("nobody-asked",), "gamma_url": "http://exchange.test/gamma"}}),
     ("markets", {"changes": {"slugs": ("comet-returns-this-year",), "gamma_url": "http://exchange.test/none"}}),
@@ -161,6 +155,14 @@ async def test_a_fault_is_one_red_line(
 ) -> None:
     async with polymarket() as stage:
         assert reds(await examined(stage, **fault)) == [line]
+
+
+async def test_a_place_that_is_not_served_is_red(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage:
+        assert await stage.gateway.can_trade() == ""
+        stage.server._state.place.told = PlaceSettings(blocked=True, country="US")
+        assert reds(await examined(stage)) == ["geoblock"]
+        assert await stage.gateway.can_trade() == "the exchange does not serve this place (US)"
 
 
 async def test_credentials_of_the_environment_are_the_ones_examined(autojump_clock: trio.testing.MockClock) -> None:
@@ -206,8 +208,7 @@ async def test_a_wallet_without_a_contract_is_red(is_deployed: bool, autojump_cl
 
 async def test_a_dead_geoblock_service_is_a_doubt_and_hides_nothing(autojump_clock: trio.testing.MockClock) -> None:
     async with polymarket() as stage:
-        changes = {"geoblock_url": "http://exchange.test/api/geoblock"}
-        found = await examined(stage, dead("/api/geoblock"), changes=changes)
+        found = await examined(stage, dead("/api/geoblock"))
     (doubt,) = [each for each in found if each.check == "geoblock"]
     assert doubt.light is Light.YELLOW
     assert reds(found) == []
