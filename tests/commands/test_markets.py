@@ -185,7 +185,7 @@ def test_the_local_exchange_is_searched_and_shown(tmp_path: Path) -> None:
         by_event = ask("search", "--event", by_words[0]["event_slug"])["markets"]
         alone = ask("show", by_words[0]["condition_id"])
         exchange.send_signal(signal.SIGTERM)
-    assert len(found) == 6
+    assert len(found) == 7
     assert all(len(each["tokens"]) == 2 and each["terms"]["tick"] for each in found)
     assert {each["protocol"] for each in found} == {"v1", "v2"}
     slugs = {each["slug"] for each in by_words}

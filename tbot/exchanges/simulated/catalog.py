@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -14,7 +15,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Level
 from tbot.core.units import MICRO, Nanos, Notional, Price
 from tbot.exchanges.simulated.contracts import is_position_id
-from tbot.exchanges.simulated.descriptions import Description, Descriptions, Subject
+from tbot.exchanges.simulated.descriptions import Description, Descriptions, Subject, moment_at
 from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.operations import MarketRules
@@ -36,6 +37,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: The catalogue's id.
+        opened: Since when it takes orders.
         event_slug: Of the event it belongs to; its own when it stands alone.
         bid: Best bid on YES; None = none.
         ask: Best ask on YES; None = none.
@@ -47,6 +49,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
+    opened: datetime
     rules: MarketRules
     subject: Subject
     tags: tuple[Tag, ...]
@@ -68,6 +71,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     def is_v2(self) -> bool:
         """Tell whether its outcomes are position ids."""
         return is_position_id(self.rules.yes)
+
+    @property
+    def game_start(self) -> datetime | None:
+        """Give the start of its game; None = there is none."""
+        return datetime.fromtimestamp(self.rules.game_start_s, UTC) if self.rules.game_start_s else None
 
     @property
     def price(self) -> Price:
@@ -129,6 +137,17 @@ class Catalog:
         markets = self._engine.markets()
         return tuple(self._listing(_FIRST_MARKET + index, rules, now_ns) for index, rules in enumerate(markets))
 
+    def listing(self, market_id: MarketId, now_ns: Nanos) -> Listing:
+        """Find one market.
+
+        Raises:
+            KeyError: It was never listed.
+        """
+        for listing in self.listings(now_ns):
+            if listing.rules.market_id == market_id:
+                return listing
+        raise KeyError(market_id)
+
     def events(self, now_ns: Nanos) -> tuple[EventListing, ...]:
         """List every event in order of listing; a market that stands alone is an event of its own."""
         grouped: dict[str, list[Listing]] = {}
@@ -160,6 +179,7 @@ class Catalog:
         view = self._engine.book(rules.yes)
         return Listing(
             number=number,
+            opened=moment_at(self.opened_ns),
             rules=rules,
             subject=subject,
             tags=self._tags(subject),

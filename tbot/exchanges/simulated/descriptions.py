@@ -170,6 +170,11 @@ def moment_at(at_ns: Nanos) -> datetime:
     )
 
 
+def stamp(moment: datetime) -> str:
+    """Spell a moment in whole seconds: "2026-10-05T22:20:54Z"."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def title_of(slug: str) -> str:
     """Make words of a slug: "rain-in-springfield" -> "Rain in springfield"."""
     words = re.sub(r"[-_]+", " ", slug).strip()

@@ -197,6 +197,10 @@ class Engine:
         """List the open orders of one account, oldest first."""
         return tuple(order.view() for order in self._orders.open_of(account))
 
+    def resting(self, market_id: MarketId) -> tuple[OrderView, ...]:
+        """List everything that rests in one market."""
+        return tuple(order.view() for order in self._orders.open_in(market_id))
+
     def orders_of(self, account: Account) -> tuple[OrderView, ...]:
         """List every order an account ever placed, in any state, oldest first."""
         return tuple(order.view() for order in self._orders if order.place.account == account)

@@ -15,6 +15,7 @@ from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.rest_public import page
+from tbot.exchanges.simulated.scoring import is_scoring
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
 from tbot.exchanges.simulated.wire_in import TEXT_PAYLOAD, Heartbeat, SignatureType, decode
@@ -138,12 +139,21 @@ class AccountRoutes:
     async def _pre_migration_orders(self, request: Request, _: Member) -> Reply:
         return json_response(page((), request.query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
 
-    # No market pays liquidity rewards here, so no order counts for them.
-    async def _is_scoring(self, _: Request, _member: Member) -> Reply:
-        return json_response({"scoring": False})
+    async def _is_scoring(self, request: Request, member: Member) -> Reply:
+        return json_response({"scoring": self._scores(request.query.get("order_id", ""), member)})
 
-    async def _are_scoring(self, request: Request, _: Member) -> Reply:
-        return json_response(dict.fromkeys(decode(request.body, list[str], refusal=TEXT_PAYLOAD), False))
+    async def _are_scoring(self, request: Request, member: Member) -> Reply:
+        order_ids = decode(request.body, list[str], refusal=TEXT_PAYLOAD)
+        return json_response({order_id: self._scores(order_id, member) for order_id in dict.fromkeys(order_ids)})
+
+    def _scores(self, order_id: str, member: Member) -> bool:
+        order = self._own_order(order_id, member)
+        if order is None:
+            return False
+        engine = self._state.exchange.engine
+        rules = engine.rules(order.market_id)
+        terms = self._state.catalog.subject(rules).rewards
+        return is_scoring(order, engine.resting(order.market_id), rules, terms, self._state.now_ns())
 
     # --- balances ---------------------------------------------------------------------------------------------------
 

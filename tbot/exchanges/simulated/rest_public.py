@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tbot.core.market import TokenId
-from tbot.core.units import MICRO, Price
+from tbot.core.units import MICRO
+from tbot.exchanges.simulated.catalog import Listing
 from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import MarketRules
@@ -50,7 +51,7 @@ class PublicRoutes:
             ("GET", "/markets"): self._markets,
             ("GET", "/simplified-markets"): self._simplified_markets,
             ("GET", "/sampling-markets"): self._sampling_markets,
-            ("GET", "/sampling-simplified-markets"): self._sampling_markets,
+            ("GET", "/sampling-simplified-markets"): self._sampling_simplified_markets,
             ("GET", "/markets/{}"): self._market,
             ("GET", "/clob-markets/{}"): self._clob_market,
             ("GET", "/markets-by-token/{}"): self._market_by_token,
@@ -73,21 +74,27 @@ class PublicRoutes:
         return json_response({"version": PROTOCOL_VERSION})
 
     async def _markets(self, request: Request) -> Reply:
-        return _page_of_markets(request, [self._full(rules) for rules in self._state.exchange.markets()])
+        return _page_of_markets(request, [full_market(listing) for listing in self._listings()])
 
     async def _simplified_markets(self, request: Request) -> Reply:
-        markets = [simplified_market(self._full(rules)) for rules in self._state.exchange.markets()]
-        return _page_of_markets(request, markets)
+        return _page_of_markets(request, [simplified_market(full_market(listing)) for listing in self._listings()])
 
-    # Sampled are the markets that pay liquidity rewards, and none does here.
     async def _sampling_markets(self, request: Request) -> Reply:
-        return _page_of_markets(request, ())
+        return _page_of_markets(request, self._sampled())
+
+    async def _sampling_simplified_markets(self, request: Request) -> Reply:
+        return _page_of_markets(request, [simplified_market(market) for market in self._sampled()])
+
+    # Sampled are the markets that have liquidity rewards, as long as they trade.
+    def _sampled(self) -> list[FullMarket]:
+        with_rewards = (each for each in self._listings() if each.subject.rewards is not None and not each.is_closed)
+        return [full_market(listing) for listing in with_rewards]
 
     async def _market(self, request: Request) -> Reply:
-        return json_response(self._full(self._rules(request.tail)))
+        return json_response(full_market(self._listing(request.tail)))
 
     async def _clob_market(self, request: Request) -> Reply:
-        return json_response(clob_market(self._rules(request.tail)))
+        return json_response(clob_market(self._listing(request.tail)))
 
     async def _market_by_token(self, request: Request) -> Reply:
         rules = self._state.directory.rules(request.tail)
@@ -128,10 +135,11 @@ class PublicRoutes:
             raise HttpRefusal("market not found", status=404)
         return rules
 
-    def _full(self, rules: MarketRules) -> FullMarket:
-        bid, ask = top_of(self._state.exchange.book(rules.yes))
-        price = Price((bid + ask) // 2) if rules.yes_payout is None else rules.yes_payout
-        return full_market(rules, (price, Price(MICRO - price)))
+    def _listings(self) -> tuple[Listing, ...]:
+        return self._state.catalog.listings(self._state.now_ns())
+
+    def _listing(self, market_id: str) -> Listing:
+        return self._state.catalog.listing(self._rules(market_id).market_id, self._state.now_ns())
 
 
 def asked_book(state: ServerState, request: Request) -> BookView:

@@ -13,7 +13,7 @@ import trio
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 from msgspec import Meta
 
-from tbot.core.units import MICRO, Nanos, Notional
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.accounts import ApiCredentials, PlayAccount
 from tbot.exchanges.simulated.contracts import condition_of, is_position_id
 from tbot.exchanges.simulated.descriptions import Description, check_slugs
@@ -33,11 +33,26 @@ _PATH = "m/44'/60'/0'/0/{}"
 _ACCOUNTS = 10
 
 
+class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the game of a market starts.
+
+    Attributes:
+        slug: Of the market.
+        starts_in_s: Seconds from the start of the exchange.
+        clears_book: Whether all resting orders are cancelled then.
+    """
+
+    slug: Annotated[str, Meta(min_length=1, max_length=200)]
+    starts_in_s: Annotated[int, Meta(gt=0, le=31_536_000)]
+    clears_book: bool = True
+
+
 class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of conf/exchange.toml.
 
     Attributes:
         markets: What is listed.
+        games: Start times that count from the start of the exchange; a market may say its own as a moment.
         descriptions: Words for markets and events; what is left out is made from slugs.
         cash: Play money of each wallet of each account, dollars.
         engine: Settlement times.
@@ -48,6 +63,7 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """
 
     markets: Annotated[tuple[MarketRules, ...], Meta(min_length=1)]
+    games: tuple[Game, ...] = ()
     descriptions: tuple[Description, ...] = ()
     cash: Annotated[Notional, Meta(ge=0)] = Notional(10_000 * MICRO)
     engine: EngineSettings = EngineSettings()
@@ -64,6 +80,18 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         names = [name for rules in self.markets for name in (rules.market_id, rules.yes, rules.no)]
         if len(set(names)) < len(names):
             raise ValueError("expected every market_id, yes and no once, found one twice")
+        free = [rules.slug for rules in self.markets if not rules.game_start_s]
+        for game in self.games:
+            if free.count(game.slug) != 1:
+                raise ValueError(
+                    f"expected in games the slug of one market without a game_start_s, found {game.slug!r}"
+                )
+            free.remove(game.slug)
+
+    def markets_at(self, now_ns: Nanos) -> tuple[MarketRules, ...]:
+        """Give the markets with the start of every game, for an exchange that starts now."""
+        games = {game.slug: game for game in self.games}
+        return tuple(_with_game(rules, games.get(rules.slug), now_ns) for rules in self.markets)
 
 
 class Wallets(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +123,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     gamma_url: str | None = None
     data_url: str | None = None
     relayer_url: str | None = None
+    geoblock_url: str | None = None
     chain_id: int
     notice: str = NOTICE
     accounts: tuple[FundedAccount, ...]
@@ -120,7 +149,7 @@ class StandaloneExchange:
         self._settings = settings
         self.exchange = LocalExchange(
             ExchangeSettings(
-                markets=settings.markets,
+                markets=settings.markets_at(now_ns()),
                 engine=settings.engine,
                 flow=settings.traders if settings.has_traders else None,
             ),
@@ -149,6 +178,7 @@ class StandaloneExchange:
                     gamma_url=addresses.gamma_url,
                     data_url=addresses.data_url,
                     relayer_url=addresses.relayer_url,
+                    geoblock_url=addresses.geoblock_url,
                     ws_market_url=addresses.ws_market_url,
                     ws_user_url=addresses.ws_user_url,
                     chain_id=self._settings.server.chain_id,
@@ -176,6 +206,13 @@ def public_accounts() -> tuple[PlayAccount, ...]:
     """Make the ten test accounts that every development chain has."""
     seed = seed_from_mnemonic(_MNEMONIC, "")
     return tuple(PlayAccount.from_key(key_from_seed(seed, _PATH.format(index))) for index in range(_ACCOUNTS))
+
+
+def _with_game(rules: MarketRules, game: Game | None, now_ns: Nanos) -> MarketRules:
+    if game is None:
+        return rules
+    start_s = now_ns // NANOS_PER_S + game.starts_in_s
+    return msgspec.structs.replace(rules, game_start_s=start_s, clears_book_at_start=game.clears_book)
 
 
 def check_ids(rules: MarketRules) -> None:

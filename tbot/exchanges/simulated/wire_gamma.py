@@ -19,12 +19,11 @@ from tbot.exchanges.simulated.catalog import (
     neg_risk_event_id,
     question_id,
 )
-from tbot.exchanges.simulated.descriptions import moment_at, title_of
-from tbot.exchanges.simulated.wire_markets import OUTCOMES, REWARD_ASSET, fee_bps_shown, json_number
+from tbot.exchanges.simulated.descriptions import moment_at, stamp, title_of
+from tbot.exchanges.simulated.wire_markets import CENT, OUTCOMES, REWARD_ASSET, fee_bps_shown, json_number
 
 # Share of the taker fees that goes back to makers, as shown by every fee schedule recorded; nothing is paid here.
 _REBATE_RATE = 0.25
-_CENT = MICRO // 100
 
 
 class GammaTag(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -122,7 +121,9 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     best_bid: float | msgspec.UnsetType = msgspec.UNSET
     best_ask: float
     automatically_active: bool = True
-    clear_book_on_start: bool = True
+    clear_book_on_start: bool
+    game_start_time: str | msgspec.UnsetType = msgspec.UNSET
+    seconds_delay: int | msgspec.UnsetType = msgspec.UNSET
     manual_activation: bool = False
     neg_risk_other: bool = False
     uma_resolution_status: str | msgspec.UnsetType = msgspec.UNSET
@@ -231,6 +232,8 @@ class GammaPress:
             end_date=_stamp(subject.end),
             liquidity=text_from_micro(listing.liquidity),
             start_date=self._opened,
+            image=subject.icon,
+            icon=subject.icon,
             description=subject.text,
             outcomes=_packed(OUTCOMES),
             outcome_prices=_packed((text_from_micro(listing.price), text_from_micro(MICRO - listing.price))),
@@ -258,11 +261,15 @@ class GammaPress:
             neg_risk=rules.is_neg_risk,
             neg_risk_market_id=event_id,
             neg_risk_request_id=question_id(rules) if rules.event else msgspec.UNSET,
-            accepting_orders_timestamp=self._opened,
+            accepting_orders_timestamp=stamp(listing.opened),
             clob_rewards=self._rewards(listing),
             rewards_min_size=json_number(rewards.size_min) if rewards else 0,
-            rewards_max_spread=rewards.spread_max / _CENT if rewards else 0,
+            rewards_max_spread=rewards.spread_max / CENT if rewards else 0,
             spread=json_number(listing.spread),
+            clear_book_on_start=rules.clears_book_at_start,
+            # Spelled in a way of its own: "2026-10-05 22:00:00+00".
+            game_start_time=f"{listing.game_start:%Y-%m-%d %H:%M:%S}+00" if listing.game_start else msgspec.UNSET,
+            seconds_delay=rules.seconds_delay or msgspec.UNSET,
             last_trade_price=json_number(listing.last_price or 0),
             best_bid=msgspec.UNSET if listing.bid is None else json_number(listing.bid),
             best_ask=1 if listing.ask is None else json_number(listing.ask),
@@ -284,6 +291,8 @@ class GammaPress:
             slug=subject.slug,
             title=subject.title,
             description=subject.text,
+            image=subject.icon,
+            icon=subject.icon,
             start_date=self._opened,
             creation_date=self._opened,
             end_date=_stamp(subject.end),

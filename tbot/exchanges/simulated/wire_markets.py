@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from datetime import UTC, datetime
-
 import msgspec
 
 from tbot.core.market import TokenId
-from tbot.core.units import MICRO, Price
-from tbot.exchanges.simulated.contracts import is_position_id
+from tbot.core.units import MICRO
+from tbot.exchanges.simulated.catalog import Listing, neg_risk_event_id, question_id
+from tbot.exchanges.simulated.descriptions import RewardTerms, stamp, title_of
 from tbot.exchanges.simulated.operations import MarketRules
 
 OUTCOMES = ("Yes", "No")
@@ -20,6 +17,9 @@ FEE_BPS_SHOWN = 1000
 
 # The collateral token, in which rewards are told.
 REWARD_ASSET = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
+
+CENT = MICRO // 100
+"""Rewards tell distances in cents."""
 
 
 class WireToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -31,12 +31,19 @@ class WireToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     winner: bool = False
 
 
-class Rewards(msgspec.Struct, frozen=True, kw_only=True):
-    """Liquidity rewards; there are none here."""
+class RewardRate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a market would share out a day, in one asset."""
 
-    rates: None = None
-    min_size: int = 0
-    max_spread: int = 0
+    asset_address: str
+    rewards_daily_rate: float
+
+
+class Rewards(msgspec.Struct, frozen=True, kw_only=True):
+    """Liquidity rewards; no rates and zeros where there are none. `max_spread` is in cents."""
+
+    rates: tuple[RewardRate, ...] | None = None
+    min_size: float = 0
+    max_spread: float = 0
 
 
 class FullMarket(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,15 +54,15 @@ class FullMarket(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool
     archived: bool = False
     accepting_orders: bool
-    accepting_order_timestamp: str | None = None
+    accepting_order_timestamp: str
     minimum_order_size: float
     minimum_tick_size: float
     condition_id: str
     question_id: str
     question: str
-    description: str = ""
+    description: str
     market_slug: str
-    end_date_iso: str | None = None
+    end_date_iso: str
     game_start_time: str | None = None
     seconds_delay: int = 0
     fpmm: str = ""
@@ -63,14 +70,14 @@ class FullMarket(msgspec.Struct, frozen=True, kw_only=True):
     taker_base_fee: int
     notifications_enabled: bool = True
     neg_risk: bool
-    neg_risk_market_id: str = ""
-    neg_risk_request_id: str = ""
-    icon: str = ""
-    image: str = ""
-    rewards: Rewards = Rewards()
+    neg_risk_market_id: str
+    neg_risk_request_id: str
+    icon: str
+    image: str
+    rewards: Rewards
     is_50_50_outcome: bool = False
     tokens: tuple[WireToken, ...]
-    tags: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None
 
 
 class SimplifiedMarket(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +107,18 @@ class FeeDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     to: bool = True
 
 
+class ShortRewards(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an order must be to count: minimum size, maximum spread in cents, minimum age in seconds."""
+
+    mi: float
+    ma: float
+    moas: int
+
+
 class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answer of `GET /clob-markets/{condition_id}`; absent keys mean false or none."""
 
+    r: ShortRewards | None = None
     t: tuple[ShortToken, ...]
     c: str
     mos: float
@@ -112,6 +128,7 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ao: bool = False
     nr: bool = False
     cbos: bool = False
+    aot: str
     gst: str | None = None
     sd: int = 0
     itode: bool = False
@@ -119,31 +136,42 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: str
 
 
-def full_market(rules: MarketRules, prices: Iterable[Price]) -> FullMarket:
-    """Show a market with all its fields; `prices` are those of YES and NO."""
+def full_market(listing: Listing) -> FullMarket:
+    """Show a market with all its fields."""
+    rules, subject = listing.rules, listing.subject
     tokens = (
         WireToken(token_id=token_id, outcome=outcome, price=price / MICRO, winner=_has_won(rules, token_id))
-        for token_id, outcome, price in zip((rules.yes, rules.no), OUTCOMES, prices, strict=True)
+        for token_id, outcome, price in zip(
+            (rules.yes, rules.no), OUTCOMES, (listing.price, MICRO - listing.price), strict=True
+        )
     )
     return FullMarket(
         enable_order_book=rules.is_accepting_orders,
         active=True,
-        closed=not rules.is_accepting_orders,
+        closed=listing.is_closed,
         accepting_orders=rules.is_accepting_orders,
+        accepting_order_timestamp=stamp(listing.opened),
         minimum_order_size=json_number(rules.size_min),
         minimum_tick_size=json_number(rules.tick),
         condition_id=rules.market_id,
-        question_id=rules.market_id,
-        question=rules.slug.replace("-", " ").capitalize() + "?",
+        question_id=question_id(rules),
+        question=subject.title,
+        description=subject.text,
         market_slug=rules.slug,
-        game_start_time=game_start_text(rules),
+        end_date_iso=stamp(subject.end),
+        game_start_time=game_start_text(listing),
         seconds_delay=rules.seconds_delay,
         maker_base_fee=fee_bps_shown(rules),
         taker_base_fee=fee_bps_shown(rules),
         neg_risk=rules.is_neg_risk,
-        neg_risk_market_id=_event_id(rules),
+        neg_risk_market_id=neg_risk_event_id(rules.event),
+        neg_risk_request_id=question_id(rules) if rules.event else "",
+        icon=subject.icon,
+        image=subject.icon,
+        rewards=_rewards(subject.rewards),
         is_50_50_outcome=rules.yes_payout == MICRO // 2,
         tokens=tuple(tokens),
+        tags=tuple(title_of(tag.slug) for tag in listing.tags) or None,
     )
 
 
@@ -160,10 +188,12 @@ def simplified_market(market: FullMarket) -> SimplifiedMarket:
     )
 
 
-def clob_market(rules: MarketRules) -> ClobMarket:
+def clob_market(listing: Listing) -> ClobMarket:
     """Show a market's trading parameters."""
+    rules = listing.rules
     has_fee = rules.fee_rate_micro > 0
     return ClobMarket(
+        r=_short_rewards(listing.subject.rewards),
         t=(ShortToken(t=rules.yes, o=OUTCOMES[0]), ShortToken(t=rules.no, o=OUTCOMES[1])),
         c=rules.market_id,
         mos=json_number(rules.size_min),
@@ -173,30 +203,37 @@ def clob_market(rules: MarketRules) -> ClobMarket:
         ao=rules.is_accepting_orders,
         nr=rules.is_neg_risk,
         cbos=rules.clears_book_at_start,
-        gst=game_start_text(rules),
+        aot=stamp(listing.opened),
+        gst=game_start_text(listing),
         sd=rules.seconds_delay,
         itode=rules.taker_delay_ms > 0,
         fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
-        v="v2" if is_position_id(rules.yes) else "v1",
+        v="v2" if listing.is_v2 else "v1",
     )
 
 
-def game_start_text(rules: MarketRules) -> str | None:
+def game_start_text(listing: Listing) -> str | None:
     """Give the start of the game, "2026-10-05T22:20:54Z"; None = there is none."""
-    if not rules.game_start_s:
+    return None if listing.game_start is None else stamp(listing.game_start)
+
+
+def _rewards(terms: RewardTerms | None) -> Rewards:
+    if terms is None:
+        return Rewards()
+    rate = RewardRate(asset_address=REWARD_ASSET, rewards_daily_rate=json_number(terms.daily_rate))
+    return Rewards(rates=(rate,), min_size=json_number(terms.size_min), max_spread=terms.spread_max / CENT)
+
+
+def _short_rewards(terms: RewardTerms | None) -> ShortRewards | None:
+    if terms is None:
         return None
-    return datetime.fromtimestamp(rules.game_start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ShortRewards(mi=json_number(terms.size_min), ma=terms.spread_max / CENT, moas=terms.age_s_min)
 
 
 def _has_won(rules: MarketRules, token_id: TokenId) -> bool:
     if rules.yes_payout is None:
         return False
     return rules.yes_payout == (MICRO if token_id == rules.yes else 0)
-
-
-# All outcomes of an event share it, which is how clients find an event's markets; its last byte is zero on chain.
-def _event_id(rules: MarketRules) -> str:
-    return "0x" + hashlib.sha256(f"event:{rules.event}".encode()).hexdigest()[:62] + "00" if rules.event else ""
 
 
 def fee_bps_shown(rules: MarketRules) -> int:

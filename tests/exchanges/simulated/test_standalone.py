@@ -11,10 +11,11 @@ import trio
 import trio.testing
 
 from tbot.config import load
-from tbot.core.units import MICRO, NANOS_PER_S, Nanos
+from tbot.core.messages import ExchangeOrderId, Side
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import ConfigError
 from tbot.exchanges.simulated.contracts import condition_of, is_position_id
-from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.operations import Account, Placed, PlaceOrder
 from tbot.exchanges.simulated.standalone import NOTICE, Announcement, StandaloneExchange, StandaloneSettings
 
 ROOT = Path(__file__).parents[3]
@@ -43,6 +44,42 @@ def test_default_settings_list_every_kind_of_market() -> None:
     assert len(settings.traders.fair.starts) == len(settings.markets)
     event = [start for start, rules in zip(settings.traders.fair.starts, settings.markets, strict=True) if rules.event]
     assert sum(event) == pytest.approx(1.0)
+    assert len(settings.traders.regimes) == len(settings.markets)
+    assert any(rules.taker_delay_ms for rules in settings.markets)
+    (game,) = settings.games
+    assert [rules.seconds_delay for rules in settings.markets if rules.slug == game.slug] == [3]
+
+
+def test_game_starts_so_long_after_the_exchange() -> None:
+    settings = settings_of()
+    (game,) = settings.games
+    before = {rules.slug: rules for rules in settings.markets}
+    for rules in settings.markets_at(Nanos(5 * NANOS_PER_S + 1)):
+        is_game = rules.slug == game.slug
+        assert (rules.game_start_s, rules.clears_book_at_start) == ((5 + game.starts_in_s) * is_game, is_game)
+        plain = msgspec.structs.replace(rules, game_start_s=0, clears_book_at_start=False)
+        assert plain == before[rules.slug]
+
+
+async def test_orders_of_the_game_are_cleared_when_it_starts(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        opened = StandaloneExchange(settings_of(has_traders=False), seed=7, now_ns=now_ns)
+        await nursery.start(opened.exchange.run)
+        buys = [
+            PlaceOrder(
+                account=Account(FIRST), order_id=ExchangeOrderId(f"o-{rules.slug}"), token_id=rules.yes, side=Side.BUY,
+                price=Price(400_000), size=Size(10 * MICRO),
+            )
+            for rules in settings_of().markets
+        ]  # fmt: skip
+        for buy in buys:
+            assert isinstance(opened.exchange.place(buy), Placed)
+        await trio.sleep(899)
+        assert len(opened.exchange.open_orders(Account(FIRST))) == len(buys)
+        await trio.sleep(2)
+        gone = {order.order_id for order in opened.exchange.open_orders(Account(FIRST))} ^ {b.order_id for b in buys}
+        assert gone == {"o-isotopes-beat-shelbyville"}
+        nursery.cancel_scope.cancel()
 
 
 def test_the_ten_public_accounts_are_funded_in_every_wallet() -> None:
@@ -108,6 +145,14 @@ POSITION = (1 << 248) | (5 << 120)
         ),
         (MARKET.format(market_id="0x00", yes=POSITION, no=POSITION + 1), "expected market_id 0x01"),
         (MARKET.format(market_id=condition_of(str(POSITION)), yes=POSITION, no="2"), "expected two tokens or two pos"),
+        (
+            MARKET.format(market_id="0x00", yes="1", no="2") + '[[games]]\nslug = "b"\nstarts_in_s = 5',
+            "expected in games the slug of one market without a game_start_s, found 'b'",
+        ),
+        (
+            MARKET.format(market_id="0x00", yes="1", no="2") + '[[games]]\nslug = "a"\nstarts_in_s = 5\n' * 2,
+            "expected in games the slug of one market without a game_start_s, found 'a'",
+        ),
         ("cash = 5", "expected a decimal in quotes"),
         ('[server]\nhost = "::"\nhas_control = true', "expected has_control = false on a host that is not loopback"),
         ("[server]\nchain = 1", "unknown key, expected chain_id, found chain"),

@@ -25,6 +25,7 @@ from trio_websocket import WebSocketConnection, wrap_client_stream
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.accounts import PlayAccount
+from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.operations import MarketRules
@@ -215,12 +216,14 @@ class Trader:
 class World:
     """The exchange, its server, and what tests need to reach them."""
 
-    def __init__(self, nursery: trio.Nursery, faults: FaultSettings, settings: ServerSettings) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, faults: FaultSettings, settings: ServerSettings, described: tuple[Description, ...]
+    ) -> None:
         markets = ExchangeSettings(markets=(RAIN, MAYOR, COIN), flow=None)
         self.nursery = nursery
         self.faults = Faults(faults, seed=1)
         self.exchange = LocalExchange(markets, seed=1, now_ns=now_ns, faults=self.faults)
-        self.server = LocalServer(self.exchange, settings, secret=b"test", now_ns=now_ns)
+        self.server = LocalServer(self.exchange, settings, secret=b"test", now_ns=now_ns, described=described)
         rng = random.Random(7)
         self.alice = Trader(self, PlayAccount.from_rng(rng))
         self.bob = Trader(self, PlayAccount.from_rng(rng))
@@ -257,12 +260,15 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    *, faults: FaultSettings | None = None, settings: ServerSettings | None = None
+    *,
+    faults: FaultSettings | None = None,
+    settings: ServerSettings | None = None,
+    described: tuple[Description, ...] = (),
 ) -> AsyncIterator[World]:
     # pytest-trio only takes a clock that the test itself names; without this check real time would creep in.
     assert isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock), "the test must ask for autojump_clock"
     async with trio.open_nursery() as nursery:
-        world = World(nursery, faults or FaultSettings(), settings or ServerSettings())
+        world = World(nursery, faults or FaultSettings(), settings or ServerSettings(), described)
         await nursery.start(world.exchange.run)
         yield world
         nursery.cancel_scope.cancel()

@@ -134,7 +134,7 @@ async def keys_and_reading(house: House) -> None:
         assert await settled(client.get_notifications()) == ()
         await settled(client.drop_notifications(ids=[1]))
         slugs = [market.slug for market in await first_page(client.list_markets())]
-        assert len(slugs) == 6
+        assert len(slugs) == 7
         assert {RAIN, COIN, QUIMBY} < set(slugs)
         rain = await house.market(client, RAIN)
         await settled(client.place_limit_order(asset_id=rain.yes, side="BUY", price="0.42", size="20"))

@@ -43,7 +43,7 @@ from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
 from tbot.exchanges.simulated.standalone import Announcement, FundedAccount, StandaloneExchange, StandaloneSettings
 
 ROOT = Path(__file__).parents[4]
-RAIN, COMET, COIN, QUIMBY, TERWILLIGER, NOBODY = load(ROOT / "conf/exchange.toml", StandaloneSettings).markets
+RAIN, COMET, COIN, QUIMBY, TERWILLIGER, NOBODY, ISOTOPES = load(ROOT / "conf/exchange.toml", StandaloneSettings).markets
 QUICK = EngineSettings(mined_after_ns=50_000_000, confirmed_after_ns=100_000_000)
 CONDITIONAL_V2 = "CONDITIONAL-V2"
 
@@ -148,14 +148,18 @@ async def test_markets_books_and_prices_are_read(house: House) -> None:
         client.create_and_post_order(OrderArgsV2(token_id=RAIN.no, side="BUY", price=0.5, size=30))
         assert (client.get_ok(), client.get_version()) == ("OK", 2)
         listed = client.get_markets()["data"]
-        assert len(listed) == len(client.get_simplified_markets()["data"]) == 6
+        assert len(listed) == len(client.get_simplified_markets()["data"]) == 7
         assert client.get_market(RAIN.market_id) == listed[0]
-        assert client.get_sampling_markets()["data"] == client.get_sampling_simplified_markets()["data"] == []
+        sampled = (client.get_sampling_markets()["data"], client.get_sampling_simplified_markets()["data"])
+        assert [[market["condition_id"] for market in part] for part in sampled] == [[RAIN.market_id]] * 2
+        assert listed[0]["rewards"]["max_spread"] == client.get_clob_market_info(RAIN.market_id)["r"]["ma"] == 3.5
+        assert client.get_clob_market_info(ISOTOPES.market_id)["sd"] == 3
+        assert client.get_clob_market_info(ISOTOPES.market_id)["cbos"]
         events = [market["neg_risk_market_id"] for market in listed]
         assert events[:3] == ["", "", ""]
         assert events[3] == events[4] == events[5] != ""
         versions = [client.get_clob_market_info(market["condition_id"])["v"] for market in listed]
-        assert versions == ["v1", "v1", "v2", "v1", "v1", "v1"]
+        assert versions == ["v1", "v1", "v2", "v1", "v1", "v1", "v1"]
         for token in (RAIN.yes, RAIN.no, COIN.yes):
             book = client.get_order_book(token)
             if token != COIN.yes:  # this client's hash knows no version

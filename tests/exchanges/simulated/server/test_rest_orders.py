@@ -341,11 +341,16 @@ async def test_position_has_a_balance_of_its_own_asset_type(world: Any, autojump
     assert (await world.alice.ask("GET", "/balance-allowance?asset_type=CONDITIONAL-V2")).error == "Invalid token id"
 
 
-async def test_nothing_is_scored_and_nothing_is_left_from_version_1(world: Any, autojump_clock: Any) -> None:
-    order_id = await world.alice.placed("BUY", "0.50", "10")
-    assert (await world.alice.ask("GET", f"/order-scoring?order_id={order_id}")).json == {"scoring": False}
-    assert (await world.alice.ask("POST", "/orders-scoring", [order_id])).json == {order_id: False}
-    assert (await world.alice.ask("POST", "/orders-scoring", {"a": 1})).error == "Invalid order payload"
+async def test_orders_are_filtered_by_the_condition_as_the_clob_spells_it(world: Any, autojump_clock: Any) -> None:
+    domain = {"version": "3", "verifyingContract": "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"}
+    order_id = await world.alice.placed("BUY", "0.30", "20", token=world.coin.yes, domain=domain)
+    await world.alice.placed("BUY", "0.30", "20")
+    for spelling, found in ((world.coin.market_id, [order_id]), (world.coin.market_id[:-2], [])):
+        listed = (await world.alice.ask("GET", f"/data/orders?market={spelling}")).json["data"]
+        assert [order["id"] for order in listed] == found
+
+
+async def test_nothing_is_left_from_version_1(world: Any, autojump_clock: Any) -> None:
     assert (await world.alice.ask("GET", "/data/pre-migration-orders")).json["data"] == []
 
 
