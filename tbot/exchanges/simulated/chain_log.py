@@ -44,11 +44,17 @@ ChainEntry = Mined | Moved
 
 
 class ChainLog:
-    """Entries, oldest first; only ever grows."""
+    """What happened, and when; only ever grows.
+
+    Attributes:
+        entries: Settled trades and movements, oldest first.
+        resolved: When each market was resolved.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self.entries: list[ChainEntry] = []
+        self.resolved: dict[MarketId, Nanos] = {}
 
     def settle(self, trade_id: TradeId, at_ns: Nanos) -> None:
         """Note that a trade was MINED."""

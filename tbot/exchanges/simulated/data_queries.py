@@ -40,6 +40,16 @@ class DataRefusal(HttpRefusal):
         self.response = json_response(answer | {"parameter": parameter}, status=status)
 
 
+def refuse_unless_one(request: Request, *names: str) -> None:
+    """Check that a request says by exactly one parameter what it is about.
+
+    Raises:
+        DataRefusal: 400, by none or by several.
+    """
+    if sum(bool(listed(request, name)) for name in names) != 1:
+        raise DataRefusal(f"exactly one of {', '.join(names)} is required", parameter=names[0])
+
+
 def wallet(request: Request) -> str | None:
     """Read `user` in lower case; None = not asked.
 

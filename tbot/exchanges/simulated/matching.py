@@ -429,6 +429,7 @@ class Engine:
             if book.rules.yes_payout is not None:
                 return Refused(text=TEXT_RESOLVED)
             book.rules = msgspec.structs.replace(book.rules, yes_payout=operation.yes_payout)
+            self.chain.resolved[operation.market_id] = turn.now_ns
             turn.tell_resolved(book, operation.yes_payout)
         book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
         self._clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)

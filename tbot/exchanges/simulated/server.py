@@ -31,6 +31,7 @@ from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
 from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_control import ControlRoutes
 from tbot.exchanges.simulated.rest_data import DATA_PATH, DataRoutes
+from tbot.exchanges.simulated.rest_data_markets import DataMarketRoutes
 from tbot.exchanges.simulated.rest_gamma import GAMMA_PATH, GammaRoutes
 from tbot.exchanges.simulated.rest_geoblock import GEOBLOCK_PATH, GeoblockRoutes, Place, PlaceSettings
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
@@ -145,7 +146,16 @@ class LocalServer:
             now_ns=now_ns,
             feed_dice=_dice(secret),
         )
-        kinds = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, DataRoutes, RelayerRoutes)
+        kinds = (
+            PublicRoutes,
+            PriceRoutes,
+            AccountRoutes,
+            OrderRoutes,
+            GammaRoutes,
+            DataRoutes,
+            DataMarketRoutes,
+            RelayerRoutes,
+        )
         routes = [kind(self._state).routes() for kind in kinds]
         routes.append(GeoblockRoutes(self._state.place).routes())
         if settings.has_control:

@@ -282,7 +282,16 @@ async def to_the_end(house: House, client: Any, market: Market) -> None:
     house.control("merge", account=client.wallet, market=market.condition, size="2")
     pair = await first_page(client.list_positions(status="MERGEABLE", condition_id=market.condition))
     assert [(each.current_size, each.avg_price, each.mergeable) for each in pair] == [(7, Decimal("0.5"), True)] * 2
+    (open_here,) = await settled(client.get_open_interests(condition_ids=market.condition))
+    assert open_here.value >= 7
     house.control("resolve", market=market.condition, outcome="NO")
+    (end,) = await settled(client.get_resolutions(condition_ids=market.condition))
+    assert (end.status, end.payouts) == ("resolved", (Decimal(0), Decimal(1)))
+    tokens = await settled(client.get_token_references(condition_ids=market.condition))
+    assert [(each.asset_id, each.final_price) for each in tokens] == [(market.yes, 0), (market.no, 1)]
+    assert all(each.event_id and each.neg_risk_market_id for each in tokens)
+    volume = await settled(client.get_event_live_volume(event_ids=int(tokens[0].event_id)))
+    assert volume.taker_volume_total == sum(each.taker_volume for each in volume.markets) > 0
     won, lost = await first_page(client.list_positions(status="REDEEMABLE", condition_id=market.condition))
     assert (won.outcome, won.current_value, lost.current_value, lost.redeemable) == ("No", 7, 0, True)
     house.control("redeem", account=client.wallet, market=market.condition)

@@ -16,6 +16,7 @@ from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.rest_account import AccountRoutes
 from tbot.exchanges.simulated.rest_control import ControlRoutes
 from tbot.exchanges.simulated.rest_data import DataRoutes
+from tbot.exchanges.simulated.rest_data_markets import DataMarketRoutes
 from tbot.exchanges.simulated.rest_gamma import GammaRoutes
 from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
@@ -31,7 +32,16 @@ DOCUMENTED_500 = {"could not insert order", "Internal server error"}
 # --- every route, any body -------------------------------------------------------------------------------------------
 
 
-ROUTES = (PublicRoutes, PriceRoutes, AccountRoutes, OrderRoutes, GammaRoutes, DataRoutes, ControlRoutes)
+ROUTES = (
+    PublicRoutes,
+    PriceRoutes,
+    AccountRoutes,
+    OrderRoutes,
+    GammaRoutes,
+    DataRoutes,
+    DataMarketRoutes,
+    ControlRoutes,
+)
 
 
 def routes_of(world: Any) -> list[tuple[str, str]]:

@@ -206,6 +206,60 @@ async def test_approvals_are_those_of_wallets_somebody_owns(world: Any, autojump
     assert len({(row["token"], row["spender"]) for row in told["contracts"]}) == 17
 
 
+# --- markets ---------------------------------------------------------------------------------------------------------
+
+
+async def test_resolution_is_told_with_its_payouts_and_time(ruled: Any, autojump_clock: Any) -> None:
+    market = ruled.rain.market_id
+    (before,) = await rows(ruled, "resolutions", condition_id=market)
+    assert (before["status"], before["payouts"], before["resolved_at"]) == ("initialized", None, None)
+    await trio.sleep(100)
+    await control(ruled, "resolve", market=market, outcome="50-50")
+    await trio.sleep(100)
+    (after,) = await rows(ruled, "resolutions", condition_id=market)
+    assert (after["status"], after["payouts"], after["reporter"]) == ("resolved", [500_000, 500_000], "EOA")
+    assert after["resolved_at"] == after["last_update_timestamp"] == 1_767_225_600 + 100
+    assert await rows(ruled, "resolutions", question_id=after["question_id"]) == [after]
+    assert len(await rows(ruled, "resolutions", event_id="30001,30002")) == 2
+    await control(ruled, "resolve", market=ruled.mayor.market_id, outcome="NO")
+    (mayor,) = await rows(ruled, "resolutions", condition_id=ruled.mayor.market_id)
+    assert (mayor["payouts"], mayor["market_type"]) == ([0, 1_000_000], "INCREMENTAL_NEGRISK")
+
+
+async def test_tokens_are_told_apart(ruled: Any, autojump_clock: Any) -> None:
+    await control(ruled, "resolve", market=ruled.rain.market_id, outcome="YES")
+    asked = f"{ruled.rain.no},00{ruled.coin.yes}"
+    rain, coin = await rows(ruled, "tokens", token_id=asked)
+    assert (rain["token_id"], rain["module"], rain["outcome"], rain["outcome_index"]) == (
+        ruled.rain.no,
+        "v1_ctf",
+        "No",
+        1,
+    )
+    assert (rain["resolved"], rain["final_price"], rain["closed"]) == (True, 0, True)
+    assert (coin["module"], coin["structural_condition_id"], coin["resolved"]) == (
+        "binary",
+        ruled.coin.market_id,
+        False,
+    )
+    both = await rows(ruled, "tokens", condition=ruled.coin.market_id[:-2])
+    assert [row["opposite_token_id"] for row in both] == [ruled.coin.no, ruled.coin.yes]
+
+
+async def test_open_interest_and_volume_are_those_of_the_books(ruled: Any, autojump_clock: Any) -> None:
+    await control(ruled, "split", ruled.alice, market=ruled.mayor.market_id, size="7")
+    await met(ruled)
+    assert await rows(ruled, "oi") == [{"condition_id": "GLOBAL", "value": 27}]
+    assert await rows(ruled, "oi", condition_id=ruled.rain.market_id) == [
+        {"condition_id": ruled.rain.market_id, "value": 20}
+    ]
+    volume = await rows(ruled, "live-volume", event_id=30001)
+    assert volume == {
+        "taker_volume_total": 20,
+        "conditions": [{"condition_id": ruled.rain.market_id, "taker_volume": 20}],
+    }
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +312,7 @@ async def test_rows_that_come_while_one_pages_neither_repeat_nor_hide_others(rul
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 CONDITION = "0x" + "a1" * 32
+ROUTES = ("positions", "trades", "activity", "value", "approvals", "resolutions", "tokens", "oi", "live-volume")
 
 
 @pytest.mark.parametrize(
@@ -295,6 +350,15 @@ CONDITION = "0x" + "a1" * 32
         ("activity", {"user": STRANGER, "type": "DREAM"}, "type"),
         ("value", {}, "user"),
         ("approvals", {"user": "me"}, "user"),
+        ("resolutions", {}, "condition_id"),
+        ("resolutions", {"condition_id": CONDITION, "question_id": CONDITION}, "condition_id"),
+        ("resolutions", {"condition_id": "0x01" + "a1" * 30}, "condition_id"),
+        ("tokens", {}, "token_id"),
+        ("tokens", {"token_id": "x1"}, "token_id"),
+        ("tokens", {"token_id": ",".join(map(str, range(1, 52)))}, "token_id"),
+        ("tokens", {"condition": ",".join(f"0x{n:064x}" for n in range(11))}, "condition"),
+        ("oi", {"condition_id": "0x1"}, "condition_id"),
+        ("live-volume", {}, "event_id"),
     ],
 )
 async def test_what_cannot_be_read_is_refused(
@@ -324,7 +388,19 @@ async def test_no_query_brings_the_exchange_down(world: Any, autojump_clock: Any
     rng = random.Random(11)
     names = (
         *("user", "condition_id", "condition", "event_id", "status", "title", "filter_type", "filter_amount", "type"),
-        *("sort_by", "sort_direction", "start", "end", "cursor", "limit", "side", "taker_only", "include_archived"),
+        *(
+            "sort_by",
+            "sort_direction",
+            "start",
+            "end",
+            "cursor",
+            "limit",
+            "side",
+            "taker_only",
+            "include_archived",
+            "token_id",
+        ),
+        "question_id",
     )
     values = (
         *("", "0", "-1", "1" * 400, "0x" + "f" * 64, world.alice.account.address, CONDITION, "%" * 150, "_%" * 100),
@@ -333,7 +409,7 @@ async def test_no_query_brings_the_exchange_down(world: Any, autojump_clock: Any
     client = await world.rest()
     for _ in range(150):
         query = urlencode([(rng.choice(names), rng.choice(values)) for _ in range(rng.randint(0, 4))])
-        path = rng.choice(("positions", "trades", "activity", "value", "approvals"))
+        path = rng.choice(ROUTES)
         answer = await client.ask("GET", f"/data-api/v2/{path}?{query}")
         assert answer.status in (200, 400), (path, query, answer.body)
         assert b"Traceback" not in answer.body
