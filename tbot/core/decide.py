@@ -298,7 +298,8 @@ def _submit(c: Coordinator, proposal: Proposal, now_ns: Nanos) -> SubmitOrder | 
 
 
 def _command(c: Coordinator, approved: RiskApproved, now_ns: Nanos) -> SubmitOrder:
-    p = approved.proposal
+    p, life_s = approved.proposal, c.account.limits.order_life_s
+    has_end = p.order_type is OrderType.GTC and life_s > 0
     return SubmitOrder(
         client_order_id=ClientOrderId(f"{c.epoch}-{c.account.next_order}"),
         strategy=p.strategy,
@@ -306,9 +307,10 @@ def _command(c: Coordinator, approved: RiskApproved, now_ns: Nanos) -> SubmitOrd
         side=p.side,
         price=p.price,
         size=p.size,
-        order_type=p.order_type,
+        order_type=OrderType.GTD if has_end else p.order_type,
         is_post_only=p.is_post_only,
         slot_level=p.slot_level,
+        expires_ns=Nanos(now_ns + life_s * NANOS_PER_S if has_end else 0),
         deadline_ns=Nanos(now_ns + SUBMIT_DEADLINE_NS),
         at_ns=now_ns,
         reason=p.reason,

@@ -142,6 +142,7 @@ class Order(msgspec.Struct, kw_only=True):
         body: The signed bytes, as long as sending them again may make sense: until there is evidence of the order, or
             a word of the exchange on a copy.
         deadline_ns: Of its command.
+        expires_ns: When the exchange ends it (GTD); 0 = never by itself.
         resent_ns: When a copy was decided last; 0 = never.
         resends: How many copies were decided.
         resend_after_ns: No copy is sent before this; 0 = the bytes sent last may be answered yet.
@@ -176,6 +177,7 @@ class Order(msgspec.Struct, kw_only=True):
     reason: str = ""
     body: bytes = b""
     deadline_ns: Nanos = Nanos(0)
+    expires_ns: Nanos = Nanos(0)
     resent_ns: Nanos = Nanos(0)
     resends: int = 0
     resend_after_ns: Nanos = Nanos(0)
@@ -296,6 +298,7 @@ def order_from_command(command: SubmitOrder) -> Order:
         created_ns=command.at_ns,
         fact_ns=command.at_ns,
         deadline_ns=command.deadline_ns,
+        expires_ns=command.expires_ns,
         reason=command.reason,
     )
 

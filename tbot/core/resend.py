@@ -68,13 +68,12 @@ def due_resends(
 def resend_of(order: Order, now_ns: Nanos) -> ResendOrder:
     """Make the command of a due order."""
     assert order.exchange_order_id is not None, "only a prepared order has bytes"
-    latest = order.deadline_ns if order.is_immediate else order.prepared_ns + RESEND_WITHIN_NS
     return ResendOrder(
         client_order_id=order.client_order_id,
         exchange_order_id=order.exchange_order_id,
         body=order.body,
         prepared_ns=order.prepared_ns,
-        deadline_ns=Nanos(min(now_ns + RESEND_DEADLINE_NS, latest)),
+        deadline_ns=Nanos(min(now_ns + RESEND_DEADLINE_NS, _latest_ns(order))),
         at_ns=now_ns,
     )
 
@@ -94,6 +93,14 @@ def hear_doubt(order: Order, message: OutcomeUnknown) -> None:
     order.resend_after_ns = Nanos(message.at_ns + wait_ns)
     if message.code is not None and message.code not in _OF_THE_MOMENT:
         order.body = b""  # it was received before, or judged: another copy would hear the same
+
+
+def _latest_ns(order: Order) -> int:
+    """Return when its bytes are too old: a take's moment is soon over, and an order with an end is dead by then."""
+    if order.is_immediate:
+        return order.deadline_ns
+    horizon_ns = order.prepared_ns + RESEND_WITHIN_NS
+    return min(horizon_ns, order.expires_ns) if order.expires_ns else horizon_ns
 
 
 def _wait_ns(resends: int) -> int:
@@ -119,5 +126,5 @@ def _is_wanted(account: Account, order: Order, kept: dict[ExchangeOrderId, Order
     if not may_submit(account.exchange_mode, is_post_only=not order.is_immediate, now_ns=now_ns):
         return False
     if order.is_immediate:
-        return now_ns <= order.deadline_ns
-    return order.exchange_order_id in kept and now_ns < order.prepared_ns + RESEND_WITHIN_NS
+        return now_ns <= _latest_ns(order)
+    return order.exchange_order_id in kept and now_ns < _latest_ns(order)

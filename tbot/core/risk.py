@@ -29,6 +29,8 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
         loss_max: Halt when profit since the last start of trading by hand falls below minus this, micro-dollars. No
             settings file can switch it off; 0, in tests, does.
         open_orders_max: Most orders that may rest; also keeps "cancel everything" affordable.
+        order_life_s: Quotes end on the exchange by themselves so many seconds after they were decided, a net under a
+            dead bot; 0 = they rest until cancelled. An exchange may take no short lives (see its capabilities).
     """
 
     order_size_max: Annotated[Size, Meta(gt=0)]
@@ -37,6 +39,7 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
     collar: Annotated[Price, Meta(ge=0, lt=MICRO)]
     loss_max: Annotated[Notional, Meta(gt=0)]
     open_orders_max: Annotated[int, Meta(ge=1, le=1_000)]
+    order_life_s: Annotated[int, Meta(ge=0, le=86_400)] = 0
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, gc=False):

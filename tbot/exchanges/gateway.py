@@ -52,6 +52,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         has_deltas: False for feeds that send only snapshots.
         has_positions_signed: True where a position may be negative; False for outcome tokens.
         cancel_batch_max: Most ids in one cancel request.
+        order_life_s_min: Shortest life from now that an order with an end (GTD) may have; 0 = any.
         submit_batch_max: Most orders in one submit request; 1 = it knows no batches.
         dead_man_s: The exchange cancels our orders when `protect` was not called for this long; 0 = no such switch.
         buckets: Rate limits per second, weighted by orders.
@@ -69,6 +70,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     open_orders_max: int
     session_tokens_max: int = 0
     submit_batch_max: int = 1
+    order_life_s_min: float = 0.0
 
 
 class PreparedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -31,15 +31,16 @@ from tbot.core.messages import (
     TopOfBook,
     Withdraw,
 )
-from tbot.core.units import MICRO, Nanos
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.events import OrderView
 
 # The horizon within which a first POST may land: bytes older than that are not sent again.
-COPIES_WITHIN_NS = 60 * 10**9
+COPIES_WITHIN_NS = 60 * NANOS_PER_S
 _IMMEDIATE = (OrderType.FAK, OrderType.FOK)
 
 # Budgets of immediate buys are signed in whole cents.
 CENT = 10_000
+EXPIRY_MARGIN_NS = 60 * NANOS_PER_S
 
 Decisions = Mapping[ClientOrderId, SubmitOrder]
 
@@ -87,7 +88,14 @@ def _is_as_decided(order: OrderView, decision: SubmitOrder) -> bool:
         return False
     if order.side is Side.BUY and order.order_type in _IMMEDIATE:
         return abs(order.budget - decision.price * decision.size // MICRO) <= CENT
-    return order.size == decision.size
+    return order.size == decision.size and _ends_as_decided(order, decision)
+
+
+def _ends_as_decided(order: OrderView, decision: SubmitOrder) -> bool:
+    """Hold the end of a GTD order, a minute before the expiration it states, against the one decided."""
+    if order.order_type is not OrderType.GTD:
+        return not order.expires_ns
+    return 0 <= order.expires_ns - EXPIRY_MARGIN_NS - decision.expires_ns < NANOS_PER_S
 
 
 def _described(order: OrderView) -> str:

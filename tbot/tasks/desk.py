@@ -34,6 +34,7 @@ from tbot.core.messages import (
     MarketView,
     OperatorCommand,
     OrderExposure,
+    OrderType,
     Snapshot,
     StrategyName,
     Throttled,
@@ -41,7 +42,7 @@ from tbot.core.messages import (
 from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
 from tbot.errors import ConfigError, ExchangeUnavailable, TbotError
-from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.gateway import Capabilities, Gateway
 from tbot.strategies.base import Strategy
 from tbot.tasks.account_feed import AccountFeed, AccountFeedHealth
 from tbot.tasks.checkpointer import Checkpointer, CheckpointSettings, StateReached
@@ -326,6 +327,7 @@ def _coordinator(parts: BotParts, wires: _Wires) -> CoordinatorTask:
         journal=wires.journal,
         alive=wires.progress.mark,
     )
+    _check_life(parts.limits, wires.gateway.capabilities)
     # More than one burst of cancels can take must not rest, whatever the settings say.
     affordable = min(parts.limits.open_orders_max, wires.gateway.capabilities.open_orders_max)
     return CoordinatorTask(
@@ -335,6 +337,21 @@ def _coordinator(parts: BotParts, wires: _Wires) -> CoordinatorTask:
         now_ns=parts.now_ns,
         make=parts.make_coordinator,
     )
+
+
+def _check_life(limits: RiskLimits, capabilities: Capabilities) -> None:
+    """Refuse a life of orders that the exchange would refuse one by one.
+
+    Raises:
+        ConfigError: Shorter than it takes, or it knows no orders with an end.
+    """
+    if not limits.order_life_s:
+        return
+    if OrderType.GTD not in capabilities.order_types:
+        raise ConfigError("limits.order_life_s: expected 0, as this exchange knows no orders with an end")
+    if limits.order_life_s < capabilities.order_life_s_min:
+        least = capabilities.order_life_s_min
+        raise ConfigError(f"limits.order_life_s: expected 0 or at least {least:g}, found {limits.order_life_s}")
 
 
 def _market_feed(parts: BotParts, wires: _Wires) -> MarketFeed:

@@ -71,6 +71,7 @@ class Orders:
         order_type: OrderType = OrderType.GTC,
         is_post_only: bool = False,
         token_id: TokenId | None = None,
+        life_s: float = 0.0,
     ) -> SubmitOrder:
         """Make an order on the market's first token unless told otherwise."""
         self._count += 1
@@ -85,5 +86,6 @@ class Orders:
             is_post_only=is_post_only,
             slot_level=0,
             deadline_ns=Nanos(now_ns() + 10 * NANOS_PER_S),
+            expires_ns=Nanos(now_ns() + int(life_s * NANOS_PER_S) if life_s else 0),
             at_ns=now_ns(),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -17,6 +18,7 @@ from tbot.core.messages import (
     BookSnapshot,
     Canceled,
     CancelRefused,
+    ClientOrderId,
     ExchangeOrderId,
     Fill,
     MarketEvent,
@@ -233,6 +235,32 @@ async def test_the_same_bytes_make_at_most_one_order(stage: Stage, autojump_cloc
     assert (again.exchange_order_id, again.was_cancel) == (prepared.exchange_order_id, False)
     assert again.code is RejectCode.DUPLICATE, "evidence that the first ones were received"
     assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 1
+
+
+async def test_an_order_with_an_end_ends_then_and_not_before(stage: Stage, autojump_clock: MockClock) -> None:
+    capabilities = stage.gateway.capabilities
+    if OrderType.GTD not in capabilities.order_types:
+        with pytest.raises(InvariantViolated):
+            stage.gateway.prepare(
+                Orders(stage.market).make(Side.BUY, 40, order_type=OrderType.GTD, life_s=200), now_ns()
+            )
+        return
+    life_s = capabilities.order_life_s_min + 5.25
+    ends = Orders(stage.market).make(Side.BUY, 40, order_type=OrderType.GTD, is_post_only=True, life_s=life_s)
+    stays = Orders(stage.market).make(Side.BUY, 39, is_post_only=True)
+    async with stage.gateway.open_account() as session:
+        order_id, reply = await send(stage.gateway, ends)
+        stays_id, _ = await send(stage.gateway, msgspec.structs.replace(stays, client_order_id=ClientOrderId("stays")))
+        assert isinstance(reply, Accepted)
+        early = await account_events(session, life_s - 2)
+        assert not [e for e in of_type(early, OrderUpdate) if e.state is OrderState.CANCELED]
+        assert len((await stage.gateway.report(Nanos(0), [])).open_orders) == 2
+        late = await account_events(session, 5)
+    ended = [e for e in of_type(late, OrderUpdate) if e.state is OrderState.CANCELED]
+    assert [e.exchange_order_id for e in ended] == [order_id]
+    report = await stage.gateway.report(Nanos(0), [order_id])
+    assert [o.exchange_order_id for o in report.open_orders] == [stays_id]
+    assert [(o.exchange_order_id, o.state) for o in report.lookups] == [(order_id, OrderState.CANCELED)]
 
 
 async def test_orders_sent_together_are_judged_one_by_one(stage: Stage, autojump_clock: MockClock) -> None:

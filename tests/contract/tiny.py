@@ -158,6 +158,8 @@ class TinyGateway:
 
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
         """Name it after its client order id and moment."""
+        if order.order_type not in self.capabilities.order_types:
+            raise InvariantViolated("no such order type here")
         if not is_on_grid(order.price, self.tick_at(order.token_id, order.price)):
             raise InvariantViolated("price off the grid")
         order_id = ExchangeOrderId(f"tiny-{order.client_order_id}-{now_ns}")

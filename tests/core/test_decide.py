@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tbot.core.account import Mode
 from tbot.core.messages import (
     CancelAll,
@@ -20,7 +22,7 @@ from tbot.core.messages import (
     Withdraw,
 )
 from tbot.core.orders import OrderStatus
-from tbot.core.units import Nanos
+from tbot.core.units import NANOS_PER_S, Nanos
 from tests.core.coordinators import (
     LIMITS,
     MAKER,
@@ -324,3 +326,28 @@ def test_stop_cancels_submits_nothing_and_ends_quiet() -> None:
     assert submits(desk.quote(bid(0.45))) == ()
     assert desk.is_quiet()
     assert desk.mode() is Mode.STOPPING
+
+
+# Orders with an end.
+
+
+def test_quotes_end_by_themselves_where_the_limits_say_so_and_takes_do_not() -> None:
+    desk = trading_desk(limits=msgspec.structs.replace(LIMITS, order_life_s=300), holding=50)
+    (quote,) = desk.quote(bid(0.45))
+    (take,) = submits(desk.take(Side.BUY, 0.55))
+    assert (quote.order_type, quote.expires_ns) == (OrderType.GTD, desk.now + 300 * NANOS_PER_S)
+    assert (take.order_type, take.expires_ns) == (OrderType.FAK, 0)
+
+
+def test_quotes_rest_without_end_by_default() -> None:
+    (quote,) = trading_desk().quote(bid(0.45))
+    assert (quote.order_type, quote.expires_ns) == (OrderType.GTC, 0)
+
+
+def test_quote_that_ended_on_the_exchange_is_placed_anew() -> None:
+    desk = trading_desk(limits=msgspec.structs.replace(LIMITS, order_life_s=300))
+    (first,) = desk.live(bid(0.45))
+    desk.wait(301)
+    desk.update(first, OrderState.CANCELED)
+    (second,) = [order for order in submits(desk.decide()) if order.client_order_id != first.client_order_id]
+    assert (second.price, second.expires_ns) == (first.price, desk.now + 300 * NANOS_PER_S)

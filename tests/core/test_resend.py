@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from tbot.core.account import EMPTY_STATE
@@ -13,6 +14,7 @@ from tbot.core.messages import (
     ExchangeReport,
     Halt,
     OrderState,
+    OrderType,
     OutcomeUnknown,
     RejectCode,
     RequestReport,
@@ -25,6 +27,7 @@ from tbot.core.orders import OrderStatus
 from tbot.core.resend import RESEND_WITHIN_NS, RESENDS_AT_ONCE
 from tbot.core.units import NANOS_PER_S, Nanos
 from tests.core.coordinators import (
+    LIMITS,
     MAKER,
     NO,
     OTHER_YES,
@@ -216,6 +219,18 @@ def test_take_is_copied_before_its_deadline_and_never_after() -> None:
         desk.report(lookups=(lookup(order, None),))
         assert len(copies(desk)) == count
         assert all(copy.deadline_ns <= order.deadline_ns for copy in copies(desk))
+
+
+def test_order_with_an_end_is_not_sent_again_after_it() -> None:
+    desk = trading_desk(limits=msgspec.structs.replace(LIMITS, order_life_s=20))
+    desk, order = doubtful(desk)
+    assert (order.order_type, order.expires_ns) == (OrderType.GTD, order.at_ns + 20 * NANOS_PER_S)
+    for _ in range(60):
+        look_up(desk, order)
+        if desk.order(order).is_resending:
+            answer(desk, order)
+    assert len(copies(desk)) >= 3
+    assert all(copy.at_ns < order.expires_ns >= copy.deadline_ns for copy in copies(desk))
 
 
 def test_trace_of_the_order_ends_the_copies() -> None:

@@ -26,6 +26,7 @@ from tbot.core.messages import (
     StrategyName,
     SubmitReply,
 )
+from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
@@ -296,10 +297,12 @@ def shares(count: int) -> Size:
 
 
 @asynccontextmanager
-async def staged(make_coordinator: Callable[..., Coordinator] = Coordinator) -> AsyncIterator[Stage]:
+async def staged(
+    make_coordinator: Callable[..., Coordinator] = Coordinator, limits: RiskLimits = LIMITS
+) -> AsyncIterator[Stage]:
     """Run the bot until it has quoted, and stop it in the end."""
     stage = Stage()
-    stage.parts = dataclasses.replace(stage.parts, make_coordinator=make_coordinator)
+    stage.parts = dataclasses.replace(stage.parts, make_coordinator=make_coordinator, limits=limits)
     with closing(stage.store):
         async with trio.open_nursery() as nursery:
             await nursery.start(stage.exchange.run)

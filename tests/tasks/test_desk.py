@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
     Halt,
+    OrderType,
     OutcomeUnknown,
     Settlement,
     Side,
@@ -31,6 +33,7 @@ from tbot.store.journal import WriteFailed
 from tbot.tasks.desk import DESK_TASKS, WITHDRAW_WITHIN_S, OperatorLine
 from tbot.tasks.supervisor import RestartLimit
 from tests.contract.stage import now_ns
+from tests.core.coordinators import LIMITS
 from tests.tasks.bot_stage import ANY, CASH, HANG, STEADY, TASKS, US, Stage, quoting, staged
 
 # --- every day --------------------------------------------------------------------------------------------------------
@@ -319,6 +322,34 @@ async def test_account_that_may_not_trade_is_told_why(autojump_clock: MockClock)
             nursery.cancel_scope.cancel()
     assert isinstance(stage.failure, ConfigError)
     assert str(stage.failure) == "not trading: this place is blocked"
+
+
+# --- orders with an end ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_quotes_with_an_end_are_renewed_when_it_comes(autojump_clock: MockClock) -> None:
+    limits = msgspec.structs.replace(LIMITS, order_life_s=140)
+    async with staged(limits=limits) as stage:
+        await trio.sleep(60)
+        first = set(stage.resting())
+        views = [stage.exchange.order(order_id) for order_id in first]
+        assert {view.order_type for view in views if view is not None} == {OrderType.GTD}
+        await trio.sleep(120)
+        second = set(stage.resting())
+        assert len(second) == 2
+        assert not first & second
+        live, replayed = stage.state()
+        assert live == replayed
+
+
+@pytest.mark.parametrize("life_s", [1, 60, 129])
+async def test_life_that_the_exchange_takes_not_ends_the_bot_at_once(autojump_clock: MockClock, life_s: int) -> None:
+    async with staged(limits=msgspec.structs.replace(LIMITS, order_life_s=life_s)) as stage:
+        await trio.sleep(5)
+        assert isinstance(stage.failure, ConfigError)
+        assert str(stage.failure) == f"limits.order_life_s: expected 0 or at least 130, found {life_s}"
+        assert stage.resting() == []
 
 
 # --- any crash, any time ----------------------------------------------------------------------------------------------

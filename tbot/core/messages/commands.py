@@ -25,6 +25,7 @@ class SubmitOrder(Message, frozen=True, kw_only=True):
     Attributes:
         slot_level: Level of the quote it serves; -1 for a take.
         deadline_ns: Not signed after this: the market it was meant for is gone.
+        expires_ns: A GTD order ends then on the exchange, whatever becomes of us, a second later at most; 0 = no end.
     """
 
     client_order_id: ClientOrderId
@@ -39,6 +40,7 @@ class SubmitOrder(Message, frozen=True, kw_only=True):
     deadline_ns: Nanos
     at_ns: Nanos
     reason: str = ""
+    expires_ns: Nanos = Nanos(0)
 
 
 class ResendOrder(Message, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from tbot.core.messages import (
     TradeId,
     TradeStatus,
 )
+from tbot.core.orders import IMMEDIATE
 from tbot.core.units import (
     MICRO,
     NANOS_PER_MS,
@@ -91,6 +92,7 @@ class PaperExchange:
         self._listeners: dict[int, Listener] = {}
         self._listener_count = 0
         self._due: list[tuple[Nanos, TradeId]] = []
+        self._ends: list[tuple[Nanos, ExchangeOrderId]] = []
         self._wake = trio.Event()
         self._resume()
 
@@ -168,12 +170,14 @@ class PaperExchange:
             del self._listeners[key]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Settle trades when their time comes. Never returns."""
+        """Settle trades and end orders when their time comes. Never returns."""
         task_status.started()
         while True:
             self._wake = trio.Event()
             self._settle_due()
-            wait_s = (self._due[0][0] - self._now_ns()) / NANOS_PER_S if self._due else math.inf
+            self._end_due()
+            moments = [line[0][0] for line in (self._due, self._ends) if line]
+            wait_s = (min(moments) - self._now_ns()) / NANOS_PER_S if moments else math.inf
             with trio.move_on_after(max(wait_s, 0.0)):
                 await self._wake.wait()
 
@@ -213,15 +217,15 @@ class PaperExchange:
     def _objection(self, order: SubmitOrder, market: PaperMarket, matches: tuple[Level, ...]) -> RejectCode | None:
         rules = market.market
         taken = _taken(order, ExchangeOrderId(""), self._now_ns())
-        marketable = order.order_type is not OrderType.GTC or (order.side is Side.BUY and bool(matches))
+        marketable = order.order_type in IMMEDIATE or (order.side is Side.BUY and bool(matches))
         checks = (
             (RejectCode.MARKET_NOT_READY, not (rules.is_accepting_orders and market.is_open)),
             (RejectCode.OFF_GRID, not is_on_grid(order.price, rules.tick)),
-            (RejectCode.TOO_SMALL, order.order_type is OrderType.GTC and order.size < rules.size_min),
+            (RejectCode.TOO_SMALL, order.order_type not in IMMEDIATE and order.size < rules.size_min),
             (RejectCode.TOO_SMALL, marketable and notional_ceil(order.price, order.size) < rules.notional_min),
             (RejectCode.NOT_ENOUGH_BALANCE, not self.account.can_cover(taken, tokens=rules.tokens)),
             (RejectCode.POST_ONLY_WOULD_CROSS, order.is_post_only and bool(matches)),
-            (RejectCode.NOT_FILLED, order.order_type is not OrderType.GTC and not matches),
+            (RejectCode.NOT_FILLED, order.order_type in IMMEDIATE and not matches),
             (RejectCode.NOT_FILLED, order.order_type is OrderType.FOK and not _is_complete(order, matches)),
         )
         return next((code for code, applies in checks if applies), None)
@@ -284,16 +288,19 @@ class PaperExchange:
         self._tell(fill)
 
     def _settle_down(self, order: SubmitOrder, order_id: ExchangeOrderId, market: PaperMarket) -> OrderState:
-        """Let the rest of a GTC order wait, end that of any other, and say how the exchange would answer."""
+        """Let the rest of a GTC or GTD order wait, end that of any other, and say how the exchange would answer."""
         state = self.account.order(order_id)
         assert state is not None, "it was taken just now"
-        if state.left and order.order_type is OrderType.GTC:
+        if state.left and order.order_type not in IMMEDIATE:
             market.rest(
                 order_id,
                 is_bid=market.is_bid(order.token_id, order.side),
                 price=market.price_yes(order.token_id, order.price),
                 size=state.left,
             )
+            if order.expires_ns:
+                heapq.heappush(self._ends, (order.expires_ns, order_id))
+                self._wake.set()
         elif state.state is OrderState.LIVE:
             self._end(order_id, "the rest of an order that does not wait")
         self._cancel_uncovered(market)
@@ -328,6 +335,10 @@ class PaperExchange:
         heapq.heappush(self._due, (due_ns, trade_id))
         self._wake.set()
 
+    def _end_due(self) -> None:
+        while self._ends and self._ends[0][0] <= self._now_ns():
+            self._end(heapq.heappop(self._ends)[1], "expired")
+
     def _settle_due(self) -> None:
         now_ns = self._now_ns()
         while self._due and self._due[0][0] <= now_ns:
@@ -350,7 +361,7 @@ def _taken(order: SubmitOrder, order_id: ExchangeOrderId, at_ns: Nanos) -> Order
 
 def _budget(order: SubmitOrder) -> int | None:
     """Give what a FAK or FOK BUY may spend; None = the order counts shares."""
-    if order.side is Side.SELL or order.order_type is OrderType.GTC:
+    if order.side is Side.SELL or order.order_type not in IMMEDIATE:
         return None
     return notional_floor(order.price, order.size) // CENT * CENT
 

@@ -46,7 +46,7 @@ BUCKETS = (
     Bucket(name="reads", rate_per_s=20.0, burst=60.0),
 )
 CAPABILITIES = Capabilities(
-    order_types=frozenset((OrderType.GTC, OrderType.FAK, OrderType.FOK)),
+    order_types=frozenset(OrderType),
     has_post_only=True,
     has_deltas=True,
     has_positions_signed=False,
@@ -56,6 +56,8 @@ CAPABILITIES = Capabilities(
     buckets=BUCKETS,
     open_orders_max=96,
     submit_batch_max=15,
+    # As for real, so that settings found good on paper are good live.
+    order_life_s_min=130.0,
 )
 
 

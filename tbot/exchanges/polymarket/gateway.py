@@ -32,7 +32,7 @@ from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import OPEN_SHARE
-from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, ORDERS_MAX, OrderEntry
+from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_LIFE_S_MIN, ORDER_TYPES, ORDERS_MAX, OrderEntry
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.reports import Reporter
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -300,5 +300,6 @@ def _capabilities(settings: PolymarketSettings) -> Capabilities:
         ),
         open_orders_max=max(1, int(limits.cancels_burst * OPEN_SHARE)),
         session_tokens_max=ASSETS_MAX,
+        order_life_s_min=ORDER_LIFE_S_MIN,
         submit_batch_max=max(1, min(ORDERS_MAX, int(limits.orders_burst))),
     )

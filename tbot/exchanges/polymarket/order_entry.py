@@ -24,6 +24,7 @@ from tbot.core.messages import (
     SubmitOrder,
     SubmitReply,
 )
+from tbot.core.orders import IMMEDIATE
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError, Disconnected, ExchangeUnavailable, InvariantViolated, RateLimited, TimedOut
 from tbot.exchanges.gateway import PreparedOrder
@@ -42,8 +43,13 @@ from tbot.exchanges.polymarket.outcomes import (
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.signing import OrderSigner
 
-# GTD is left out: `SubmitOrder` states no expiry, and quotes are pulled by us or by the dead-man switch.
-ORDER_TYPES = frozenset({OrderType.GTC, OrderType.FAK, OrderType.FOK})
+ORDER_TYPES = frozenset({OrderType.GTC, OrderType.GTD, OrderType.FAK, OrderType.FOK})
+# An order dies this long before the expiration it states, and what it states must be this far ahead: the exchange's
+# security threshold, and its least since 2026-07-03 (official clients, read 2026-11-22).
+EXPIRY_MARGIN_S = 60
+EXPIRY_AHEAD_S = 180
+# So no shorter life; with what a queue, a slow request and a clock that is a little off may take of it.
+ORDER_LIFE_S_MIN = EXPIRY_AHEAD_S - EXPIRY_MARGIN_S + 10.0
 # Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
 UNSENT_MAX = 1024
 NOT_SENT_RETRY_S = 0.5
@@ -128,12 +134,13 @@ class OrderEntry:
             is_neg_risk=market.is_neg_risk,
             salt=self._salt(),
             timestamp_ms=(now_ns + self._offset_ns()) // NANOS_PER_MS,
+            expiration_s=self._expiration_s(order, now_ns),
         )
         if len(self._unsent) >= UNSENT_MAX:
             self._unsent.pop(next(iter(self._unsent)))
         self._unsent[signed.order_id] = _Unsent(
             is_post_only=order.is_post_only,
-            may_rest=order.order_type is OrderType.GTC,
+            may_rest=order.order_type not in IMMEDIATE,
         )
         return PreparedOrder(
             client_order_id=order.client_order_id,
@@ -201,6 +208,17 @@ class OrderEntry:
             return None
         wait_s = max(0.0, (mode.until_ns - now_ns) / NANOS_PER_S)
         return rejected(order, mode.code, f"not sent: the exchange takes {mode.permit.value}", now_ns, wait_s)
+
+    def _expiration_s(self, order: SubmitOrder, now_ns: Nanos) -> int:
+        """Return the expiration to state, in Unix seconds of the exchange's clock; 0 = none."""
+        if (order.order_type is OrderType.GTD) != bool(order.expires_ns):
+            raise InvariantViolated(f"a {order.order_type} order that ends at {order.expires_ns}")
+        if not order.expires_ns:
+            return 0
+        stated_s = -(-(order.expires_ns + self._offset_ns()) // NANOS_PER_S) + EXPIRY_MARGIN_S
+        if stated_s * NANOS_PER_S < now_ns + self._offset_ns() + EXPIRY_AHEAD_S * NANOS_PER_S:
+            raise InvariantViolated(f"an end in {(order.expires_ns - now_ns) / NANOS_PER_S:.1f} s is too soon")
+        return stated_s
 
     def _orders_at_once(self) -> int:
         return max(1, min(ORDERS_MAX, self._gate.burst(Lane.ORDER)))

@@ -52,9 +52,11 @@ from tbot.exchanges.simulated.modes import (
     Mode,
 )
 from tbot.exchanges.simulated.operations import (
+    EVER,
     Account,
     CancelOrders,
     CancelResult,
+    EngineSettings,
     MarketRules,
     Placed,
     PlaceOrder,
@@ -139,7 +141,7 @@ class InProcessGateway:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(PlaceOrder)
         self._capabilities = Capabilities(
-            order_types=frozenset((OrderType.GTC, OrderType.FAK, OrderType.FOK)),
+            order_types=frozenset(OrderType),
             has_post_only=True,
             has_deltas=True,
             has_positions_signed=False,
@@ -148,6 +150,7 @@ class InProcessGateway:
             buckets=BUCKETS,
             open_orders_max=96,
             submit_batch_max=15,
+            order_life_s_min=_life_s_min(exchange.engine.settings),
         )
 
     @property
@@ -442,7 +445,15 @@ class InProcessGateway:
             budget=Notional(budget if has_budget else 0),
             order_type=order.order_type,
             is_post_only=order.is_post_only,
+            expires_ns=self._stated_ns(order),
         )
+
+    def _stated_ns(self, order: SubmitOrder) -> Nanos:
+        """State an expiration in whole seconds, as on the wire, and as much later as the engine ends orders early."""
+        if not order.expires_ns:
+            return EVER
+        ends_ns = order.expires_ns + self._exchange.engine.settings.expiry_margin_ns
+        return Nanos(-(-ends_ns // NANOS_PER_S) * NANOS_PER_S)
 
     def _unknown(self, order_id: ExchangeOrderId, reason: str, *, was_cancel: bool) -> OutcomeUnknown:
         return OutcomeUnknown(exchange_order_id=order_id, was_cancel=was_cancel, reason=reason, at_ns=self._now_ns())
@@ -469,3 +480,8 @@ class InProcessGateway:
 
     async def _round_trip(self) -> None:
         await trio.sleep(self._one_way_s() + self._one_way_s())
+
+
+def _life_s_min(settings: EngineSettings) -> float:
+    """Tell the shortest life of a GTD order, with ten seconds for its way here."""
+    return (settings.expiry_min_ns - settings.expiry_margin_ns) / NANOS_PER_S + 10.0
