@@ -331,11 +331,11 @@ async def test_account_that_may_not_trade_is_told_why(autojump_clock: MockClock)
 async def test_quotes_with_an_end_are_renewed_when_it_comes(autojump_clock: MockClock) -> None:
     limits = msgspec.structs.replace(LIMITS, order_life_s=140)
     async with staged(limits=limits) as stage:
-        await trio.sleep(60)
+        await trio.sleep(5)
         first = set(stage.resting())
         views = [stage.exchange.order(order_id) for order_id in first]
         assert {view.order_type for view in views if view is not None} == {OrderType.GTD}
-        await trio.sleep(120)
+        await trio.sleep(138)
         second = set(stage.resting())
         assert len(second) == 2
         assert not first & second
