@@ -263,6 +263,15 @@ async def test_an_order_with_an_end_ends_then_and_not_before(stage: Stage, autoj
     assert [(o.exchange_order_id, o.state) for o in report.lookups] == [(order_id, OrderState.CANCELED)]
 
 
+async def test_an_end_belongs_to_orders_of_its_kind_alone(stage: Stage, autojump_clock: MockClock) -> None:
+    if OrderType.GTD not in stage.gateway.capabilities.order_types:
+        return
+    for order_type, life_s in ((OrderType.GTD, 0.0), (OrderType.GTC, 600.0), (OrderType.FAK, 600.0)):
+        order = Orders(stage.market).make(Side.BUY, 40, order_type=order_type, life_s=life_s)
+        with pytest.raises(InvariantViolated):
+            stage.gateway.prepare(order, now_ns())
+
+
 async def test_orders_sent_together_are_judged_one_by_one(stage: Stage, autojump_clock: MockClock) -> None:
     await stage.other_rests(stage.market.yes, Side.SELL, Price(450_000), Size(50 * MICRO))
     make = Orders(stage.market).make

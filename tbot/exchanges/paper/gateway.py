@@ -250,6 +250,10 @@ class PaperGateway:
         """
         if order.order_type not in CAPABILITIES.order_types:
             raise InvariantViolated(f"order type {order.order_type} is not offered (see capabilities)")
+        if (order.order_type is OrderType.GTD) != bool(order.expires_ns):
+            raise InvariantViolated(
+                f"{order.client_order_id}: a {order.order_type} order that ends at {order.expires_ns}"
+            )
         if not is_on_grid(order.price, self.tick_at(order.token_id, order.price)) or order.size <= 0:
             raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
         name = f"paper/{order.client_order_id}/{now_ns}"

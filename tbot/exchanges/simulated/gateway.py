@@ -243,6 +243,10 @@ class InProcessGateway:
         if rules is None or order.order_type not in self._capabilities.order_types:
             raise InvariantViolated(f"{order.client_order_id}: no such token or order type here")
         lot = market_of(rules).size_lot
+        if (order.order_type is OrderType.GTD) != bool(order.expires_ns):
+            raise InvariantViolated(
+                f"{order.client_order_id}: a {order.order_type} order that ends at {order.expires_ns}"
+            )
         if not is_on_grid(order.price, rules.tick) or order.size <= 0 or order.size % lot:
             raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
         # The moment of signing is part of the id: the same order prepared again is a new order, as with a new salt.
