@@ -105,6 +105,7 @@ class Account:
     def __init__(self, markets: Sequence[Market], limits: RiskLimits, state: CoordinatorState = EMPTY_STATE) -> None:
         """Restore the durable parts; the rest starts empty."""
         self.limits = limits
+        self._open_orders_wanted = limits.open_orders_max
         self.markets = tuple(markets)
         self.market_of: dict[TokenId, Market] = {t: m for m in markets for t in m.tokens}
         self.orders = Orders(msgspec.msgpack.decode(msgspec.msgpack.encode(state.orders), type=tuple[Order, ...]))
@@ -181,6 +182,11 @@ class Account:
             )
         return is_news
 
+    def afford(self, open_orders_max: int) -> None:
+        """Let no more orders rest than the exchange lets us cancel at once, whatever the settings say."""
+        fewer = min(self._open_orders_wanted, open_orders_max)
+        self.limits = msgspec.structs.replace(self.limits, open_orders_max=max(1, fewer))
+
     def halt(self, reason: str) -> None:
         """Stop trading until a person resumes; the first reason stands."""
         if not self.halt_reason:
@@ -205,12 +211,9 @@ class Account:
         self.orders.rest()
         before_ns = Nanos(min(now_ns - REMEMBER_NS, self.fills_known_ns() - REMEMBER_BEFORE_REPORT_NS))
         self.forgotten_ns = Nanos(max(self.forgotten_ns, before_ns))
-        gone = self.orders.forget(before_ns)
+        self.orders.forget(before_ns)
         if self.ledger is not None:
             self.ledger.forget(before_ns)
-            for order in gone:
-                if order.exchange_order_id is not None:
-                    self.ledger.forget_order(order.exchange_order_id)
 
     def is_forgotten(self, fill: Fill) -> bool:
         """Tell whether a fill that is not in the ledger was there once: a desk that starts anew asks far back."""

@@ -166,11 +166,22 @@ def _cancels(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> list[t
             _add(found, order, "in the way of a take")
         elif order.is_immediate and not order.has_final_word and now_ns - order.fact_ns > DOUBT_AFTER_NS:
             _add(found, order, "immediate order without an end")
+    for order in _surplus(account, active):
+        _add(found, order, "more than can be cancelled at once")
     for (_, token_id, _), plan in plans.items():
         reason = "not wanted" if _may_quote(account, token_id) else f"{account.mode.value.lower()} or stale"
         for order in plan.cancels:
             _add(found, order, reason)
     return [(o, r) for o, r in found.values() if o.cancel_after_ns <= now_ns]
+
+
+def _surplus(account: Account, active: list[Order]) -> list[Order]:
+    """List the resting orders beyond what may rest, when the exchange lowered that: the outermost, the newest first."""
+    resting = [order for order in active if not order.is_immediate]
+    leaving = sum(order.status is OrderStatus.CANCELING for order in resting)
+    excess = len(resting) - leaving - account.limits.open_orders_max
+    candidates = sorted((o for o in resting if o.can_cancel), key=lambda o: (o.slot_level, o.created_ns), reverse=True)
+    return candidates[: max(0, excess)]
 
 
 def _add(found: dict[ClientOrderId, tuple[Order, str]], order: Order, reason: str) -> None:

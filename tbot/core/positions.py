@@ -97,7 +97,6 @@ class LedgerState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fills_count: Fills that stand.
         trades: Known trades in the order of their first fill.
         tapes: Tokens in the order of their first fill.
-        filled: Net micro-shares filled by order.
         early: Statuses told before their fill, oldest first.
     """
 
@@ -106,7 +105,6 @@ class LedgerState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fills_count: int
     trades: tuple[TradeState, ...]
     tapes: tuple[TapeState, ...]
-    filled: tuple[tuple[ExchangeOrderId, Size], ...]
     early: tuple[tuple[TradeId, Settlement], ...]
 
 
@@ -128,7 +126,6 @@ class Ledger:
         self._fills_count = 0
         self._trades: dict[TradeId, _Trade] = {}
         self._tapes: dict[TokenId, _Tape] = {}
-        self._filled: dict[ExchangeOrderId, int] = {}
         self._early: dict[TradeId, Settlement] = {}
 
     def book(self, fill: Fill) -> bool:
@@ -214,10 +211,6 @@ class Ledger:
         """Name the trades that are not final and were first heard of in [from, to)."""
         return tuple(t.trade_id for t in self._unsettled() if from_ns <= t.received_ns < to_ns)
 
-    def filled_of(self, order_id: ExchangeOrderId) -> Size:
-        """Return the micro-shares filled of an order, reversed fills taken off."""
-        return Size(self._filled.get(order_id, 0))
-
     @property
     def cash(self) -> Notional:
         """Collateral now, pending trades included, micro-dollars."""
@@ -257,10 +250,6 @@ class Ledger:
             del self._trades[trade_id]
         return len(gone)
 
-    def forget_order(self, order_id: ExchangeOrderId) -> None:
-        """Drop the filled total of an order that is final and no longer asked for."""
-        self._filled.pop(order_id, None)
-
     def state(self) -> LedgerState:
         """Copy everything into one frozen struct; `Ledger.restore` of it behaves identically."""
         return LedgerState(
@@ -269,7 +258,6 @@ class Ledger:
             fills_count=self._fills_count,
             trades=tuple(trade.state() for trade in self._trades.values()),
             tapes=tuple(tape.state(token) for token, tape in self._tapes.items()),
-            filled=tuple((order, Size(size)) for order, size in self._filled.items()),
             early=tuple(self._early.items()),
         )
 
@@ -283,7 +271,6 @@ class Ledger:
         ledger = cls(state.cash_start)
         ledger._cash = state.cash
         ledger._fills_count = state.fills_count
-        ledger._filled = dict(state.filled)
         ledger._early = dict(state.early)
         for trade in state.trades:
             ledger._trades[trade.trade_id] = _Trade(trade.settlement, trade.fills)
@@ -335,8 +322,6 @@ class Ledger:
         flow = fill.notional if fill.side is Side.SELL else -fill.notional
         self._cash = Notional(self._cash + times * (flow - fill.fee))
         self._fills_count += times
-        filled = self._filled.get(fill.exchange_order_id, 0) + times * fill.size
-        self._filled[fill.exchange_order_id] = filled
 
 
 class _Trade:

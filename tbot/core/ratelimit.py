@@ -7,8 +7,6 @@ that unit. So nothing drifts, however often the bucket is asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 
 _TOKEN = MICRO * NANOS_PER_S
@@ -40,8 +38,8 @@ class TokenBucket:
         self._open_ns = Nanos(0)
 
     def available(self, now_ns: Nanos) -> int:
-        """Return the whole tokens that may pass now."""
-        return self._level_at(now_ns) // _TOKEN
+        """Return the whole tokens that may pass now; 0 while it is in debt."""
+        return max(0, self._level_at(now_ns) // _TOKEN)
 
     def take(self, cost: int, now_ns: Nanos) -> bool:
         """Take tokens if they are there, all or none.
@@ -112,11 +110,12 @@ class TokenBucket:
         """Lower our count to what the exchange says is left. Never raises it: requests may be under way.
 
         Args:
-            remaining: Tokens left as the exchange counts, e.g. from a response header.
+            remaining: Tokens left as the exchange counts, e.g. from a response header; below zero it is a debt that
+                has to be refilled before anything passes. More than two bursts of debt are not believed.
             now_ns: Wall time.
         """
         level = self._level_at(now_ns)
-        told = max(0, remaining) * _TOKEN
+        told = max(remaining * _TOKEN, -2 * self._capacity)
         if now_ns >= self._open_ns and told < level:
             self._level, self._at_ns = told, now_ns
 
@@ -124,35 +123,3 @@ class TokenBucket:
         if now_ns < self._open_ns:
             return 0
         return min(self._capacity, self._level + max(0, now_ns - self._at_ns) * self._rate)
-
-
-class PriorityGate:
-    """A bucket shared by several priorities, where the lesser ones leave a reserve for the greater.
-
-    An order must never take the token that the cancel of an order already resting will need.
-    """
-
-    def __init__(self, bucket: TokenBucket, reserves: Sequence[int]) -> None:
-        """Guard a bucket.
-
-        Args:
-            bucket: The limit itself; it stays readable, but must be taken from only through this gate.
-            reserves: Tokens a request of each priority must leave behind, by priority, e.g. (0, 10, 20) for cancels,
-                orders, reads.
-        """
-        self._bucket = bucket
-        self._reserves = tuple(reserves)
-
-    def take(self, priority: int, cost: int, now_ns: Nanos) -> bool:
-        """Take tokens if they are there and the reserve of this priority remains."""
-        if self._bucket.available(now_ns) < cost + self._reserves[priority]:
-            return False
-        return self._bucket.take(cost, now_ns)
-
-    def ready_ns(self, priority: int, cost: int, now_ns: Nanos) -> Nanos:
-        """Return the first moment at which the cost can pass at this priority if nothing else is taken.
-
-        Raises:
-            ValueError: Cost and reserve together are above the capacity.
-        """
-        return self._bucket.ready_ns(cost + self._reserves[priority], now_ns)

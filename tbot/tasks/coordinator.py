@@ -99,11 +99,17 @@ class CoordinatorPorts:
 
 @dataclass(kw_only=True)
 class CoordinatorTask:
-    """Body of the coordinator's task; `run` is given to the supervisor."""
+    """Body of the coordinator's task; `run` is given to the supervisor.
+
+    Attributes:
+        limits: As configured.
+        open_orders_max: Most orders that could be cancelled at once, as known at the start; the dispatcher tells news.
+    """
 
     ports: CoordinatorPorts
     markets: tuple[Market, ...]
     limits: RiskLimits
+    open_orders_max: int
     now_ns: Callable[[], Nanos]
     make: Callable[..., Coordinator] = Coordinator
     _seq: int = field(default=0, init=False)
@@ -134,6 +140,7 @@ class CoordinatorTask:
         loaded = await self.ports.journal.load()
         now_ns = self.now_ns()
         core = rebuild(loaded, self.markets, self.limits, self.make)
+        core.account.afford(self.open_orders_max)  # after the replay, which may have heard of another time's limit
         self._seq = loaded.record_seq
         facts = core.recover([_prepared.decode(row.payload) for row in loaded.prepared], now_ns)
         await self._append(facts, now_ns)

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 import structlog
 import trio
 
@@ -328,12 +327,11 @@ def _coordinator(parts: BotParts, wires: _Wires) -> CoordinatorTask:
         alive=wires.progress.mark,
     )
     _check_life(parts.limits, wires.gateway.capabilities)
-    # More than one burst of cancels can take must not rest, whatever the settings say.
-    affordable = min(parts.limits.open_orders_max, wires.gateway.capabilities.open_orders_max)
     return CoordinatorTask(
         ports=ports,
         markets=wires.markets,
-        limits=msgspec.structs.replace(parts.limits, open_orders_max=affordable),
+        limits=parts.limits,
+        open_orders_max=wires.gateway.capabilities.open_orders_max,
         now_ns=parts.now_ns,
         make=parts.make_coordinator,
     )

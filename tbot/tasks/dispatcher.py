@@ -18,6 +18,7 @@ from tbot.core.decide import COMMANDS_MAX
 from tbot.core.messages import (
     CancelOrder,
     ExchangeOrderId,
+    LimitLearned,
     OrderExposure,
     OutcomeUnknown,
     Prepared,
@@ -62,6 +63,7 @@ class Dispatcher:
     exposures: Conflator[ExchangeOrderId, OrderExposure]
     now_ns: Callable[[], Nanos]
     _copies: dict[ExchangeOrderId, ResendOrder] = field(default_factory=dict, init=False)
+    _told_open_orders_max: int = field(default=0, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Send what comes until stopped, then finish what is on the wire; what still waits then is never sent.
@@ -74,6 +76,7 @@ class Dispatcher:
         """
         # The coordinator counts the orders that are not signed yet, so there are never more than a lane of them; as
         # many copies find room beside them, and it has far fewer on their way.
+        self._told_open_orders_max = self.gateway.capabilities.open_orders_max  # the coordinator starts with it
         turns = Turns(2 * COMMANDS_MAX, together_max=self.gateway.capabilities.submit_batch_max)
         with self.inbox:
             ctx.started()
@@ -111,6 +114,7 @@ class Dispatcher:
             replies = await self.gateway.cancel([c.exchange_order_id for c in commands])
         for reply in replies:
             await self.coordinator.send(FACTS, reply)
+        await self._tell_limit()
         for command in commands:
             log.info("order.cancel", client_order_id=command.client_order_id, reason=command.reason)
 
@@ -119,6 +123,7 @@ class Dispatcher:
         signed = await self._prepare(fresh)
         ready = [pair for pair in zip(fresh, signed, strict=True) if not await self._is_expired(pair[0])]
         replies = await self._send([prepared for _, prepared in ready])
+        await self._tell_limit()
         for (order, _), reply in zip(ready, replies, strict=True):
             await self.coordinator.send(FACTS, reply)
             log.info(
@@ -174,6 +179,13 @@ class Dispatcher:
             code=code,
             retry_after_s=retry_after_s,
         )
+
+    async def _tell_limit(self) -> None:
+        """Tell how many orders may rest, when an answer of the exchange has changed that."""
+        open_orders_max = self.gateway.capabilities.open_orders_max
+        if open_orders_max != self._told_open_orders_max:
+            self._told_open_orders_max = open_orders_max
+            await self.coordinator.send(FACTS, LimitLearned(open_orders_max=open_orders_max, at_ns=self.now_ns()))
 
     async def _prepare(self, orders: Sequence[SubmitOrder]) -> list[PreparedOrder]:
         """Sign orders, make all of them durable and tell the coordinator, in this order."""

@@ -10,12 +10,15 @@ from tbot.core.messages import (
     CancelAll,
     CancelRefused,
     ClientOrderId,
+    Command,
     Halt,
+    LimitLearned,
     OrderState,
     OrderType,
     RejectCode,
     Settlement,
     Side,
+    SubmitOrder,
     Throttled,
     TradeStatus,
 )
@@ -358,3 +361,48 @@ def test_one_message_can_be_handled_in_one_step() -> None:
     (order,) = desk.live(bid(0.45))
     (cancel,) = cancels(desk.tell(CancelAll(at_ns=desk.now)))
     assert cancel.client_order_id == order.client_order_id
+
+
+# What the exchange lets us do.
+
+
+def learned(desk: Desk, open_orders_max: int) -> tuple[Command, ...]:
+    return desk.tell(LimitLearned(open_orders_max=open_orders_max, at_ns=desk.now))
+
+
+def four_bids(desk: Desk) -> tuple[SubmitOrder, ...]:
+    return desk.live(*(bid(0.45 - n / 100, level=n) for n in range(4)))
+
+
+def test_no_more_orders_rest_than_the_exchange_lets_us_cancel_at_once() -> None:
+    desk = trading_desk()
+    learned(desk, 3)
+    assert len(desk.quote(*(bid(0.45 - n / 100, level=n) for n in range(4)))) == 3
+
+
+def test_lowered_limit_takes_the_outermost_orders_away_and_does_not_place_them_again() -> None:
+    desk = trading_desk()
+    orders = four_bids(desk)
+    pulled = cancels(learned(desk, 2))
+    assert {cancel.client_order_id for cancel in pulled} == {order.client_order_id for order in orders[2:]}
+    for cancel in pulled:
+        desk.canceled(cancel)
+    for _ in range(5):
+        desk.wait(1)
+    assert len(desk.core.orders.active()) == 2
+    assert len(submits(tuple(desk.commands))) == 4
+
+
+def test_limit_that_rises_again_is_used_up_to_the_configured_one() -> None:
+    desk = trading_desk(limits=msgspec.structs.replace(LIMITS, open_orders_max=3))
+    learned(desk, 1)
+    assert len(desk.quote(*(bid(0.45 - n / 100, level=n) for n in range(4)))) == 1
+    assert len(submits(learned(desk, 1_000))) == 2
+    assert desk.core.account.limits.open_orders_max == 3
+
+
+def test_takes_count_in_the_limit_and_are_never_its_surplus() -> None:
+    desk = trading_desk()
+    (take,) = submits(desk.take(Side.BUY, 0.55))
+    desk.prepare(take)
+    assert cancels(learned(desk, 1)) == ()

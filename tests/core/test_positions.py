@@ -101,7 +101,6 @@ def test_failed_trade_is_undone_as_if_it_never_happened() -> None:
     never = ledger_of(fill("t1", price=0.4, fee=9), fill("t3", Side.SELL, 5, 0.7))
     assert ledger.position(YES) == never.position(YES)
     assert (ledger.cash, ledger.fees, ledger.fills_count) == (never.cash, never.fees, never.fills_count)
-    assert ledger.filled_of(ExchangeOrderId("o2")) == 0
     assert ledger.has_fill(TradeId("t2"), ExchangeOrderId("o2"))
     assert ledger.settle(TradeId("t2"), Settlement.FAILED) == ()
 
@@ -148,7 +147,7 @@ def test_fill_of_a_trade_that_failed_before_is_known_but_never_counts() -> None:
     ledger.settle(TradeId("t1"), Settlement.FAILED)
     assert not ledger.book(fill("t1"))
     assert ledger.has_fill(TradeId("t1"), ORDER)
-    assert (ledger.position(YES), ledger.cash, ledger.filled_of(ORDER)) == (FLAT, START, 0)
+    assert (ledger.position(YES), ledger.cash) == (FLAT, START)
 
 
 def test_early_settlements_are_bounded_and_the_oldest_goes_first() -> None:
@@ -215,10 +214,10 @@ def test_forget_drops_old_final_trades_and_keeps_totals() -> None:
         fill("t4", settlement=Settlement.CONFIRMED, received_ns=10),
         fill("t5", settlement=Settlement.CONFIRMED, received_ns=99),
     )
-    before = (ledger.position(YES), ledger.cash, ledger.filled_of(ORDER), ledger.fills_count)
+    before = (ledger.position(YES), ledger.cash, ledger.fills_count)
     assert ledger.forget(Nanos(50)) == 2
     assert [trade.trade_id for trade in ledger.state().trades] == ["t3", "t4", "t5"]
-    assert (ledger.position(YES), ledger.cash, ledger.filled_of(ORDER), ledger.fills_count) == before
+    assert (ledger.position(YES), ledger.cash, ledger.fills_count) == before
 
 
 def test_oldest_unsettled_trade_is_known_until_all_are_final() -> None:
@@ -228,13 +227,6 @@ def test_oldest_unsettled_trade_is_known_until_all_are_final() -> None:
     assert ledger.unsettled_since_ns() == 20
     ledger.settle(TradeId("t2"), Settlement.FAILED)
     assert ledger.unsettled_since_ns() is None
-
-
-def test_forgotten_order_no_longer_has_a_total() -> None:
-    ledger = ledger_of(fill("t1"))
-    ledger.forget_order(ORDER)
-    assert ledger.filled_of(ORDER) == 0
-    ledger.forget_order(ORDER)
 
 
 def test_tokens_come_in_order_of_first_fill() -> None:

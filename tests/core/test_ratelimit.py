@@ -2,7 +2,7 @@
 
 import pytest
 
-from tbot.core.ratelimit import PriorityGate, TokenBucket
+from tbot.core.ratelimit import TokenBucket
 from tbot.core.units import NANOS_PER_S, Nanos
 
 T0 = 1_790_000_000 * NANOS_PER_S
@@ -90,8 +90,24 @@ def test_exchange_count_lowers_ours_and_never_raises_it() -> None:
     assert bucket.available(at(0)) == 4
     bucket.learn(9, at(0))
     assert bucket.available(at(0)) == 4
-    bucket.learn(-1, at(0))
+    bucket.learn(0, at(0))
     assert bucket.available(at(0)) == 0
+
+
+def test_debt_is_refilled_before_anything_passes() -> None:
+    bucket = TokenBucket(1, 10)
+    bucket.learn(-5, at(0))
+    assert bucket.available(at(4)) == 0
+    assert bucket.ready_ns(2, at(0)) == at(7)
+    assert not bucket.take(0, at(4))
+    assert not bucket.take(1, at(5))
+    assert bucket.take(1, at(6))
+
+
+def test_absurd_debt_blocks_nothing_for_ever() -> None:
+    bucket = TokenBucket(1, 10)
+    bucket.learn(-(10**11), at(0))
+    assert bucket.ready_ns(1, at(0)) == at(21)
 
 
 def test_exchange_count_heard_while_closed_does_not_open() -> None:
@@ -107,18 +123,3 @@ def test_clock_that_steps_back_neither_refills_nor_blocks() -> None:
     assert bucket.take(1, at(0))
     assert not bucket.take(1, at(0))
     assert bucket.take(1, at(1))
-
-
-def test_orders_leave_the_reserve_to_cancels() -> None:
-    gate = PriorityGate(TokenBucket(1, 5), reserves=(0, 3))
-    assert gate.take(1, 1, at(0))
-    assert gate.take(1, 1, at(0))
-    assert not gate.take(1, 1, at(0))
-    assert all(gate.take(0, 1, at(0)) for _ in range(3))
-    assert gate.ready_ns(0, 1, at(0)) == at(1)
-    assert gate.ready_ns(1, 1, at(0)) == at(4)
-
-
-def test_reserve_above_the_burst_is_refused() -> None:
-    with pytest.raises(ValueError, match="never pass"):
-        PriorityGate(TokenBucket(1, 5), reserves=(0, 5)).ready_ns(1, 1, at(0))

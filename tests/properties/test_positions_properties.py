@@ -62,8 +62,7 @@ def feed(ledger: Ledger, events: list[Event]) -> Ledger:
 def money(ledger: Ledger) -> tuple[object, ...]:
     """Give what must not depend on the order of arrival (cost and realized do: that is average cost)."""
     sizes = [(ledger.position(t).size, ledger.position(t).size_pending, ledger.settled(t)) for t in TOKENS]
-    orders = [ledger.filled_of(ExchangeOrderId(f"o{n}")) for n in range(4)]
-    return (sizes, orders, ledger.cash, ledger.fees, ledger.fills_count, ledger.pnl(MARKS))
+    return (sizes, ledger.cash, ledger.fees, ledger.fills_count, ledger.pnl(MARKS))
 
 
 def standing(ledger: Ledger, events: list[Event]) -> list[Fill]:

@@ -170,6 +170,7 @@ class Stage:
         self.hits: dict[str, Callable[[], Awaitable[None]]] = {}
         self.hit_at: dict[str, float] = {}
         self.gateways = 0
+        self.opened: list[Meddled] = []
         self.notes: list[tuple[float, str, str]] = []
         self.stop = trio.Event()
         self.failure: BaseException | None = None
@@ -202,7 +203,8 @@ class Stage:
 
     def open_gateway(self) -> Gateway:
         self.gateways += 1
-        return Meddled(self, self.gateways)
+        self.opened.append(Meddled(self, self.gateways))
+        return self.opened[-1]
 
     async def meddle(self, number: int, method: str) -> Answer | None:
         deed = self.meddling.get((number, method)) or self.meddling.get((ANY, method))

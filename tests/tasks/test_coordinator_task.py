@@ -93,6 +93,7 @@ class Desk:
         self.made: list[Listening] = []
         self.limits = limits
         self.task = CoordinatorTask(
+            open_orders_max=1_000,
             ports=CoordinatorPorts(
                 inbox=self.inbox,
                 dispatcher=self.dispatcher,

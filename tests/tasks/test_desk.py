@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as gen
 from trio.testing import MockClock
 
-from tbot.core.account import CoordinatorState
+from tbot.core.account import Account, CoordinatorState
 from tbot.core.messages import (
     CancelAll,
     CancelReply,
@@ -401,3 +401,28 @@ def agree(stage: Stage, state: CoordinatorState) -> None:
         return
     assert state.ledger.cash == balances.cash
     assert sum(fill.size for trade in state.ledger.trades for fill in trade.fills) == held
+
+
+# --- a limit learnt while it trades ----------------------------------------------------------------------------------
+
+
+async def shrunk(stage: Stage) -> int:
+    """Let the exchange name a lower limit, and count what rests a while later."""
+    gateway = stage.opened[-1]
+    gateway._capabilities = msgspec.structs.replace(gateway._capabilities, open_orders_max=1)
+    stage.hit_our_bids(15)  # an order is filled, another leaves, and its answer tells
+    await trio.sleep(10)
+    return len(stage.resting())
+
+
+async def test_no_more_rests_than_can_be_cancelled_at_once(autojump_clock: MockClock) -> None:
+    async with quoting() as stage:
+        assert await shrunk(stage) == 1
+
+
+async def test_coordinator_deaf_to_its_limit_is_found(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Account, "afford", lambda account, open_orders_max: None)
+    async with quoting() as stage:
+        assert await shrunk(stage) == 2

@@ -448,3 +448,25 @@ async def test_batch_that_is_never_answered_is_a_crash(autojump_clock: MockClock
             rig.submit(1, 2)
             await trio.sleep(ANSWER_S + 1)
             raise AssertionError("it should have crashed")
+
+
+# --- limits learnt ---------------------------------------------------------------------------------------------------
+
+
+async def test_limit_learnt_from_an_answer_is_told_once_and_first(
+    autojump_clock: MockClock,
+) -> None:
+    class Shrinking(OrderEntry):
+        async def submit(self, order: PreparedOrder) -> SubmitReply:
+            reply = await super().submit(order)
+            self._capabilities = msgspec.structs.replace(self._capabilities, open_orders_max=4)
+            return reply
+
+    async with dispatching(Shrinking()) as rig:
+        rig.submit(1)
+        await trio.sleep(1)
+        assert kinds(rig.heard()) == ["Prepared", "LimitLearned", "Accepted"]
+        rig.submit(2)
+        rig.cancel(1)
+        await trio.sleep(1)
+        assert "LimitLearned" not in kinds(rig.heard())

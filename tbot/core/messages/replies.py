@@ -128,9 +128,20 @@ class Throttled(Message, frozen=True, kw_only=True):
     code: RejectCode = RejectCode.RATE_LIMITED
 
 
+class LimitLearned(Message, frozen=True, kw_only=True):
+    """How much the exchange lets this account do: as the dispatcher starts, and again when it turns out otherwise.
+
+    Attributes:
+        open_orders_max: Most orders that may rest, so that cancelling all of them is always affordable.
+    """
+
+    open_orders_max: int
+    at_ns: Nanos
+
+
 SubmitReply = Accepted | Rejected | OutcomeUnknown
 CancelReply = Canceled | CancelRefused | OutcomeUnknown | Throttled
-DispatcherFact = Prepared | Accepted | Rejected | Canceled | CancelRefused | OutcomeUnknown | Throttled
+DispatcherFact = Prepared | Accepted | Rejected | Canceled | CancelRefused | OutcomeUnknown | Throttled | LimitLearned
 
 # Reconciler -> coordinator.
 

@@ -31,7 +31,7 @@ from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.limits import OPEN_SHARE
+from tbot.exchanges.polymarket.limits import Lane, RateGate
 from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_LIFE_S_MIN, ORDER_TYPES, ORDERS_MAX, OrderEntry
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.reports import Reporter
@@ -122,12 +122,11 @@ class PolymarketGateway:
         self._connect_user = reach.user or tcp_connector(settings.ws_user_url)
         self._entry = self._order_entry(key)
         self._switch = DeadManSwitch(self.rest)
-        self._capabilities = _capabilities(settings)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this exchange can do."""
-        return self._capabilities
+        """What this exchange can do: by the settings at first, by the tier the exchange names from then on."""
+        return _capabilities(self._settings, self._public.gate)
 
     def _order_entry(self, key: SigningKey) -> OrderEntry:
         settings = self._settings
@@ -283,23 +282,23 @@ class PolymarketGateway:
         return self._public.fee(token_id, price, size, Role.TAKER)
 
 
-def _capabilities(settings: PolymarketSettings) -> Capabilities:
-    limits = settings.limits
+def _capabilities(settings: PolymarketSettings, gate: RateGate) -> Capabilities:
+    limits, tier = settings.limits, gate.tier_limits
     return Capabilities(
         order_types=ORDER_TYPES,
         has_post_only=True,
         has_deltas=True,
         has_positions_signed=False,
         # A batch above the burst could never pass.
-        cancel_batch_max=max(1, min(CANCEL_IDS_MAX, int(limits.cancels_burst))),
+        cancel_batch_max=max(1, min(CANCEL_IDS_MAX, gate.burst(Lane.CANCEL))),
         dead_man_s=DEAD_MAN_S,
         buckets=(
-            Bucket(name="orders", rate_per_s=limits.orders_per_s, burst=limits.orders_burst),
-            Bucket(name="cancels", rate_per_s=limits.cancels_per_s, burst=limits.cancels_burst),
+            Bucket(name="orders", rate_per_s=tier.orders_per_s, burst=tier.orders_burst),
+            Bucket(name="cancels", rate_per_s=tier.cancels_per_s, burst=tier.cancels_burst),
             Bucket(name="reads", rate_per_s=limits.reads_per_s, burst=limits.reads_burst),
         ),
-        open_orders_max=max(1, int(limits.cancels_burst * OPEN_SHARE)),
+        open_orders_max=gate.open_orders_max,
         session_tokens_max=ASSETS_MAX,
         order_life_s_min=ORDER_LIFE_S_MIN,
-        submit_batch_max=max(1, min(ORDERS_MAX, int(limits.orders_burst))),
+        submit_batch_max=max(1, min(ORDERS_MAX, gate.burst(Lane.ORDER))),
     )

@@ -29,6 +29,7 @@ CONNECTIONS_MAX = 20
 KEEPALIVE_S = 55.0
 RETRY_AFTER_S_DEFAULT = 1.0
 
+_REMAINING, _RESET, _WARNING = (f"poly-ratelimit-{name}" for name in ("remaining", "reset", "warning"))
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _COMPLAINT = msgspec.json.Decoder(Complaint)
@@ -182,16 +183,26 @@ class Http:
         self._gate.learn_tier(response.headers.get("poly-ratelimit-tier", ""))
         is_refusal = response.status_code >= 400
         retry_after_s = _retry_after_s(response.headers, content, self._now_ns()) if is_refusal else None
-        if response.status_code == 429:
-            self._gate.close(lane, retry_after_s if retry_after_s is not None else RETRY_AFTER_S_DEFAULT)
-        elif lane in (Lane.CANCEL, Lane.ORDER):
-            self._learn(lane, response.headers.get("poly-ratelimit-remaining", ""))
+        is_warning = response.headers.get(_WARNING, "").strip().lower() == "true"
+        if response.status_code == 429 or is_warning:
+            # A warning would have been a refusal, and will be one when the exchange is done with warning.
+            wait_s = self._reset_s(response.headers) if retry_after_s is None else retry_after_s
+            retry_after_s = wait_s if response.status_code == 429 else retry_after_s
+            self._gate.close(lane, RETRY_AFTER_S_DEFAULT if wait_s is None else wait_s)
+        if lane in (Lane.CANCEL, Lane.ORDER) and (left := _whole(response.headers.get(_REMAINING, ""))) is not None:
+            self._gate.learn(lane, left)
         return Answer(status=response.status_code, content=content, retry_after_s=retry_after_s)
 
-    def _learn(self, lane: Lane, remaining: str) -> None:
-        digits = remaining.removeprefix("-")
-        if digits.isascii() and digits.isdigit() and len(digits) < 10:
-            self._gate.learn(lane, int(remaining))
+    def _reset_s(self, headers: httpx2.Headers) -> float | None:
+        """Read when there will be tokens enough, in seconds from now; only a refusal or a warning means that by it."""
+        told_s = _whole(headers.get(_RESET, ""))
+        return None if told_s is None else max(0.0, told_s - self._now_ns() / NANOS_PER_S)
+
+
+def _whole(text: str) -> int | None:
+    """Read a whole number of a header; None when it is none, or none of a sane length."""
+    digits = text.strip().removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
 
 
 def _sockets(base_url: str) -> httpx2.AsyncHTTPTransport:

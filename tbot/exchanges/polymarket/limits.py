@@ -94,6 +94,7 @@ class RateGate:
     Attributes:
         open_orders: Orders that may rest, those on their way included; kept by whoever sends them.
         tier: The tier the exchange told last; "" = none yet.
+        tier_limits: The limits of the signer in force: configured, then told.
     """
 
     def __init__(self, limits: LimitSettings, now_ns: Callable[[], Nanos]) -> None:
@@ -113,6 +114,7 @@ class RateGate:
         self._reserve = int(limits.cancels_reserve)
         self.open_orders = 0
         self.tier = ""
+        self.tier_limits = Tier(limits.orders_per_s, limits.orders_burst, limits.cancels_per_s, limits.cancels_burst)
         self._now_ns = now_ns
         self._waiting: list[tuple[Lane, int]] = []
         self._arrivals = 0
@@ -157,11 +159,16 @@ class RateGate:
         tier = TIERS.get(name.strip().lower())
         if tier is None or name == self.tier:
             return
-        self.tier = name
+        self.tier, self.tier_limits = name, tier
         now_ns = self._now_ns()
         self._buckets[Lane.ORDER].resize(tier.orders_per_s, tier.orders_burst, now_ns)
         self._buckets[Lane.CANCEL].resize(tier.cancels_per_s, tier.cancels_burst, now_ns)
         self._wake()
+
+    @property
+    def open_orders_max(self) -> int:
+        """Most orders that may rest, so that cancelling all of them is always affordable."""
+        return max(1, int(self._buckets[Lane.CANCEL].burst * OPEN_SHARE))
 
     def available(self, lane: Lane) -> int:
         """Return the tokens of a lane that may be taken now."""
@@ -172,8 +179,9 @@ class RateGate:
         return self._buckets[lane].burst
 
     def learn(self, lane: Lane, remaining: int) -> None:
-        """Lower a lane's count to what the exchange says is left."""
+        """Lower a lane's count to what the exchange says is left; below zero it is a debt."""
         self._buckets[lane].learn(remaining, self._now_ns())
+        self._wake()
 
     # Take the tokens and return None, or return how long to wait before asking again.
     def _pass(
@@ -204,7 +212,7 @@ class RateGate:
         if lane is not Lane.ORDER:
             return ready_ns
         cancels = self._buckets[Lane.CANCEL]
-        if self.open_orders > max(1, int(cancels.burst * OPEN_SHARE)):
+        if self.open_orders > self.open_orders_max:
             raise RateLimited(f"ORDER: {self.open_orders} orders may rest already", retry_after_s=CROWDED_S)
         needed = min(max(self._reserve, self.open_orders), cancels.burst)
         return max(ready_ns, cancels.ready_ns(needed, now_ns))
