@@ -20,7 +20,7 @@ from typing import TextIO
 import msgspec
 
 from tbot import log
-from tbot.config import load
+from tbot.config import describe_file, load
 from tbot.errors import AuthenticationFailed, ConfigError, TbotError
 from tbot.simulation.report import RunReport, summary
 from tbot.simulation.run import Plan, Speed, run
@@ -106,7 +106,8 @@ def _greeting(options: SimulationOptions, log_file: Path) -> str:
     chaos = "; chaos is on: tasks crash, connections are cut, answers get lost" if options.has_chaos else ""
     return (
         f"tbot sim: one bot and a local exchange {where}, seed {options.seed}{chaos}.\n"
-        f"Nothing here is real money; its keys are for play. Settings {options.config}, log {log_file}.\n\n"
+        f"Nothing here is real money; its keys are for play. Log {log_file}.\n"
+        f"Settings {describe_file(options.config)}.\n\n"
     )
 
 

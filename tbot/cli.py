@@ -36,6 +36,7 @@ DOLLARS = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 MARKETS_MAX = 100
 SENTENCE_LENGTH_MAX = 1_000
 INTERRUPTED = 130
+SHIPPED_SETTINGS = "settings (default: conf/{}.toml, without it those that come with tbot)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,6 +102,7 @@ def _let_readers_go() -> None:
 def _sim(arguments: argparse.Namespace) -> int:
     # It takes a second to import; whoever mistyped a flag, or changed their mind, is answered before that.
     from tbot.app import SimulationOptions, simulate  # noqa: PLC0415
+    from tbot.config import settings_file  # noqa: PLC0415
 
     report = simulate(
         SimulationOptions(
@@ -108,7 +110,7 @@ def _sim(arguments: argparse.Namespace) -> int:
             duration_s=arguments.duration,
             speed=arguments.speed,
             has_chaos=arguments.chaos,
-            config=arguments.config,
+            config=arguments.config or settings_file("sim"),
             state=arguments.state,
             json_to=arguments.json,
         )
@@ -118,9 +120,11 @@ def _sim(arguments: argparse.Namespace) -> int:
 
 def _exchange(arguments: argparse.Namespace) -> int:
     from tbot.commands.exchange import ExchangeOptions, serve_exchange  # noqa: PLC0415 - as above
+    from tbot.config import settings_file  # noqa: PLC0415
 
+    config = arguments.config or settings_file("exchange")
     return serve_exchange(
-        ExchangeOptions(seed=arguments.seed, port=arguments.port, config=arguments.config, is_json=arguments.json)
+        ExchangeOptions(seed=arguments.seed, port=arguments.port, config=config, is_json=arguments.json)
     )
 
 
@@ -203,7 +207,7 @@ def _add_sim(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="real: over sockets, by the clock; max: in memory, in virtual time, repeatable (default real)",
     )
     sim.add_argument("--chaos", action="store_true", help="crash and wedge every task, cut connections, lose answers")
-    sim.add_argument("--config", type=Path, default=Path("conf/sim.toml"), metavar="FILE", help="settings")
+    sim.add_argument("--config", type=Path, default=None, metavar="FILE", help=SHIPPED_SETTINGS.format("sim"))
     sim.add_argument("--state", type=Path, default=None, metavar="DIR", help="keep the state here and go on from it")
     sim.add_argument("--json", default=None, metavar="FILE", help="write the result as one JSON object; - for stdout")
     sim.set_defaults(run=_sim)
@@ -217,7 +221,7 @@ def _add_exchange(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     exchange.add_argument("--port", type=_port, default=None, metavar="N", help="of REST; 0: any (default: settings)")
     exchange.add_argument("--seed", type=_seed, default=7, metavar="N", help="of everything random (default 7)")
-    exchange.add_argument("--config", type=Path, default=Path("conf/exchange.toml"), metavar="FILE", help="settings")
+    exchange.add_argument("--config", type=Path, default=None, metavar="FILE", help=SHIPPED_SETTINGS.format("exchange"))
     exchange.add_argument("--json", action="store_true", help="first print addresses and accounts as one JSON object")
     exchange.set_defaults(run=_exchange)
 

@@ -45,6 +45,9 @@ _FOUND_LENGTH_MAX: Final = 60
 _MONEY_MAX: Final = 10**15
 _FILE_BYTES_MAX: Final = 1 << 20
 
+SHIPPED: Final = Path(__file__).parent / "shipped"
+"""Links into conf/, which building a package turns into copies: an installed tbot has settings wherever it is run."""
+
 Root = TypeVar("Root", bound=msgspec.Struct)
 _Where = tuple[str | int, ...]  # keys and indices from the root of the document
 
@@ -77,6 +80,23 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         """Refuse strategies that could not be told apart."""
         check_names(self.strategies)
+
+
+def settings_file(name: str) -> Path:
+    """Name the settings of a command that needs none of its owner's: conf/NAME.toml, or the ones inside the package.
+
+    Args:
+        name: "exchange" or "sim".
+    """
+    own = Path("conf", f"{name}.toml")
+    return own if own.exists() else SHIPPED / own.name
+
+
+def describe_file(path: Path) -> str:
+    """Name a settings file to people; of one inside the package they learn how to replace it."""
+    return (
+        str(path) if path.parent != SHIPPED else f"{path}, which come with tbot (conf/{path.name} would replace them)"
+    )
 
 
 def load(path: Path, root: type[Root]) -> Root:

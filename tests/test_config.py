@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as gen
 
-from tbot.config import TradingSettings, load
+from tbot.config import SHIPPED, TradingSettings, describe_file, load, settings_file
 from tbot.core.units import MICRO, Notional, Price, Size, text_from_micro
 from tbot.errors import ConfigError
 from tbot.simulation.settings import SimulationSettings
@@ -254,3 +254,27 @@ def test_any_text_is_read_or_refused_in_one_sentence(document: str, tmp_path_fac
     except ConfigError as error:
         assert str(error).startswith(f"{path}:")
         assert "\n" not in str(error)
+
+
+# --- the settings inside the package ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["exchange", "sim"])
+def test_package_holds_the_settings_of_conf_and_no_others(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = Path(__file__).parents[1] / "conf"
+    assert (SHIPPED / f"{name}.toml").read_bytes() == (conf / f"{name}.toml").read_bytes()
+    assert sorted(path.name for path in SHIPPED.iterdir()) == ["exchange.toml", "sim.toml"]
+    monkeypatch.chdir(tmp_path)
+    assert settings_file(name) == SHIPPED / f"{name}.toml"
+    assert "which come with tbot" in describe_file(settings_file(name))
+
+
+def test_own_settings_are_preferred_and_named_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = Path("conf/sim.toml")
+    own.parent.mkdir()
+    own.touch()
+    assert settings_file("sim") == own
+    assert describe_file(own) == "conf/sim.toml"

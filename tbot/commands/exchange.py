@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import trio
 
-from tbot.config import load
+from tbot.config import describe_file, load
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.server import is_loopback
 from tbot.exchanges.simulated.standalone import NOTICE, Announcement, StandaloneExchange, StandaloneSettings
+from tbot.log import text_clean
 from tbot.tasks.clock import WallClock
-from tbot.tasks.supervisor import describe
+from tbot.tasks.supervisor import describe, leaves
 from tbot.ui.terminal import tell
+
+BUG_LENGTH_MAX = 400
 
 
 class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +50,20 @@ def serve_exchange(options: ExchangeOptions) -> int:
     if options.port is not None:
         server = msgspec.structs.replace(settings.server, rest_port=options.port)
         settings = msgspec.structs.replace(settings, server=server)
-    exchange = StandaloneExchange(settings, seed=options.seed, now_ns=WallClock().now_ns)
+    exchange = StandaloneExchange(settings, seed=options.seed, now_ns=WallClock().now_ns, on_crash=_tell_crash)
     trio.run(partial(_serve_until_signal, exchange, settings, options))
     crashes = exchange.server.crashes
     if crashes:
         tell(f"tbot exchange: {len(crashes)} requests met a bug; the first: {describe(crashes[0])}\n", sys.stderr)
     return 1 if crashes else 0
+
+
+# The client only hears of a 500, so whoever runs the exchange must learn of it while it is still known what was done.
+def _tell_crash(crash: Exception) -> None:
+    bug = leaves(crash)[0]
+    place = traceback.extract_tb(bug.__traceback__)[-1]
+    what = text_clean(describe(bug), BUG_LENGTH_MAX)
+    tell(f"tbot exchange: met a bug: {what} ({Path(place.filename).name}:{place.lineno}, {place.name})\n", sys.stderr)
 
 
 async def _serve_until_signal(
@@ -73,7 +85,8 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
     crowd = "with synthetic traders" if settings.has_traders else "without traders of its own"
     accounts = "".join(f"  {account.address}  {account.private_key}\n" for account in announcement.accounts)
     return (
-        f"tbot exchange: {len(settings.markets)} markets {crowd}, seed {options.seed}; settings {options.config}.\n\n"
+        f"tbot exchange: {len(settings.markets)} markets {crowd}, seed {options.seed}.\n"
+        f"Settings {describe_file(options.config)}.\n\n"
         f"  REST            {announcement.rest_url}\n"
         f"  Gamma           {announcement.gamma_url}\n"
         f"  Data API        {announcement.data_url}\n"

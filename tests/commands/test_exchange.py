@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+
+from tbot.commands.exchange import _tell_crash
 
 ROOT = Path(__file__).parents[2]
 PLAY = "PLAY KEYS: everybody knows them."
@@ -49,6 +54,44 @@ def test_people_get_a_page_with_addresses_and_the_warning() -> None:
     assert warning.startswith(PLAY)
     assert "REST            http://127.0.0.1:" in page
     assert "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266" in page
+
+
+def test_it_starts_anywhere_with_the_settings_that_come_with_it(tmp_path: Path) -> None:
+    elsewhere = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("--port", "0"), env={**os.environ, "PYTHONPATH": str(ROOT)}, **elsewhere) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(PLAY)
+        process.send_signal(signal.SIGINT)
+        page, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "6 markets with synthetic traders" in page
+    assert "shipped/exchange.toml, which come with tbot (conf/exchange.toml would replace them)" in page
+
+
+def test_bug_is_told_at_once_on_one_line_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    def buggy() -> None:
+        raise LookupError("no\nsuch\x1b[2Jthing")
+
+    for bug in (buggy, group_of(buggy)):
+        with pytest.raises(Exception, match=r".") as crash:
+            bug()
+        _tell_crash(crash.value)
+        line = capsys.readouterr().err
+        assert re.fullmatch(
+            r"tbot exchange: met a bug: LookupError: no suchthing \(test_exchange.py:\d+, buggy\)\n", line
+        )
+
+
+def group_of(inner: Callable[[], None]) -> Callable[[], None]:
+    """Raise like a nursery."""
+
+    def raise_group() -> None:
+        try:
+            inner()
+        except LookupError as error:
+            raise ExceptionGroup("nursery", [error]) from None
+
+    return raise_group
 
 
 def test_listening_beyond_loopback_is_said_loudly(tmp_path: Path) -> None:

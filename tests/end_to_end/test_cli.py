@@ -90,6 +90,11 @@ def test_run_explains_itself_and_ends_with_zero(shell: Shell) -> None:
     assert "\x1b" not in shell.out  # it is no terminal
 
 
+def test_run_without_settings_of_ones_own_takes_those_that_come_with_tbot(shell: Shell) -> None:
+    assert shell.tbot("sim", "--duration", "5s", "--speed", "max") == 0
+    assert "shipped/sim.toml, which come with tbot (conf/sim.toml would replace them)" in shell.out
+
+
 def test_json_to_stdout_is_one_object_and_nothing_else(shell: Shell) -> None:
     assert shell.sim("--seed", "7", "--json", "-") == 0
     report = json.loads(shell.out)

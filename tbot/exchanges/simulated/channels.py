@@ -189,8 +189,8 @@ class MarketChannel:
         if first is None:
             return
         with self._state.exchange.market_stream(()) as stream:
-            stream.has_custom = first.custom_feature_enabled
-            await self._subscribe(stream, first.assets_ids, has_dump=first.initial_dump)
+            stream.has_custom = bool(first.custom_feature_enabled)
+            await self._begin(stream, first)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._pump, stream)
                 await self._obey(stream)
@@ -223,16 +223,22 @@ class MarketChannel:
                 # The flag is the connection's, not an asset's; a frame without it leaves it as it is.
                 if change.custom_feature_enabled is not None:
                     stream.has_custom = change.custom_feature_enabled
-                await self._subscribe(stream, change.assets_ids, has_dump=True)
+                await self._subscribe(stream, change.assets_ids)
             else:
                 stream.remove(map(TokenId, change.assets_ids))
 
-    async def _subscribe(self, stream: MarketStream, tokens: list[str], *, has_dump: bool) -> None:
-        """Add tokens and send their books; what happened before goes out first. Unknown tokens are met with silence."""
+    async def _begin(self, stream: MarketStream, first: MarketSubscription) -> None:
+        """Send the books asked for first; without any the dump is empty, not absent."""
+        async with self._connection.turn:
+            books = self._add(stream, first.assets_ids)
+            if first.initial_dump is not False:
+                await self._connection.send(books)
+
+    async def _subscribe(self, stream: MarketStream, tokens: list[str]) -> None:
+        """Add tokens and send their books; what happened before goes out first. Others are met with silence."""
         async with self._connection.turn:
             await self._flush(stream)
-            books = self._add(stream, tokens)
-            if has_dump:
+            if books := self._add(stream, tokens):
                 await self._connection.send(books)
 
     # One moment, no waiting: every event after these books reaches the stream, and none before.
@@ -268,7 +274,8 @@ class UserChannel:
         """Serve this connection."""
         self._connection = connection
         self._state = state
-        # Condition ids asked for, empty = all; a dict because its order is the client's.
+        # Condition ids asked for; none = all, at whatever moment, as the official client counts on: to go from some
+        # markets to all it unsubscribes the last of them, and to go back it subscribes some (polymarket-client 0.14.0).
         self._markets: dict[str, None] = {}
 
     async def run(self) -> None:

@@ -117,17 +117,19 @@ def dispatcher(routes: Routes) -> Handler:
     """Turn a routing table into one handler.
 
     Args:
-        routes: (method, path) -> handler; a path may end in "/{}", which matches one non-empty last segment.
+        routes: (method, path) -> handler; a path may end in "/{}", which matches one non-empty last segment. HEAD is
+            answered like GET, and `serve_http` leaves out the body.
     """
     paths = {path for _, path in routes}
 
     async def dispatch(request: Request) -> Reply:
         head, _, tail = request.path.rpartition("/")
         pattern = f"{head}/{{}}"
+        method = "GET" if request.method == "HEAD" else request.method
         try:
-            if (handler := routes.get((request.method, request.path))) is not None:
+            if (handler := routes.get((method, request.path))) is not None:
                 return await handler(request)
-            if tail and (handler := routes.get((request.method, pattern))) is not None:
+            if tail and (handler := routes.get((method, pattern))) is not None:
                 return await handler(msgspec.structs.replace(request, tail=tail))
         except HttpRefusal as refusal:
             return refusal.response
@@ -162,6 +164,7 @@ class _Connection:
         self._stream = stream
         self._limits = limits
         self._due_s = math.inf
+        self._is_head = False
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
 
     async def serve_one(self, handler: Handler) -> bool:
@@ -170,6 +173,7 @@ class _Connection:
             head = await self._next_event()
             if not isinstance(head, h11.Request):
                 return False
+            self._is_head = head.method == b"HEAD"
             self._check_size(head)
             request = _request(head, await self._body())
         except HttpRefusal as refusal:
@@ -238,7 +242,8 @@ class _Connection:
             *([("connection", "close")] if is_last else []),
         ]
         head = self._h11.send(h11.Response(status_code=response.status, headers=headers))
-        body = self._h11.send(h11.Data(data=response.body))
+        # The length is told all the same: that is what HEAD asks for.
+        body = None if self._is_head else self._h11.send(h11.Data(data=response.body))
         end = self._h11.send(h11.EndOfMessage())
         # One write an answer: half of the system calls, and no answer is ever seen in part by a fast reader.
         await self._write_bytes((head or b"") + (body or b"") + (end or b""))
@@ -269,7 +274,7 @@ class _Connection:
     def _start_next(self) -> bool:
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
-            self._due_s = math.inf
+            self._due_s, self._is_head = math.inf, False
             return True
         return False
 

@@ -24,7 +24,7 @@ from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, dispatcher, error_response, serve_http
+from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, Routes, dispatcher, error_response, serve_http
 from tbot.exchanges.simulated.links import Link
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
@@ -112,6 +112,7 @@ class LocalServer:
         secret: Seed of the API keys and of the way of frames; the same secret gives the same keys after a restart.
         now_ns: The clock of the exchange.
         described: Words for markets and events; what is left out is made from slugs.
+        on_crash: Told each of the `crashes` at once.
 
     Attributes:
         keys: API keys and wallets.
@@ -128,11 +129,13 @@ class LocalServer:
         secret: bytes,
         now_ns: Callable[[], Nanos],
         described: Sequence[Description] = (),
+        on_crash: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         """Build the routes; listen to nothing yet."""
         verifier = OrderVerifier(settings.chain_id)
         self.keys = KeyRing(server_secret=secret, verifier=verifier, skew_s_max=settings.skew_s_max)
         self.crashes: list[Exception] = []
+        self._on_crash = on_crash
         self._settings = settings
         self._state = ServerState(
             exchange=exchange,
@@ -156,13 +159,12 @@ class LocalServer:
             DataMarketRoutes,
             RelayerRoutes,
         )
-        routes = [kind(self._state).routes() for kind in kinds]
-        routes.append(GeoblockRoutes(self._state.place).routes())
+        tables = [kind(self._state).routes() for kind in kinds]
+        tables.append(GeoblockRoutes(self._state.place).routes())
         if settings.has_control:
-            routes.append(ControlRoutes(self._state).routes())
-        table = {key: handler for part in routes for key, handler in part.items()}
-        self.routes = tuple(table)
-        self._dispatch = dispatcher(table)
+            tables.append(ControlRoutes(self._state).routes())
+        self.routes: Routes = {route: handler for table in tables for route, handler in table.items()}
+        self._dispatch = dispatcher(self.routes)
 
     def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
         """Give a play account its first API key and a deposit (micro-dollars) into its own address.
@@ -225,11 +227,15 @@ class LocalServer:
         # The one boundary of its kind besides the supervisor's: a bug met by one request must not take down the
         # exchange under everybody else, and must not be told to a stranger. It is kept for the judge of the run.
         except Exception as crash:  # noqa: BLE001
-            self.crashes.append(crash)
+            self._note(crash)
             return error_response("Internal server error", status=500)
 
     async def _contained(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:
             await serve()
         except Exception as crash:  # noqa: BLE001 - as above, for what a connection does outside of a request
-            self.crashes.append(crash)
+            self._note(crash)
+
+    def _note(self, crash: Exception) -> None:
+        self.crashes.append(crash)
+        self._on_crash(crash)

@@ -138,13 +138,21 @@ class StandaloneExchange:
         accounts: Enrolled and funded.
     """
 
-    def __init__(self, settings: StandaloneSettings, *, seed: int, now_ns: Callable[[], Nanos]) -> None:
+    def __init__(
+        self,
+        settings: StandaloneSettings,
+        *,
+        seed: int,
+        now_ns: Callable[[], Nanos],
+        on_crash: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
         """List the markets and fund everybody.
 
         Args:
             settings: What there is.
             seed: Of traders, faults and API keys: the same seed gives the same keys after a restart.
             now_ns: The clock.
+            on_crash: Told every bug of the server when a request meets it.
         """
         self._settings = settings
         self.exchange = LocalExchange(
@@ -159,7 +167,12 @@ class StandaloneExchange:
         )
         secret = f"{seed}/api keys".encode()
         self.server = LocalServer(
-            self.exchange, settings.server, secret=secret, now_ns=now_ns, described=settings.descriptions
+            self.exchange,
+            settings.server,
+            secret=secret,
+            now_ns=now_ns,
+            described=settings.descriptions,
+            on_crash=on_crash,
         )
         self.accounts = tuple(self._fund(account) for account in public_accounts())
 

@@ -117,18 +117,19 @@ class BookRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """First frame of the market channel.
+    """First frame of the market channel; null is the default of its key.
 
     Attributes:
-        custom_feature_enabled: Whether best bid and ask, new and resolved markets are told as well.
+        initial_dump: Whether the books are sent at once; by default they are.
+        custom_feature_enabled: Whether best bid and ask, new and resolved markets are told as well; by default not.
         level: 1, 2 or 3; only 2 is documented, so all are answered like it.
     """
 
     assets_ids: list[str]
     type: Literal["market"] = "market"
-    initial_dump: bool = True
-    custom_feature_enabled: bool = False
-    level: int = 2
+    initial_dump: bool | None = True
+    custom_feature_enabled: bool | None = False
+    level: int | None = 2
 
 
 class UserAuth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -257,6 +257,23 @@ async def test_dump_can_be_declined_and_may_be_empty(world: Any, autojump_clock:
     assert await world.heard(await world.market_socket("12345")) == [[]]
 
 
+async def test_later_subscription_that_adds_nothing_is_met_with_silence(world: Any, autojump_clock: Any) -> None:
+    socket = await world.market_socket(world.rain.yes)
+    await world.heard(socket)
+    for tokens in ([world.rain.yes], ["12345"], []):
+        await socket.send_message(json.dumps({"operation": "subscribe", "assets_ids": tokens}))
+    assert await world.heard(socket) == []
+
+
+async def test_null_is_the_default_of_every_optional_key(world: Any, autojump_clock: Any) -> None:
+    keys = ("initial_dump", "custom_feature_enabled", "level")
+    socket = await world.market_socket(world.rain.yes, **dict.fromkeys(keys))
+    ((book,),) = await world.heard(socket)
+    assert book["asset_id"] == world.rain.yes
+    await world.alice.placed("BUY", "0.40", "10")
+    assert kinds(await world.heard(socket)) == ["price_change"]
+
+
 async def closed_with(socket: Any) -> int:
     with trio.fail_after(100):
         try:

@@ -71,6 +71,25 @@ async def test_chunked_body_and_100_continue(autojump_clock: Any) -> None:
         nursery.cancel_scope.cancel()
 
 
+HEAD = GET.replace(b"GET", b"HEAD")
+
+
+async def test_head_is_answered_like_get_without_the_body(autojump_clock: Any) -> None:
+    told = await raw(HEAD + GET + HEAD)
+    first, second, body_and_third, end = told.split(b"\r\n\r\n")
+    body, _, third = body_and_third.partition(b"HTTP/1.1")
+    assert first == second == b"HTTP/1.1" + third
+    assert first.endswith(b"content-length: %d" % len(body))
+    assert (json.loads(body)["path"], end) == ("/a", b"")
+
+
+@pytest.mark.parametrize("more", [b"x: " + b"a" * 600 + b"\r\n", b"content-length: 2000\r\n"])
+async def test_refused_head_has_no_body_either(autojump_clock: Any, more: bytes) -> None:
+    told = await raw(HEAD[:-2] + more + b"\r\n" + b"a" * 2000)
+    assert statuses(told) in ([431], [413])
+    assert told.endswith(b"\r\n\r\n")
+
+
 MALFORMED = {
     "noise": (b"\x00\x01\x02\r\n\r\n", 400),
     "tls hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),

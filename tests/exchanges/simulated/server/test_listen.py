@@ -6,12 +6,13 @@ import json
 import random
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import httpcore2
 import httpx2
 import pytest
 import trio
+import trio.testing
 from py_clob_client_v2.client import ClobClient
 from py_clob_client_v2.clob_types import (
     AssetType,
@@ -31,6 +32,7 @@ from tbot.errors import ConfigError
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
+from tbot.exchanges.simulated.http import Handler, Reply, Request
 from tbot.exchanges.simulated.operations import Account, EngineSettings
 from tbot.exchanges.simulated.server import Addresses, LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS, ExchangeSettings
@@ -58,6 +60,31 @@ async def test_free_ports_are_reported_as_loopback_urls(nursery: trio.Nursery) -
         (book,) = json.loads(await websocket.get_message())
         assert book["asset_id"] == DEFAULT_MARKETS[0].yes
     nursery.cancel_scope.cancel()
+
+
+async def test_bug_is_told_when_it_is_met_and_the_next_request_is_served(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def buggy(_: Request) -> Reply:
+        raise LookupError("planted")
+
+    told: list[str] = []
+    exchange = LocalExchange(
+        ExchangeSettings(flow=None), seed=1, now_ns=wall_ns, faults=Faults(FaultSettings(), seed=1)
+    )
+    on_crash = lambda crash: told.append(str(crash))  # noqa: E731
+    server = LocalServer(exchange, ServerSettings(), secret=b"test", now_ns=wall_ns, on_crash=on_crash)
+    cast("dict[tuple[str, str], Handler]", server.routes)["GET", "/ok"] = buggy
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_rest, theirs)
+        for count in (1, 2):
+            await ours.send_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = bytes(await ours.receive_some())
+            assert (answer[:12], b"planted" in answer) == (b"HTTP/1.1 500", False)
+            assert told == ["planted"] * count
+        nursery.cancel_scope.cancel()
+    assert len(server.crashes) == 2
 
 
 @pytest.mark.parametrize("which", ["rest_port", "ws_port"])
