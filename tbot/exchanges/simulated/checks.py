@@ -20,6 +20,7 @@ TEXT_PAYLOAD = "Invalid order payload"
 TEXT_FAK = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
 TEXT_FOK = "order couldn't be fully filled. FOK orders are fully filled or killed."
 TEXT_POST_ONLY = "invalid post-only order: order crosses book"
+TEXT_POST_ONLY_TYPE = "invalid post-only order: only GTC and GTD orders can be post-only"
 TEXT_EXPIRATION = "invalid expiration"
 TEXT_BUDGET_PRECISION = (
     "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals,"
@@ -100,6 +101,11 @@ def _payload(c: Candidate) -> str:
     return TEXT_PAYLOAD if amount <= 0 or other != 0 else ""
 
 
+# Of the order itself, so it comes before everything that depends on market and account.
+def _post_only_type(c: Candidate) -> str:
+    return TEXT_POST_ONLY_TYPE if c.order.is_post_only and c.order.order_type in IMMEDIATE else ""
+
+
 def _market_open(c: Candidate) -> str:
     return "" if c.book.rules.is_accepting_orders else TEXT_MARKET_NOT_READY
 
@@ -162,11 +168,7 @@ def _balance(c: Candidate) -> str:
 
 
 def _post_only(c: Candidate) -> str:
-    if not c.order.is_post_only:
-        return ""
-    if c.order.order_type in IMMEDIATE:
-        return "invalid post-only order: only GTC and GTD orders can be post-only"
-    return TEXT_POST_ONLY if c.plan.crosses else ""
+    return TEXT_POST_ONLY if c.order.is_post_only and c.plan.crosses else ""
 
 
 def _immediate(c: Candidate) -> str:
@@ -179,6 +181,7 @@ def _immediate(c: Candidate) -> str:
 
 CHECKS: tuple[Callable[[Candidate], str], ...] = (
     _payload,
+    _post_only_type,
     _market_open,
     _price_on_grid,
     _precision,

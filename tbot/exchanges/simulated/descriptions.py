@@ -20,7 +20,7 @@ from tbot.exchanges.simulated.operations import MarketRules
 OPEN_DAYS = 30
 """How long a market is open whose settings do not say, days; only shown, never acted upon."""
 
-DEFAULT_CATEGORY = "play"
+DEFAULT_CATEGORY = "general"
 
 
 class RewardTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -60,6 +60,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         notional_min: Smallest marketable order.
         fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
         fee_exponent: Exponent of p x (1 - p).
+        rebate_share_micro: Share of the taker fees that is told to go back to makers, in millionths; nothing is paid here.
+            Production's is 0.2 for crypto, 0.15 for sports, else 0.25.
         is_accepting_orders: False once closed.
         yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.
         event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
@@ -80,6 +82,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     notional_min: Annotated[Notional, Meta(ge=0)] = Notional(MICRO)
     fee_rate_micro: Annotated[int, Meta(ge=0, le=MICRO)] = 0
     fee_exponent: Annotated[int, Meta(ge=0, le=4)] = 1
+    rebate_share_micro: Annotated[int, Meta(ge=0, le=MICRO)] = 250_000
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
     yes_payout: Annotated[Price, Meta(ge=0, le=MICRO)] | None = None

@@ -46,7 +46,7 @@ class WireSchedule(msgspec.Struct, frozen=True, kw_only=True):
     exponent: str
     rate: str
     taker_only: bool = True
-    rebate_rate: str = "0"
+    rebate_rate: str
 
 
 class NewMarket(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,6 @@ def new_market(event: MarketOpened, event_listing: EventListing, listing: Listin
     """Make the frame of a market just listed, with the numbers and words of the catalogue."""
     rules, subject = event.rules, listing.subject
     tokens = (str(rules.yes), str(rules.no))
-    schedule = WireSchedule(exponent=str(rules.fee_exponent), rate=text_from_micro(rules.fee_rate_micro))
     return NewMarket(
         id=str(listing.number),
         question=subject.title,
@@ -126,7 +125,7 @@ def new_market(event: MarketOpened, event_listing: EventListing, listing: Listin
         group_item_title=subject.group_title,
         taker_base_fee=str(fee_bps_shown(rules)),
         fees_enabled=rules.fee_rate_micro > 0,
-        fee_schedule=schedule if rules.fee_rate_micro else None,
+        fee_schedule=_schedule(rules) if rules.fee_rate_micro else None,
     )
 
 
@@ -142,6 +141,14 @@ def resolved_market(event: MarketResolved, listing: Listing) -> ResolvedMarket:
         winning_outcome="" if winner is None else OUTCOMES[winner],
         timestamp=str(event.exchange_ms),
         tags=tuple(tag.slug for tag in listing.tags),
+    )
+
+
+def _schedule(rules: MarketRules) -> WireSchedule:
+    return WireSchedule(
+        exponent=str(rules.fee_exponent),
+        rate=text_from_micro(rules.fee_rate_micro),
+        rebate_rate=text_from_micro(rules.rebate_share_micro),
     )
 
 

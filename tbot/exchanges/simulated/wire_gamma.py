@@ -22,9 +22,6 @@ from tbot.exchanges.simulated.catalog import (
 from tbot.exchanges.simulated.descriptions import moment_at, stamp, title_of
 from tbot.exchanges.simulated.wire_markets import CENT, OUTCOMES, REWARD_ASSET, fee_bps_shown, json_number
 
-# Share of the taker fees that goes back to makers, as shown by every fee schedule recorded; nothing is paid here.
-_REBATE_RATE = 0.25
-
 
 class GammaTag(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One tag."""
@@ -43,7 +40,7 @@ class GammaFees(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fa
     exponent: int
     rate: float
     taker_only: bool = True
-    rebate_rate: float = _REBATE_RATE
+    rebate_rate: float
 
 
 class GammaReward(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -333,7 +330,11 @@ def _fees(listing: Listing) -> GammaFees | msgspec.UnsetType:
     rules = listing.rules
     if not rules.fee_rate_micro:
         return msgspec.UNSET
-    return GammaFees(exponent=rules.fee_exponent, rate=json_number(rules.fee_rate_micro))
+    return GammaFees(
+        exponent=rules.fee_exponent,
+        rate=json_number(rules.fee_rate_micro),
+        rebate_rate=json_number(rules.rebate_share_micro),
+    )
 
 
 # With a blank after each comma, as served.

@@ -22,6 +22,7 @@ CUP = msgspec.structs.replace(
     no=TokenId("1002"),
     event="cup",
     game_start_s=EPOCH_S + 3_600,
+    rebate_share_micro=200_000,
 )
 CUSTOM = {"best_bid_ask", "new_market", "market_resolved"}
 
@@ -70,7 +71,10 @@ async def test_new_market_goes_to_every_custom_connection_whatever_it_subscribed
     assert (frame["event_type"], frame["market"], frame["slug"]) == ("new_market", CUP.market_id, "cup-final")
     assert (frame["assets_ids"], frame["clob_token_ids"]) == (["1001", "1002"], ["1001", "1002"])
     assert (frame["game_start_time"], frame["event_message"]["slug"]) == ("2026-01-01 01:00:00+00", "cup")
-    assert frame["fee_schedule"] == {"exponent": "1", "rate": "0.04", "taker_only": True, "rebate_rate": "0"}
+    assert frame["fee_schedule"] == {"exponent": "1", "rate": "0.04", "taker_only": True, "rebate_rate": "0.2"}
+    shown = (await world.get("/gamma/markets?slug=cup-final")).json[0]
+    assert shown["feeSchedule"] == {"exponent": 1, "rate": 0.04, "takerOnly": True, "rebateRate": 0.2}
+    assert shown["feeType"] == "general_fees"  # no word tells that it is for play
     assert await world.heard(plain) == []
     # It was announced, not subscribed.
     await world.alice.placed("BUY", "0.40", "10", token=CUP.yes)

@@ -144,6 +144,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"order_type": "FAK", "amounts": (10_000_000, 19_230_769)},
         "taker amount a max of 4 decimals",
     ),
+    "post-only fok under a dollar": (
+        {"order_type": "FOK", "post_only": True, "price": "0.01", "size": "10"},
+        "only GTC and GTD orders can be post-only",
+    ),
     "other chain": ({"domain": {"chainId": 80002}}, "invalid signature"),
     "version 1 domain": ({"domain": {"version": "1"}}, "invalid signature"),
     "somebody else's wallet": ({"maker": "0x" + "11" * 20}, "invalid signature"),
