@@ -332,7 +332,8 @@ class Engine:
             self._agenda.enter(due_ns, ExpireOrder(order_id=place.order_id))
 
     def _trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> None:
-        trade = make_trade(self._trades.next_id(), taker, matches, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns)
+        trade_id = self._trades.next_id(taker.place.order_id)
+        trade = make_trade(trade_id, taker, matches, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns)
         self._trades.add(trade)
         self.ledger.book(trade)
         for party in parties(trade):

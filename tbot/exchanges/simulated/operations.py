@@ -60,7 +60,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         notional_min: Smallest marketable order.
         fee_rate_micro: Taker fee rate in millionths: size x rate x (p x (1 - p)) ** exponent.
         fee_exponent: Exponent of p x (1 - p).
-        rebate_share_micro: Share of the taker fees that is told to go back to makers, in millionths; nothing is paid here.
+        rebate_share_micro: Share of the taker fees that is told to go back to makers, in millionths; nothing is paid.
             Production's is 0.2 for crypto, 0.15 for sports, else 0.25.
         is_accepting_orders: False once closed.
         yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
-from tbot.core.messages import Settlement, TradeId
+from tbot.core.messages import ExchangeOrderId, Settlement, TradeId
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.events import MakerLeg, Trade
 from tbot.exchanges.simulated.operations import Account
@@ -35,10 +36,9 @@ class TradeLog:
             found.append(trade)
         return tuple(reversed(found))
 
-    def next_id(self) -> TradeId:
-        """Name the next trade."""
-        # A valid version-4 UUID made from a counter: official clients want the shape, replay wants no dice.
-        return TradeId(f"00000000-0000-4000-8000-{len(self._trades) + 1:012x}")
+    def next_id(self, taker_order_id: ExchangeOrderId) -> TradeId:
+        """Name the next trade of an order."""
+        return id_of(taker_order_id, len(self._trades))
 
     def add(self, trade: Trade) -> None:
         """Remember a new trade under all its parties."""
@@ -49,6 +49,13 @@ class TradeLog:
     def replace(self, trade: Trade) -> None:
         """Take over a trade as it stands now."""
         self._trades[trade.trade_id] = trade
+
+
+def id_of(taker_order_id: ExchangeOrderId, number: int) -> TradeId:
+    """Name a trade, the n-th of its exchange: a random UUID to whoever looks at it, the same one in every replay."""
+    text = hashlib.sha256(f"trade:{taker_order_id}:{number}".encode()).hexdigest()
+    variant = "89ab"[int(text[16], 16) % 4]
+    return TradeId(f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}")
 
 
 def make_trade(

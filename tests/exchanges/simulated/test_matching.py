@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -40,6 +42,7 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.orderbook import last_trade_text
 from tbot.exchanges.simulated.planning import fee_of
+from tbot.exchanges.simulated.trades import id_of
 from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -452,6 +455,23 @@ def test_the_exchanges_time_never_goes_back(bench: Bench) -> None:
     bench.do(CancelEvery(account=BOB), after_s=-5)
     times = [e.exchange_ms for e in bench.events if isinstance(e, LevelsChanged)]
     assert times == sorted(set(times))
+
+
+def test_trade_ids_look_like_random_uuids() -> None:
+    ids = [id_of(ExchangeOrderId(order_id), number) for order_id in ("0x1", "0x2") for number in range(300)]
+    assert len(set(ids)) == len(ids)
+    assert [(uuid.UUID(i).version, uuid.UUID(i).variant) for i in ids] == [(4, uuid.RFC_4122)] * len(ids)
+    # No place in which all or many agree but that of the version; the variant has two bits.
+    common = [max(Counter(column).values()) for column in zip(*(i.replace("-", "") for i in ids), strict=True)]
+    assert [place for place, most in enumerate(common) if most > 80] == [12, 16]
+
+
+def test_one_order_at_two_prices_makes_two_trades_with_ids_of_their_own(bench: Bench) -> None:
+    for price in ("0.50", "0.51"):
+        bench.rest(ANN, SELL, YES, price, 10)
+    reply = bench.place(BOB, BUY, YES, "0.51", 20, order_id="x")
+    assert isinstance(reply, Placed)
+    assert reply.trade_ids == tuple(id_of(ExchangeOrderId("x"), number) for number in range(2))
 
 
 # --- fees and texts --------------------------------------------------------------------------------------------------
