@@ -34,6 +34,7 @@ class MakerLeg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         size: Micro-shares.
         notional: floor(size x price): paid by a buying, received by a selling maker. Makers pay no fee.
         taker_notional: The taker's side of this leg: equal in a normal match, size - notional in mint and merge.
+        owner: API key that sent the order, "" = none.
     """
 
     order_id: ExchangeOrderId
@@ -45,6 +46,7 @@ class MakerLeg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notional: Notional
     taker_notional: Notional
     kind: MatchKind
+    owner: str = ""
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
         matched_ns: Moment of the match.
         settlement: Where it stands.
         history: Every settlement status with its moment, MATCHED first.
+        taker_owner: API key that sent the taker's order, "" = none.
     """
 
     trade_id: TradeId
@@ -78,6 +81,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     matched_ns: Nanos
     settlement: Settlement
     history: tuple[tuple[Settlement, Nanos], ...]
+    taker_owner: str = ""
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,6 +93,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         size_matched: Cumulative shares; kept after a cancel, and after a trade of it failed.
         reason: Why it was cancelled.
         trade_ids: Its trades, in order.
+        owner: API key that sent it, "" = none.
     """
 
     order_id: ExchangeOrderId
@@ -107,6 +112,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size_matched: Size
     reason: EndReason
     trade_ids: tuple[TradeId, ...]
+    owner: str = ""
 
 
 class BookView(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from tbot.exchanges.simulated.misbehaviour import Misbehaviour
 from tbot.exchanges.simulated.modes import Mode, Modes
 from tbot.exchanges.simulated.operations import (
     ANY_MARKET,
+    ANY_OWNER,
     ANY_TOKEN,
     EVER,
     Account,
@@ -87,7 +88,7 @@ class LocalExchange:
         self._misbehaviour = Misbehaviour(faults, self.engine, self._broadcast, self.modes, self.apply)
         self._scheduled: list[tuple[Nanos, int, Ticket]] = []
         self._schedule_count = 0
-        self._alive_ns: dict[Account, Nanos] = {}
+        self._alive_ns: dict[tuple[Account, str], Nanos] = {}
         self._sweep_ns: Nanos | None = None
         self._wake = trio.Event()
         self._wakes_at_ns: Nanos | None = None
@@ -162,10 +163,9 @@ class LocalExchange:
         *,
         market_id: MarketId = ANY_MARKET,
         token_id: TokenId = ANY_TOKEN,
-        reason: EndReason = EndReason.USER,
     ) -> CancelResult:
         """Cancel every open order of an account, or those of one market or token."""
-        reply = self.apply(CancelEvery(account=account, market_id=market_id, token_id=token_id, reason=reason))
+        reply = self.apply(CancelEvery(account=account, market_id=market_id, token_id=token_id))
         assert isinstance(reply, CancelResult)
         return reply
 
@@ -183,9 +183,9 @@ class LocalExchange:
         self._wake_if_sooner(due_ns)
         return ticket
 
-    def heartbeat(self, account: Account) -> None:
-        """Arm or renew the dead-man switch of an account."""
-        self._alive_ns[account] = self._now_ns()
+    def heartbeat(self, account: Account, *, owner: str = ANY_OWNER) -> None:
+        """Arm or renew the dead-man switch of an account, or of those of its orders that one API key sent."""
+        self._alive_ns[account, owner] = self._now_ns()
         if self._sweep_ns is None:
             self._sweep_ns = self._after(self.settings.sweep_s)
             self._wake_if_sooner(self._sweep_ns)
@@ -193,8 +193,10 @@ class LocalExchange:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def is_protected(self, account: Account) -> bool:
-        """Tell whether the dead-man switch of an account is armed."""
-        return account in self._alive_ns
+        """Tell whether an armed dead-man switch stands behind every open order of an account."""
+        armed = {owner for holder, owner in self._alive_ns if holder == account}
+        senders = {order.owner for order in self.open_orders(account)}
+        return bool(armed) and (ANY_OWNER in armed or senders <= armed)
 
     def markets(self) -> tuple[MarketRules, ...]:
         """List every market in order of listing, with its present tick."""
@@ -347,10 +349,10 @@ class LocalExchange:
 
     def _sweep(self, now_ns: Nanos) -> Nanos | None:
         limit_ns = int(self.settings.dead_man_s * NANOS_PER_S)
-        for account, alive_ns in tuple(self._alive_ns.items()):
+        for (account, owner), alive_ns in tuple(self._alive_ns.items()):
             if now_ns - alive_ns >= limit_ns:
-                del self._alive_ns[account]
-                self.cancel_all(account, reason=EndReason.HEARTBEAT)
+                del self._alive_ns[account, owner]
+                self.apply(CancelEvery(account=account, owner=owner, reason=EndReason.HEARTBEAT))
         return self._after(self.settings.sweep_s) if self._alive_ns else None
 
     def _begin(self, log: OperationLog) -> None:

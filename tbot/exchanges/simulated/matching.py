@@ -35,6 +35,7 @@ from tbot.exchanges.simulated.events import (
 from tbot.exchanges.simulated.ledger import Ledger
 from tbot.exchanges.simulated.operations import (
     ANY_MARKET,
+    ANY_OWNER,
     ANY_TOKEN,
     EVER,
     Account,
@@ -383,8 +384,7 @@ class Engine:
     def _cancel_every(self, operation: CancelEvery, turn: Turn) -> CancelResult:
         canceled: list[ExchangeOrderId] = []
         for order in self._orders.open_of(operation.account):
-            in_market = operation.market_id in (ANY_MARKET, order.market_id)
-            if in_market and operation.token_id in (ANY_TOKEN, order.place.token_id):
+            if _is_meant(order, operation):
                 self._cancel(order, operation.reason, turn)
                 canceled.append(order.place.order_id)
         return CancelResult(canceled=tuple(canceled))
@@ -492,6 +492,14 @@ class Engine:
         elif step.settlement is Settlement.FAILED:
             self.ledger.reverse(trade)
         turn.tell_trade(trade, self._books[trade.market_id])
+
+
+def _is_meant(order: Order, operation: CancelEvery) -> bool:
+    return (
+        operation.market_id in (ANY_MARKET, order.market_id)
+        and operation.token_id in (ANY_TOKEN, order.place.token_id)
+        and operation.owner in (ANY_OWNER, order.place.owner)
+    )
 
 
 def rules_tokens(rules: MarketRules) -> tuple[TokenId, TokenId]:

@@ -25,6 +25,7 @@ EVER = Nanos(0)
 
 ANY_MARKET = MarketId("")
 ANY_TOKEN = TokenId("")
+ANY_OWNER = ""
 
 
 class Course(StrEnum):
@@ -219,6 +220,7 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
         budget: Collateral a FAK/FOK BUY may spend; 0 for all others.
         expires_ns: Stated expiration of a GTD order, 0 for all others.
         course: How the trades made by this order at once will settle.
+        owner: API key that sent it; "" = it came without one.
     """
 
     account: Account
@@ -232,6 +234,7 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
     is_post_only: bool = False
     expires_ns: Nanos = EVER
     course: Course = Course.CONFIRM
+    owner: str = ""
 
 
 class CancelOrders(Message, frozen=True, kw_only=True):
@@ -248,12 +251,14 @@ class CancelEvery(Message, frozen=True, kw_only=True):
         market_id: `ANY_MARKET` = all markets.
         token_id: `ANY_TOKEN` = both outcomes.
         reason: USER, or HEARTBEAT when the dead-man switch did it.
+        owner: API key that sent them; `ANY_OWNER` = whichever.
     """
 
     account: Account
     market_id: MarketId = ANY_MARKET
     token_id: TokenId = ANY_TOKEN
     reason: EndReason = EndReason.USER
+    owner: str = ANY_OWNER
 
 
 class Advance(Message, frozen=True, kw_only=True):

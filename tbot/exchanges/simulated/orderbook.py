@@ -101,6 +101,7 @@ class Order:
             size_matched=Size(self.size_matched),
             reason=self.reason,
             trade_ids=tuple(self.trade_ids),
+            owner=p.owner,
         )
 
 

@@ -196,7 +196,7 @@ class AccountRoutes:
 
     def _beat(self, member: Member) -> str:
         for account in self._state.accounts_of(member):
-            self._state.exchange.heartbeat(account)
+            self._state.exchange.heartbeat(account, owner=member.api_key)
         return self._heartbeats.advance(member.api_key)
 
 

@@ -192,6 +192,7 @@ class OrderRoutes:
             order_type=body.order_type,
             is_post_only=body.post_only,
             expires_ns=_expires_ns(order, body.order_type),
+            owner=member.api_key,
         )
 
     def _check_parties(self, body: PostOrder, member: Member) -> None:

@@ -59,9 +59,9 @@ class Directory:
         """Name the outcome of a token."""
         return OUTCOMES[self.outcome_index(token_id)]
 
-    def owner(self, account: Account) -> str:
-        """Name the API key that owns the orders of an account."""
-        return self._keys.key_of(account)
+    def owner(self, account: Account, sender: str) -> str:
+        """Name the API key that sent an order of an account; for one that came without, the key it would have."""
+        return sender or self._keys.key_of(account)
 
     def address(self, account: Account) -> str:
         """Give the wallet address of an account."""

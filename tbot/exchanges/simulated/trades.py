@@ -80,6 +80,7 @@ def make_trade(
         matched_ns=now_ns,
         settlement=Settlement.MATCHED,
         history=((Settlement.MATCHED, now_ns),),
+        taker_owner=place.owner,
     )
 
 
@@ -108,4 +109,5 @@ def _leg(match: Match) -> MakerLeg:
         notional=match.notional,
         taker_notional=match.taker_notional,
         kind=match.kind,
+        owner=place.owner,
     )

@@ -203,7 +203,7 @@ def open_order(order: OrderView, directory: Directory) -> OpenOrder:
     return OpenOrder(
         id=order.order_id,
         status=status_word(order),
-        owner=directory.owner(order.account),
+        owner=directory.owner(order.account, order.owner),
         maker_address=directory.address(order.account),
         market=order.market_id,
         asset_id=order.token_id,
@@ -222,7 +222,7 @@ def open_order(order: OrderView, directory: Directory) -> OpenOrder:
 def order_frame(event: OrderChanged, directory: Directory) -> OrderFrame:
     """Make the frame of an order event."""
     order = event.order
-    owner = directory.owner(order.account)
+    owner = directory.owner(order.account, order.owner)
     sentence = _killed_by(order)
     is_unmatched = event.change is OrderChange.UNMATCHED
     return OrderFrame(
@@ -263,7 +263,7 @@ def trade_record(trade: Trade, readers: tuple[Account, ...], directory: Director
         match_time_nano=str(trade.matched_ns),
         last_update=_seconds(trade.history[-1][1]),
         outcome=directory.outcome(trade.token_id),
-        owner=directory.owner(trade.taker_account),
+        owner=directory.owner(trade.taker_account, trade.taker_owner),
         maker_address=directory.address(trade.taker_account),
         transaction_hash=_settled_hash(trade),
         trader_side=_role(trade, readers),
@@ -272,7 +272,7 @@ def trade_record(trade: Trade, readers: tuple[Account, ...], directory: Director
 
 
 def trade_frame(event: TradeChanged, directory: Directory, rules: MarketRules) -> TradeFrame:
-    """Make the frame of a trade event. `owner` is the reader's key, `trade_owner` and the address are the taker's."""
+    """Make the frame of a trade event. `owner` is the key of the reader's order, `trade_owner` that of the taker's."""
     record = trade_record(event.trade, (event.account,), directory, rules)
     return TradeFrame(
         id=record.id,
@@ -285,7 +285,7 @@ def trade_frame(event: TradeChanged, directory: Directory, rules: MarketRules) -
         size=record.size,
         price=record.price,
         fee_rate_bps=record.fee_rate_bps,
-        owner=directory.owner(event.account),
+        owner=directory.owner(event.account, _sender(event)),
         trade_owner=record.owner,
         maker_address=record.maker_address,
         trader_side=record.trader_side,
@@ -318,7 +318,7 @@ def _killed_by(order: OrderView) -> str:
 def _maker_order(leg: MakerLeg, directory: Directory) -> MakerOrder:
     return MakerOrder(
         order_id=leg.order_id,
-        owner=directory.owner(leg.account),
+        owner=directory.owner(leg.account, leg.owner),
         maker_address=directory.address(leg.account),
         matched_amount=text_from_micro(leg.size),
         price=text_from_micro(leg.price),
@@ -328,6 +328,13 @@ def _maker_order(leg: MakerLeg, directory: Directory) -> MakerOrder:
         outcome_index=directory.outcome_index(leg.token_id),
         side=leg.side,
     )
+
+
+def _sender(event: TradeChanged) -> str:
+    trade = event.trade
+    if event.account == trade.taker_account:
+        return trade.taker_owner
+    return next(leg.owner for leg in trade.legs if leg.account == event.account)
 
 
 def _role(trade: Trade, readers: tuple[Account, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -181,3 +182,54 @@ async def test_silence_after_a_heartbeat_cancels_everything_of_that_member(world
     await trio.sleep(16)
     assert (await world.alice.ask("GET", "/data/orders")).json["count"] == 0
     assert (await world.bob.ask("GET", "/data/orders")).json["count"] == 1
+
+
+def with_second_key(world: Any) -> Any:
+    """Alice again, with another API key of the same address."""
+    other = copy.copy(world.alice)
+    other.credentials = world.server.keys.create(other.account.address, 1)
+    other._salt = 1_000
+    return other
+
+
+async def test_silence_of_one_key_leaves_the_orders_of_another(world: Any, autojump_clock: Any) -> None:
+    second = with_second_key(world)
+    for trader in (world.alice, second):
+        await trader.placed("BUY", "0.40", "10")
+    beat = ""
+    await world.alice.ask("POST", "/v1/heartbeats", {"heartbeat_id": ""})
+    for _ in range(5):
+        beat = (await second.ask("POST", "/v1/heartbeats", {"heartbeat_id": beat})).json["heartbeat_id"]
+        await trio.sleep(5)
+    (left,) = (await world.alice.ask("GET", "/data/orders")).json["data"]
+    assert left["owner"] == second.credentials.api_key
+    await trio.sleep(16)
+    assert (await world.alice.ask("GET", "/data/orders")).json["data"] == []
+
+
+async def test_order_that_no_heartbeat_of_its_key_protects_outlives_those_of_the_other(
+    world: Any, autojump_clock: Any
+) -> None:
+    second = with_second_key(world)
+    order_id = await world.alice.placed("BUY", "0.40", "10")
+    await second.ask("POST", "/v1/heartbeats", {"heartbeat_id": ""})
+    await trio.sleep(30)
+    assert (await world.alice.ask("GET", f"/data/order/{order_id}")).json["status"] == "LIVE"
+
+
+async def test_orders_and_trades_name_the_key_that_sent_them_and_the_user_sees_all(
+    world: Any, autojump_clock: Any
+) -> None:
+    second, first_key = with_second_key(world), world.alice.credentials.api_key
+    socket = await world.alice.user_socket()
+    resting = await second.placed("BUY", "0.40", "10")
+    await world.bob.placed("BUY", "0.60", "10", token=world.rain.no)
+    (trade,) = (await world.alice.ask("GET", "/data/trades")).json["data"]
+    assert [leg["owner"] for leg in trade["maker_orders"]] == [second.credentials.api_key]
+    assert trade["owner"] == world.bob.credentials.api_key
+    events = await world.heard(socket)
+    assert {event["owner"] for event in events} == {second.credentials.api_key}
+    assert (await world.alice.ask("GET", f"/data/order/{resting}")).json["owner"] != first_key
+    # Cancels and lists go by the user, as documented, whichever key asks.
+    order_id = await second.placed("BUY", "0.30", "10")
+    assert (await world.alice.ask("DELETE", "/cancel-all")).json["canceled"] == [order_id]
