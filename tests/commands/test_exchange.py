@@ -27,8 +27,11 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tbot", "exchange", *arguments]
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command(*arguments), cwd=cwd, env=paths, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,8 +60,7 @@ def test_people_get_a_page_with_addresses_and_the_warning() -> None:
 
 
 def test_it_starts_anywhere_with_the_settings_that_come_with_it(tmp_path: Path) -> None:
-    elsewhere = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command("--port", "0"), env={**os.environ, "PYTHONPATH": str(ROOT)}, **elsewhere) as process:
+    with start("--port", "0", cwd=tmp_path) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith(PLAY)
         process.send_signal(signal.SIGINT)
