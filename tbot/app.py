@@ -106,7 +106,7 @@ def _greeting(options: SimulationOptions, log_file: Path) -> str:
     chaos = "; chaos is on: tasks crash, connections are cut, answers get lost" if options.has_chaos else ""
     return (
         f"tbot sim: one bot and a local exchange {where}, seed {options.seed}{chaos}.\n"
-        f"Nothing here is real money; its keys are for play. Log {log_file}.\n"
+        f"Nothing here is real money; its keys are for play; log {log_file}.\n"
         f"Settings {describe_file(options.config)}.\n\n"
     )
 
