@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from bench import book, decode, desk, exchange, feed, machine, sign, subscribers, verification
+from bench import book, decode, desk, exchange, feed, machine, nautilus, sign, subscribers, verification
 from bench.measure import FULL, QUICK, Budget, Case, compare
 from bench.simulation import Run, simulate
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         *table(rows),
         "",
         "peer / ours above 1: ours is faster. Times are those of the best round; the range is of rounds in turns.",
+        *([] if nautilus.is_installed() else [nautilus.ABSENT]),
         "",
     )
     for line in chain.from_iterable(part.lines(is_quick=is_quick) for part in (desk, exchange, subscribers)):
@@ -70,7 +71,7 @@ def time_text(nanos: float) -> str:
 
 
 def _rows(budget: Budget) -> Iterator[tuple[str, ...]]:
-    for make in CASES:
+    for make in (*CASES, *([nautilus.case] if nautilus.is_installed() else [])):
         case = make()
         found = compare(case, budget)
         spread = f"{found.ratio_min:.2f} to {found.ratio_max:.2f}"

@@ -1,7 +1,8 @@
 """Decoding a `price_change` frame of about 600 bytes: ours against `json.loads` and against polymarket-client's models.
 
-Ours and `json.loads` read the same fields of every change, as text; ours has also checked the type of each. The models
-check as well, and turn prices and sizes into `Decimal`; what ours makes of the texts is measured in `bench.feed`.
+Against `json.loads` both end with the same fields of every change, as text; ours has also checked the type of each.
+Against the models both end with what the decoder gives; theirs holds `Decimal`s then, and what ours makes of its texts
+is measured in `bench.feed`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from polymarket.models.clob.market_events import MarketPriceChangeEvent, parse_market_event
+from polymarket.models.clob.market_events import MarketPriceChangeEvent, PriceChange, parse_market_event
 
 from bench.measure import Case
-from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame, PriceChangeFrame
+from tbot.exchanges.polymarket.wire import PriceChangeFrame, WireChange, market_decoder
 
 YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
 NO = "52114319501245915516055106046884209969926127482827954674443846427813813222426"
@@ -57,15 +58,19 @@ class Ours:
 
     def __init__(self, text: str) -> None:
         """Keep the decoder, as the feed does."""
-        self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+        self._decoder = market_decoder()
         self._text = text
 
     def __call__(self) -> list[Change]:
         """Return the changes."""
+        return [(c.asset_id, c.side, c.price, c.size, c.best_bid, c.best_ask) for c in self.changes()]
+
+    def changes(self) -> tuple[WireChange, ...]:
+        """Return them as they were decoded."""
         found = self._decoder.decode(self._text)[0]
         assert isinstance(found, PriceChangeFrame)
         assert found.price_changes is not None
-        return [(c.asset_id, c.side, c.price, c.size, c.best_bid, c.best_ask) for c in found.price_changes]
+        return found.price_changes
 
 
 class Peer:
@@ -92,11 +97,11 @@ class Models:
         """Nothing to keep."""
         self._text = text
 
-    def __call__(self) -> MarketPriceChangeEvent:
-        """Return its event."""
+    def changes(self) -> tuple[PriceChange, ...]:
+        """Return the changes as its event holds them."""
         event = parse_market_event(json.loads(self._text))
         assert isinstance(event, MarketPriceChangeEvent)
-        return event
+        return event.payload.price_changes
 
 
 def case() -> Case:
@@ -111,10 +116,7 @@ def models_case() -> Case:
     """Build the row against polymarket-client's models."""
     text = frame()
     ours, peer = Ours(text), Models(text)
-    theirs = [
-        (c.asset_id, c.side, str(c.price), str(c.size), str(c.best_bid), str(c.best_ask))
-        for c in peer().payload.price_changes
-    ]
+    theirs = [(c.asset_id, c.side, str(c.price), str(c.size), str(c.best_bid), str(c.best_ask)) for c in peer.changes()]
     assert ours() == theirs, "the two decoders disagree: no speed matters"
-    name = f"decode a frame of {len(text)} B"
-    return Case(name=name, peer_name="polymarket-client's models (Decimals)", ours=ours, peer=peer)
+    name, peer_name = f"decode a frame of {len(text)} B", "polymarket-client's models (Decimals)"
+    return Case(name=name, peer_name=peer_name, ours=ours.changes, peer=peer.changes)

@@ -24,7 +24,7 @@ from tbot.core.market import TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side
 from tbot.core.units import MICRO, Nanos, Price, Size, complement, text_from_micro
 from tbot.exchanges.polymarket.translate import SIZES, market_events
-from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame
+from tbot.exchanges.polymarket.wire import market_decoder
 
 TICK = Price(10_000)
 LEVELS = 40
@@ -60,7 +60,7 @@ class Ours:
     def __init__(self, texts: tuple[str, ...]) -> None:
         """Begin with the books of `snapshot`."""
         self._texts = texts
-        self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+        self._decoder = market_decoder()
         self._books = {token: Book(TICK) for token in (YES, NO)}
         for token, book in self._books.items():
             book.apply_snapshot(snapshot(token, 1))

@@ -54,7 +54,7 @@ class Budget:
     round_s: float
 
 
-FULL = Budget(rounds=100, round_s=0.02)
+FULL = Budget(rounds=60, round_s=0.02)
 QUICK = Budget(rounds=3, round_s=0.002)
 
 

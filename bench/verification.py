@@ -25,7 +25,7 @@ from tbot.core.messages import BookDelta, BookSnapshot, Side
 from tbot.core.units import Nanos, text_from_micro
 from tbot.core.verification import Increment, MarketVerifier, Verdict
 from tbot.exchanges.polymarket.translate import SIZES, market_events
-from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame
+from tbot.exchanges.polymarket.wire import market_decoder
 
 LAST_TRADE = "0.480"
 START_MS = 1_767_225_600_000
@@ -34,7 +34,7 @@ RULES = Market(market_id=MarketId(MARKET), slug="bench", yes=TokenId(YES), no=To
 
 def frames(rng: random.Random) -> tuple[str, ...]:
     """Write a stretch of changes, a millisecond each, with the hashes that the exchange would tell."""
-    decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+    decoder = market_decoder()
     books = {start.token_id: Book(TICK) for start in _starts()}
     for start in _starts():
         books[start.token_id].apply_snapshot(start)
@@ -56,7 +56,7 @@ class Ours:
     def __init__(self, texts: tuple[str, ...]) -> None:
         """Keep one verifier, as the feed does."""
         self._texts = texts
-        self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+        self._decoder = market_decoder()
         self._verifier = MarketVerifier(RULES)
 
     def __call__(self) -> int:

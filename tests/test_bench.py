@@ -95,5 +95,5 @@ def test_quick_bench_prints_every_row() -> None:
         "subscribers over WebSocket",
         "simulate 1m",
     )
-    for word in ("machine", "python", "versions", *rows, *runs):
+    for word in ("nautilus_trader's schemas", "machine", "python", "versions", *rows, *runs):
         assert word in done.stdout

@@ -38,7 +38,7 @@ from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trad
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.translate import market_events
-from tbot.exchanges.polymarket.wire import FrameDecoder, MarketFrame, OrderFrame, UserFrame
+from tbot.exchanges.polymarket.wire import FrameDecoder, OrderFrame, UserFrame, market_decoder
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
 Tap = Callable[[], Callable[[str, Nanos], None]]
@@ -245,7 +245,7 @@ class MarketChannel:
         self._now_ns = now_ns
         self._learn_tick = learn_tick
         self._on_raw = on_raw
-        self._decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+        self._decoder = market_decoder()
         self._bad: deque[BadFrame] = deque()
 
     @property

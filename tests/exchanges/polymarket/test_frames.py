@@ -30,13 +30,13 @@ from tbot.exchanges.polymarket.translate import (
 from tbot.exchanges.polymarket.wire import (
     BookBody,
     FrameDecoder,
-    MarketFrame,
     OrderFrame,
     OrderRow,
     Page,
     TradeRow,
     UserFrame,
     decode,
+    market_decoder,
 )
 
 FRAMES = json.loads((Path(__file__).parents[2] / "frames" / "polymarket.json").read_text())
@@ -50,7 +50,7 @@ ROWS: list[Any] = [msgspec.json.Decoder(shape) for shape in (Page[OrderRow], Pag
 
 
 def market_of(text: str) -> list[Any]:
-    decoder: FrameDecoder[MarketFrame] = FrameDecoder(MarketFrame)
+    decoder = market_decoder()
     return [event for frame in decoder.decode(text) for event in market_events(frame, TOKENS, NOW)]
 
 
