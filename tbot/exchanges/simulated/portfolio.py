@@ -30,8 +30,8 @@ from tbot.exchanges.simulated.operations import (
     SplitPair,
 )
 
-ENTRIES_PER_UPDATE = 2_000
-"""How much of the log one call of `Portfolios.update` reads: some milliseconds of work."""
+ENTRIES_PER_UPDATE = 200
+"""How much of the log is read before others get their turn: some milliseconds of work."""
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):

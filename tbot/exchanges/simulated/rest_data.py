@@ -5,7 +5,8 @@ It is an index of the chain: a trade is here once it is MINED, seconds after the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import trio
 
@@ -28,7 +29,7 @@ from tbot.exchanges.simulated.data_queries import (
 )
 from tbot.exchanges.simulated.http import Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.operations import Account, ConvertPositions, Deposit, MergePair, RedeemTokens, SplitPair
-from tbot.exchanges.simulated.portfolio import Fill, Movement, Portfolios, Record
+from tbot.exchanges.simulated.portfolio import ENTRIES_PER_UPDATE, Fill, Movement, Portfolios, Record
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_data import (
     CLOSED,
@@ -41,6 +42,8 @@ from tbot.exchanges.simulated.wire_data import (
     wire_position,
     wire_trade,
 )
+
+T = TypeVar("T")
 
 DATA_PATH = "/data-api"
 """Where the Data API lies on the server: its paths meet those of the CLOB, so it has a root of its own."""
@@ -105,16 +108,19 @@ class DataRoutes:
         first_ns, last_ns = period_ns(request)
         kind, least = bound_micro(request, default=("TOKENS", 0))
         is_taker_only = flag(request, "taker_only", default=True)
-        kept = [
-            fill
-            for fill in self._records(who)
-            if isinstance(fill, Fill)
-            and fill.market_id in where
-            and side in (None, fill.side)
-            and (fill.is_taker or not is_taker_only)
-            and (who is None or first_ns <= fill.at_ns <= last_ns)
-            and (fill.notional if kind == "CASH" else fill.size) >= least
-        ]
+
+        def asked_of(record: Record) -> Iterator[Fill]:
+            if (
+                isinstance(record, Fill)
+                and record.market_id in where
+                and side in (None, record.side)
+                and (record.is_taker or not is_taker_only)
+                and (who is None or first_ns <= record.at_ns <= last_ns)
+                and (record.notional if kind == "CASH" else record.size) >= least
+            ):
+                yield record
+
+        kept = await _gathered(self._records(who), asked_of)
         return page(kept, request, _place_of, lambda fill: self._trade_row(fill, where))
 
     def _trade_row(self, fill: Fill, where: dict[str, Listing]) -> object:
@@ -132,15 +138,14 @@ class DataRoutes:
         records = [record for record in self._records(who) if first_ns <= record.at_ns <= last_ns]
         if choice(request, "sort_direction", _DIRECTIONS) == "ASC":
             records.reverse()
-        rows = [
-            (f"{_place_of(record)}.{index}", row)
-            for record in records
-            for index, row in enumerate(_rows(record, self._address(record.account), listings))
-            if (not kinds or row.type in kinds)
-            and (is_any_market or row.condition_id in where)
-            and side in (None, row.side)
-            and (has_cash_kinds or row.type not in _CASH_KINDS)
-        ]
+
+        def asked_of(record: Record) -> Iterator[tuple[str, WireActivity]]:
+            for index, row in enumerate(_rows(record, self._address(record.account), listings)):
+                is_of_kind = (not kinds or row.type in kinds) and (has_cash_kinds or row.type not in _CASH_KINDS)
+                if is_of_kind and side in (None, row.side) and (is_any_market or row.condition_id in where):
+                    yield f"{_place_of(record)}.{index}", row
+
+        rows = await _gathered(records, asked_of)
         return page(rows, request, lambda pair: pair[0], lambda pair: pair[1])
 
     async def _value(self, request: Request) -> Reply:
@@ -213,6 +218,15 @@ class DataRoutes:
 
     def _address(self, account: Account) -> str:
         return self._state.directory.address(account)
+
+
+# Others get their turn while a long log is gone through.
+async def _gathered(records: list[Record], make: Callable[[Record], Iterable[T]]) -> list[T]:
+    made: list[T] = []
+    for start in range(0, len(records), ENTRIES_PER_UPDATE):
+        made += [each for record in records[start : start + ENTRIES_PER_UPDATE] for each in make(record)]
+        await trio.lowlevel.checkpoint()
+    return made
 
 
 def _check_positions(request: Request, status: str | None) -> None:
