@@ -2,17 +2,15 @@
 
 Three processes: the exchange that moves prices and takes the time (`bench.desk_exchange`), our desk (`bench.desk_bot`)
 and a bot of `websockets` and py-clob-client-v2 (`bench.plain_bot`). Both bots do the same job, each on markets of its
-own. Ours makes every order durable before it is sent; what such a write costs in the same folder is told beside it.
+own. Ours makes every order durable before it is sent; how long its writes took in this very run is told beside it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from statistics import median, quantiles
 from bench.measure import NANOS_PER_S
 
 ROOT = Path(__file__).parent.parent
-SYNCS = 50
 # Fewer tell nothing, and there is no percentile of one.
 TICKS_MIN = 3
 MODULES = {"ours": "bench.desk_bot", "plain": "bench.plain_bot"}
@@ -50,10 +47,10 @@ def lines(*, is_quick: bool) -> Iterator[str]:
         if found is None:
             yield f"desk, price to POST, {assets} assets: skipped, a bot did not begin to trade (its words stand above)"
             continue
-        ours, plain, sync_s = found
+        ours, plain, write_s = found
         yield (
-            f"desk, price to POST, {assets} assets: ours p50 {_ms(ours.p50_s)}, p99 {_ms(ours.p99_s)}, a write made "
-            f"durable included ({_ms(sync_s)} in this folder); websockets and py-clob-client-v2, nothing written: "
+            f"desk, price to POST, {assets} assets: ours p50 {_ms(ours.p50_s)}, p99 {_ms(ours.p99_s)}, of it a "
+            f"write made durable p50 {_ms(write_s)}; websockets and py-clob-client-v2, nothing written: "
             f"p50 {_ms(plain.p50_s)}, p99 {_ms(plain.p99_s)}; "
             f"peer / ours {plain.p50_s / ours.p50_s:.2f} and {plain.p99_s / ours.p99_s:.2f}{_missed(ours, plain)}"
         )
@@ -67,8 +64,8 @@ def react(assets: int, *, ticks: int) -> tuple[Reaction, Reaction, float] | None
         ticks: Of each bot.
 
     Returns:
-        Ours, the plain bot's, and the median seconds of a small write made durable in the folder of our journal; None
-        when one of them hardly sent an order.
+        Ours, the plain bot's, and the median seconds that our journal's writes took until they were durable; None when
+        one of them hardly sent an order.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -76,13 +73,15 @@ def react(assets: int, *, ticks: int) -> tuple[Reaction, Reaction, float] | None
         assert exchange.stdout is not None
         for _ in MODULES:
             announced = json.loads(exchange.stdout.readline())
-            _start(stack, [MODULES[announced["bot"]], json.dumps(announced), str(folder / "state")])
+            files = [str(folder / "state"), str(folder / "writes")]
+            _start(stack, [MODULES[announced["bot"]], json.dumps(announced), *files])
         found: dict[str, list[int]] = json.loads(exchange.stdout.readline() or b"{}")
         heard = {bot: [tick for tick in ticks if tick >= 0] for bot, ticks in found.items()}
         if not heard or min(map(len, heard.values())) < TICKS_MIN:
             return None
         ours, plain = (_reaction(found[bot], heard[bot]) for bot in MODULES)
-        return ours, plain, _sync_s(folder)
+        writes = (folder / "writes").read_text(encoding="utf-8").splitlines()
+        return ours, plain, median(map(float, writes))
 
 
 def _start(stack: ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
@@ -101,17 +100,6 @@ def _reaction(ticks: list[int], heard: list[int]) -> Reaction:
         p99_s=quantiles(heard, n=100, method="inclusive")[98] / NANOS_PER_S,
         missed=len(ticks) - len(heard),
     )
-
-
-def _sync_s(folder: Path) -> float:
-    spent: list[float] = []
-    with (folder / "sync").open("wb", buffering=0) as file:
-        for _ in range(SYNCS):
-            begin = time.perf_counter()
-            file.write(bytes(4_096))
-            os.fsync(file.fileno())
-            spent.append(time.perf_counter() - begin)
-    return median(spent)
 
 
 def _missed(ours: Reaction, plain: Reaction) -> str:

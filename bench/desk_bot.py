@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar, TypeVarTuple
 
 import trio
 
@@ -31,9 +31,12 @@ from tbot.tasks.clock import WallClock
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
 from tbot.tasks.feed_settings import FeedSettings
-from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
+from tbot.tasks.journal import LINGER_S, JournalWriter, RunBlocking, thread_runner
 from tbot.tasks.notes import note_in_log
 from tbot.tasks.supervisor import Policy, supervise
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 BID_HIGH = Price(480_000)
 OUR_BID = Price(400_000)
@@ -82,8 +85,28 @@ class Follower:
         )
 
 
-async def run(announced: Mapping[str, Any], store: Store) -> None:
-    """Trade until cancelled."""
+def timed_runner(told: IO[str]) -> RunBlocking:
+    """Return a runner that notes how long each write took, from asking for it to hearing of it, in seconds a line."""
+    run_in_thread = thread_runner()
+
+    async def run_and_note(fn: Callable[[*Args], T], /, *args: *Args) -> T:
+        began = trio.current_time()
+        result = await run_in_thread(fn, *args)
+        told.write(f"{trio.current_time() - began}\n")
+        told.flush()
+        return result
+
+    return run_and_note
+
+
+async def run(announced: Mapping[str, Any], store: Store, told: IO[str]) -> None:
+    """Trade until cancelled.
+
+    Args:
+        announced: By the exchange.
+        store: The journal.
+        told: Where the times of its writes go.
+    """
     now_ns = WallClock().now_ns
     key, credentials = SigningKey.from_hex(announced["private_key"]), ApiCredentials(**announced["credentials"])
     settings = PolymarketSettings(
@@ -109,7 +132,7 @@ async def run(announced: Mapping[str, Any], store: Store) -> None:
         markets=markets,
         limits=LIMITS,
         strategies={NAME: lambda: Follower(by_id)},
-        journal=JournalWriter(store, thread_runner(), linger_s=LINGER_S),
+        journal=JournalWriter(store, timed_runner(told), linger_s=LINGER_S),
         feed=FeedSettings(),
         checkpoint=CheckpointSettings(),
         now_ns=now_ns,
@@ -124,10 +147,14 @@ async def run(announced: Mapping[str, Any], store: Store) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run with the announcement of the exchange and a folder for journal and log; ended by a signal."""
+    """Run with the announcement, a folder for journal and log, and a file for times of writes; ended by a signal."""
     announced, state = json.loads(argv[0]), Path(argv[1])
-    with closing(Store.open(state, "bench")) as store, log.set_up(file=state / "bench.log.jsonl", terminal=None):
-        trio.run(run, announced, store)
+    with (
+        closing(Store.open(state, "bench")) as store,
+        log.set_up(file=state / "bench.log.jsonl", terminal=None),
+        Path(argv[2]).open("w", encoding="utf-8") as told,
+    ):
+        trio.run(run, announced, store, told)
 
 
 if __name__ == "__main__":
