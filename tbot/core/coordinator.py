@@ -304,13 +304,13 @@ class Coordinator:
         order = self.orders.of_client(message.client_order_id)
         if order is None:
             return
+        self._refused(message.code, message.retry_after_s, message.at_ns)  # true of the exchange, whatever the order is
         if message.code is RejectCode.DUPLICATE:
             self._step(order, OrderEvent.DOUBT, message.at_ns)  # these very bytes were taken before
         elif self._step(order, OrderEvent.REJECT, message.at_ns):
             order.reason = message.reason
             self.account.count("rejected")
             self.account.holds[order.strategy, order.token_id, order.side] = held_until_ns(message)
-            self._refused(message.code, message.retry_after_s, message.at_ns)
             self._read_refusal(message)
 
     def _canceled(self, message: Canceled, _: Nanos) -> None:

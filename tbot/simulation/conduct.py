@@ -22,12 +22,14 @@ from tbot.core.messages import (
     Prepared,
     Quotes,
     RejectCode,
+    Rejected,
     ResendOrder,
     Resume,
     Side,
     StrategyName,
     SubmitOrder,
     Take,
+    Throttled,
     TopOfBook,
     Withdraw,
 )
@@ -37,6 +39,9 @@ from tbot.exchanges.simulated.events import OrderView
 # The horizon within which a first POST may land: bytes older than that are not sent again.
 COPIES_WITHIN_NS = 60 * NANOS_PER_S
 _IMMEDIATE = (OrderType.FAK, OrderType.FOK)
+
+# Refusals that concern every order, and how long they hold where they name no time, seconds.
+SHUT_S = {RejectCode.RESTARTING: 2.0, RejectCode.CANCEL_ONLY: 15.0, RejectCode.TRADING_DISABLED: 20.0}
 
 # Budgets of immediate buys are signed in whole cents.
 CENT = 10_000
@@ -102,6 +107,36 @@ def _described(order: OrderView) -> str:
     return f"{order.order_type.value} {order.side.value} {order.size or order.budget} at {order.price}"
 
 
+class _Door:
+    """What the exchange's own refusals told of it: until when no order is to be tried."""
+
+    def __init__(self) -> None:
+        self._until_ns = self._since_ns = Nanos(0)
+        self._life = ""
+
+    def note(self, message: Message, sent_ns: Mapping[ClientOrderId, Nanos]) -> None:
+        """Take in a refusal, or the acceptance of what was sent since, which ends what refusals told."""
+        match message:
+            case Rejected() | Throttled() if message.code in SHUT_S:
+                wait_s = min(message.retry_after_s or SHUT_S[message.code], 120.0)
+                self._until_ns = Nanos(message.at_ns + int(wait_s * NANOS_PER_S))
+                self._since_ns = message.at_ns
+            case Rejected() if message.code is RejectCode.POST_ONLY_MODE:
+                self._until_ns = Nanos(0)
+            case Accepted():
+                if sent_ns.get(message.client_order_id, 0) >= self._since_ns:
+                    self._until_ns = Nanos(0)
+            case _:
+                pass
+
+    def is_shut(self, order: SubmitOrder) -> bool:
+        """Tell whether an order was decided too early; another life has heard of nothing yet."""
+        life = order.client_order_id.partition("-")[0]
+        if life != self._life:
+            self._life, self._until_ns = life, Nanos(0)
+        return order.at_ns < self._until_ns
+
+
 class _Walk:
     """What was wanted and allowed up to some record."""
 
@@ -113,6 +148,8 @@ class _Walk:
         self._submits: dict[ClientOrderId, SubmitOrder] = {}
         self._prepared: dict[ClientOrderId, Prepared] = {}
         self._ended: dict[ExchangeOrderId, str] = {}
+        self._sent_ns: dict[ClientOrderId, Nanos] = {}
+        self._door = _Door()
         self._is_halted = False
         self._is_flattening = False
 
@@ -137,14 +174,17 @@ class _Walk:
                 self._submits[message.client_order_id] = message
                 yield from (f"order {message.client_order_id}: {fault}" for fault in self._faults(message))
             case ResendOrder():
+                self._sent_ns[message.client_order_id] = message.at_ns
                 yield from (f"order {message.client_order_id}: {fault}" for fault in self._copy_faults(message))
             case Prepared():
                 submit = self._submits.get(message.client_order_id)
                 self._prepared.setdefault(message.client_order_id, message)
+                self._sent_ns[message.client_order_id] = message.at_ns
                 if submit is not None and message.at_ns > submit.deadline_ns:
                     yield f"order {message.client_order_id}: was signed after its deadline"
             case _:
                 self._note_end(message)
+                self._door.note(message, self._sent_ns)
 
     def _note_end(self, message: Message) -> None:
         """Remember after what no order is sent again."""
@@ -160,15 +200,8 @@ class _Walk:
 
     def _copy_faults(self, copy: ResendOrder) -> Iterator[str]:
         submit, first = self._submits.get(copy.client_order_id), self._prepared.get(copy.client_order_id)
-        if (
-            submit is None
-            or first is None
-            or (first.exchange_order_id, first.body)
-            != (
-                copy.exchange_order_id,
-                copy.body,
-            )
-        ):
+        theirs = (copy.exchange_order_id, copy.body)
+        if submit is None or first is None or (first.exchange_order_id, first.body) != theirs:
             yield "was sent again as other bytes than those that were durable before"
             return
         if copy.exchange_order_id in self._ended:
@@ -200,6 +233,8 @@ class _Walk:
         is_operator = self._is_flattening and order.side is Side.SELL and order.order_type is OrderType.FAK
         if self._is_halted and not is_operator:
             yield "was decided after a halt"
+        if self._door.is_shut(order):
+            yield "was decided while the exchange took no orders"
         top = self._tops.get(order.token_id)
         if top is None or top.is_stale:
             yield "was decided on a stale book"

@@ -406,3 +406,13 @@ def test_takes_count_in_the_limit_and_are_never_its_surplus() -> None:
     (take,) = submits(desk.take(Side.BUY, 0.55))
     desk.prepare(take)
     assert cancels(learned(desk, 1)) == ()
+
+
+def test_refusal_tells_of_the_exchange_even_when_its_order_is_in_doubt_already() -> None:
+    desk = trading_desk()
+    (order,) = desk.quote(bid(0.45))
+    desk.lose_reply(order)
+    desk.reject(order, RejectCode.CANCEL_ONLY)
+    assert desk.status(order) is OrderStatus.UNKNOWN
+    assert desk.quote(bid(0.45), token=NO) == ()
+    assert desk.core.account.exchange_mode.code is RejectCode.CANCEL_ONLY

@@ -21,12 +21,14 @@ from tbot.core.messages import (
     Quote,
     Quotes,
     RejectCode,
+    Rejected,
     ResendOrder,
     Resume,
     Side,
     StrategyName,
     SubmitOrder,
     Take,
+    Throttled,
     TopOfBook,
     Withdraw,
 )
@@ -103,6 +105,7 @@ ORDER = OrderView(
 )
 HALT = Halt(reason="enough", at_ns=Nanos(1))
 
+THIRD = ClientOrderId("1-3")
 COPY = ResendOrder(
     client_order_id=SUBMIT.client_order_id,
     exchange_order_id=PREPARED.exchange_order_id,
@@ -126,10 +129,40 @@ ACCEPTED = Accepted(
 SENT: list[Message] = [TOP, QUOTES, SUBMIT, PREPARED, DOUBT]
 AGED = replace(COPY, at_ns=Nanos(63 * NANOS_PER_S), deadline_ns=Nanos(63 * NANOS_PER_S))
 
+REFUSED = Rejected(
+    client_order_id=ClientOrderId("1-0"),
+    code=RejectCode.CANCEL_ONLY,
+    reason="cancels only",
+    at_ns=Nanos(1),
+    retry_after_s=60.0,
+)
+THROTTLED = Throttled(
+    exchange_order_id=ExchangeOrderId("0x0"), retry_after_s=60.0, at_ns=Nanos(1), code=RejectCode.RESTARTING
+)
+EARLIER = replace(PREPARED, client_order_id=ClientOrderId("1-0"), at_ns=Nanos(2))
+
 GOOD: dict[str, list[Message]] = {
     "a quote": [TOP, QUOTES, SUBMIT, PREPARED],
     "a take": [TOP, TAKE, TAKING],
     "a copy": [*SENT, COPY],
+    "when the time told is over": [replace(REFUSED, retry_after_s=0.5), TOP, QUOTES, SUBMIT],
+    "a quote in a post-only time": [THROTTLED, replace(REFUSED, code=RejectCode.POST_ONLY_MODE), TOP, QUOTES, SUBMIT],
+    "after one was accepted": [
+        REFUSED,
+        EARLIER,
+        replace(ACCEPTED, client_order_id=ClientOrderId("1-0")),
+        TOP,
+        QUOTES,
+        SUBMIT,
+    ],
+    "in another life": [
+        TOP,
+        QUOTES,
+        SUBMIT,
+        REFUSED,
+        replace(SUBMIT, client_order_id=ClientOrderId("2-1")),
+    ],
+    "after a refusal of one order": [replace(REFUSED, code=RejectCode.TOO_SMALL), TOP, QUOTES, SUBMIT],
     "a copy of a take": [TOP, TAKE, TAKING, PREPARED, DOUBT, COPY],
     "after a halt was ended": [HALT, Resume(at_ns=Nanos(2)), TOP, QUOTES, SUBMIT],
     "a flatten": [Flatten(slippage_ticks=3, at_ns=Nanos(1)), TOP, TAKING],
@@ -151,6 +184,20 @@ BAD: dict[str, tuple[str, list[Message]]] = {
     "a buy while flattening": (
         "after a halt",
         [Flatten(slippage_ticks=3, at_ns=Nanos(1)), TOP, replace(TAKING, side=Side.BUY)],
+    ),
+    "a closed exchange": ("took no orders", [TOP, QUOTES, SUBMIT, REFUSED, replace(SUBMIT, client_order_id=THIRD)]),
+    "a restart told by a cancel": ("took no orders", [TOP, QUOTES, SUBMIT, THROTTLED, SUBMIT]),
+    "an acceptance of before": (
+        "took no orders",
+        [
+            replace(EARLIER, at_ns=Nanos(0)),
+            TOP,
+            QUOTES,
+            SUBMIT,
+            REFUSED,
+            replace(ACCEPTED, client_order_id=THIRD),
+            SUBMIT,
+        ],
     ),
     "a copy of other bytes": ("other bytes", [*SENT, replace(COPY, body=b"signed anew")]),
     "a copy of nothing": ("other bytes", [COPY]),
@@ -222,6 +269,17 @@ def test_budget_of_an_immediate_buy_may_differ_by_a_cent() -> None:
 )
 def test_order_that_differs_from_its_decision_is_named(change: dict[str, object]) -> None:
     assert "decided was" in next(compare_decisions([replace(ORDER, **change)], PREPARED_OF, DECISIONS))
+
+
+def test_end_of_an_order_is_held_against_the_one_decided() -> None:
+    ends_ns = Nanos(1_000 * NANOS_PER_S + 1)
+    decision = replace(SUBMIT, order_type=OrderType.GTD, expires_ns=ends_ns)
+    order = replace(ORDER, order_type=OrderType.GTD)
+    for stated_s, is_found in ((1_060, True), (1_061, False), (1_062, True), (1_001, True), (0, True)):
+        stated = replace(order, expires_ns=Nanos(stated_s * NANOS_PER_S))
+        found = list(compare_decisions([stated], PREPARED_OF, {SUBMIT.client_order_id: decision}))
+        assert bool(found) is is_found, stated_s
+    assert list(compare_decisions([replace(ORDER, expires_ns=Nanos(7))], PREPARED_OF, DECISIONS)) != []
 
 
 def test_order_without_decision_or_preparation_is_named() -> None:

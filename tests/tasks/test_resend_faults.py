@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tbot.core import resend
+from tbot.core import decide, resend
 from tbot.core.coordinator import Coordinator
 from tbot.core.messages import CancelAll, Halt, OutcomeUnknown, Prepared, ResendOrder, SubmitReply
 from tbot.core.orders import OrderStatus
@@ -219,6 +219,21 @@ async def test_dispatcher_that_sends_again_past_the_horizon_is_found(
         stage.exchange.faults.switch(FaultOrder(name=Fault.POST_LOST, seconds=110.0), now_ns())
         await trio.sleep(130)
         assert any("after it was signed" in finding for finding in judged(stage))
+
+
+@pytest.mark.parametrize("is_planted", [False, True])
+async def test_coordinator_deaf_to_the_modes_is_found(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, *, is_planted: bool
+) -> None:
+    if is_planted:
+        monkeypatch.setattr(decide, "may_submit", lambda *_, **__: True)
+        monkeypatch.setattr(decide, "submits_room", lambda *_, **__: None)
+    async with staged() as stage:
+        await trio.sleep(3)
+        stage.exchange.modes.restart(now_ns(), restarting_s=20, post_only_s=30)
+        stage.hit_our_bids(20)
+        await trio.sleep(40)
+        assert any("took no orders" in finding for finding in judged(stage)) is is_planted
 
 
 async def test_coordinator_that_copies_past_the_horizon_is_found(
