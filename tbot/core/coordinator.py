@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from tbot.core import drift
 from tbot.core.account import Account, CoordinatorState
 from tbot.core.decide import COMMANDS_MAX, OPERATOR, TAKE_LEVEL, decide, serves, wake_ns
-from tbot.core.exchange_mode import mode_accepted, mode_refused
+from tbot.core.exchange_mode import believed_wait_s, mode_accepted, mode_refused
 from tbot.core.messages import (
     Accepted,
     AccountGap,
@@ -353,7 +353,7 @@ class Coordinator:
         # The cancel never left, so the order is what it was before; that may have been a doubt.
         event = OrderEvent.REFUSE_CANCEL if order.was_unknown else OrderEvent.HOLD_CANCEL
         if self._step(order, event, message.at_ns):
-            order.cancel_after_ns = Nanos(message.at_ns + int(message.retry_after_s * NANOS_PER_S))
+            order.cancel_after_ns = Nanos(message.at_ns + int(believed_wait_s(message.retry_after_s) * NANOS_PER_S))
 
     # Exchange.
 

@@ -50,7 +50,8 @@ class ExchangeMode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 OPEN: Final = ExchangeMode()
 # A restart takes about 90 s, and 2 minutes of post-only orders follow it.
 POST_ONLY_AFTER_RESTART_NS: Final = Nanos(120 * NANOS_PER_S)
-# Hints longer than this are not believed blindly: asking again costs one refusal.
+# Hints longer than this are not believed blindly: asking again costs one refusal, and an order that should not rest
+# must not go on resting for an hour because of one number.
 WAIT_S_MAX: Final = 120.0
 
 _PERMITS: Final[dict[RejectCode, Permit]] = {
@@ -69,6 +70,16 @@ _WAIT_S: Final[dict[RejectCode, float]] = {
 }
 
 
+def believed_wait_s(asked_s: float) -> float:
+    """Return how long to wait when the exchange asks for it: finite, not negative, at most `WAIT_S_MAX` seconds.
+
+    Args:
+        asked_s: Anything a header or a body can be read as, infinity and "not a number" included; 0 = named none.
+    """
+    # In this order: of "not a number" and 0, `max` returns the first.
+    return min(max(0.0, asked_s), WAIT_S_MAX)
+
+
 def mode_refused(mode: ExchangeMode, code: RejectCode, retry_after_s: float, at_ns: Nanos) -> ExchangeMode:
     """Return the mode after a refusal; a code that restricts nothing changes nothing.
 
@@ -79,7 +90,7 @@ def mode_refused(mode: ExchangeMode, code: RejectCode, retry_after_s: float, at_
         at_ns: When it was refused.
     """
     permit = _PERMITS.get(code)
-    wait_s = min(retry_after_s or _WAIT_S.get(code, 0.0), WAIT_S_MAX)
+    wait_s = believed_wait_s(retry_after_s) or _WAIT_S.get(code, 0.0)
     if permit is None or not wait_s:
         return mode
     if code is RejectCode.RATE_LIMITED and mode.permit not in (Permit.ALL, permit):

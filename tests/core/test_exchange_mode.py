@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tbot.core.account import Mode
-from tbot.core.exchange_mode import OPEN, WAIT_S_MAX, Permit, mode_accepted, mode_refused
+from tbot.core.exchange_mode import OPEN, WAIT_S_MAX, Permit, believed_wait_s, mode_accepted, mode_refused
 from tbot.core.messages import CancelAll, OrderType, RejectCode, Rejected, Shortfall, Side, SubmitOrder, Throttled
 from tbot.core.orders import OrderStatus
 from tbot.core.refusals import HALTS
 from tbot.core.units import NANOS_PER_S, Nanos
 from tests.core.coordinators import Desk, ask, bid, cancels, eid, submits, trading_desk
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "believed_s"),
+    [(0.0, 0), (7.5, 7.5), (120.0, 120), (3_600.0, 120), (math.inf, 120), (-1.0, 0), (-math.inf, 0), (math.nan, 0)],
+)
+def test_a_wait_is_believed_only_as_far_as_it_is_reasonable(asked_s: float, believed_s: float) -> None:
+    assert believed_wait_s(asked_s) == believed_s
+    desk = trading_desk()
+    (order,) = desk.live(bid(0.40))
+    desk.quote()
+    desk.absorb(Throttled(exchange_order_id=eid(order), retry_after_s=asked_s, at_ns=desk.now))
+    before = len(desk.commands)
+    desk.tell(CancelAll(at_ns=desk.now))
+    desk.wait(believed_s - 0.1)
+    assert bool(cancels(tuple(desk.commands[before:]))) == (believed_s == 0)
+    desk.wait(0.2)
+    assert len(cancels(tuple(desk.commands[before:]))) == 1
 
 
 def refuse(desk: Desk, order: SubmitOrder, code: RejectCode, retry_after_s: float = 0.0) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 
 import httpx2
 import msgspec
 import trio
 
+from tbot.core.exchange_mode import believed_wait_s
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import BadFrame, Disconnected, TimedOut
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.limits import Lane, RateGate
+from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT, header_wait_s
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.wire import Complaint, decode
 
@@ -27,7 +28,6 @@ CONNECTIONS_MAX = 20
 # Longer than the 5 s default, as a new TLS connection costs more than a round trip; shorter than the usual 60 s at
 # which servers drop idle ones, so that we are seldom the one to find out.
 KEEPALIVE_S = 55.0
-RETRY_AFTER_S_DEFAULT = 1.0
 
 _REMAINING, _RESET, _WARNING = (f"poly-ratelimit-{name}" for name in ("remaining", "reset", "warning"))
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -45,7 +45,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: HTTP status.
         content: Body, as sent.
-        retry_after_s: Wait the exchange asks for, from header or body; None when it names none.
+        retry_after_s: Wait the exchange asks for, from header or body, as far as it is believed (see
+            `core.exchange_mode.believed_wait_s`); None when it names none.
     """
 
     status: int
@@ -175,6 +176,9 @@ class Http:
             raise NotSent(f"{name}: {type(error).__name__} {error}") from error
         except (httpx2.TimeoutException, trio.TooSlowError) as error:
             raise TimedOut(f"{name}: {type(error).__name__}") from error
+        except httpx2.LocalProtocolError:
+            # Its text quotes the header it dislikes, which may be a secret; so does the chained traceback.
+            raise Disconnected(f"{name}: LocalProtocolError, a request that cannot be sent as it is") from None
         except httpx2.RequestError as error:
             raise Disconnected(f"{name}: {type(error).__name__} {error}") from error
 
@@ -215,21 +219,12 @@ def _sockets(base_url: str) -> httpx2.AsyncHTTPTransport:
 
 
 def _retry_after_s(headers: httpx2.Headers, content: bytes, now_ns: Nanos) -> float | None:
-    """Read the wait asked for: header in seconds or as a date, else the field of the body."""
-    text = headers.get("retry-after", "").strip()
-    if text:
-        return _seconds(text, now_ns)
+    """Read the wait asked for: the header, else the field of the body."""
+    wait_s = header_wait_s(headers.get("retry-after", ""), now_ns)
+    if wait_s is not None:
+        return wait_s
     try:
         told = decode(_COMPLAINT, content).retry_after_seconds
     except BadFrame:
         return None
-    return None if told is None or not told.is_finite() else max(0.0, float(told))
-
-
-def _seconds(text: str, now_ns: Nanos) -> float | None:
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_ns / NANOS_PER_S)
-    except (ValueError, OverflowError):
-        return None
+    return None if told is None or told.is_nan() else believed_wait_s(float(told))

@@ -6,7 +6,8 @@ them. They leave only as signatures, or as the one frame of the user channel tha
 
 from __future__ import annotations
 
-from typing import NoReturn
+import re
+from typing import Final, NoReturn
 
 from coincurve import PrivateKey
 from tiny_keccak import keccak256
@@ -15,6 +16,7 @@ from tbot.errors import ConfigError
 
 # The first key of the well-known anvil test set: public, worthless, and the key of every published vector.
 TEST_KEY_HEX = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+_HEADER_TEXT: Final = re.compile(r"[!-~]*")
 
 
 class _Unprintable:
@@ -90,10 +92,34 @@ class ApiCredentials(_Unprintable):
     __slots__ = ("api_key", "passphrase", "secret")
 
     def __init__(self, *, api_key: str, secret: str, passphrase: str) -> None:
-        """Keep the three parts."""
+        """Keep the three parts.
+
+        Raises:
+            ConfigError: One of them cannot stand in a header; the message does not quote it.
+        """
+        demand_header_text("API key", api_key)
+        demand_header_text("API secret", secret)
+        demand_header_text("API passphrase", passphrase)
         self.api_key = api_key
         self.secret = secret
         self.passphrase = passphrase
+
+
+def demand_header_text(name: str, value: str) -> None:
+    """Refuse what no header of a request can carry: the library would say so by quoting it.
+
+    Args:
+        name: What it is, or which variable brought it.
+        value: The secret itself.
+
+    Raises:
+        ConfigError: The message does not quote it.
+    """
+    if not _HEADER_TEXT.fullmatch(value):
+        raise ConfigError(
+            f"{name}: expected printable ASCII without blanks, as the exchange issued it; "
+            "look for a stray blank, quote or line end"
+        )
 
 
 def checksum_address(address: bytes) -> str:

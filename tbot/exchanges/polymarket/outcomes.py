@@ -27,8 +27,9 @@ from tbot.core.units import Nanos
 from tbot.errors import BadFrame
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.fills import PLACEMENT_STATES
-from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer
+from tbot.exchanges.polymarket.http import Answer
 from tbot.exchanges.polymarket.rejects import is_doubtful, reject_code, shortfall_of
+from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT
 from tbot.exchanges.polymarket.wire import CancelAnswer, OrderAnswer, decode
 
 # Given before the matching engine sees anything, whatever the body says. A 403 whose body is none of the exchange's own

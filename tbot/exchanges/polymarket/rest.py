@@ -15,13 +15,14 @@ import msgspec
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, RejectCode
 from tbot.core.units import NANOS_PER_S, Nanos
-from tbot.errors import AuthenticationFailed, BadFrame, Disconnected, ExchangeUnavailable, RateLimited
+from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited
 from tbot.exchanges.polymarket.asset_ids import balance_type
 from tbot.exchanges.polymarket.auth import l1_headers
-from tbot.exchanges.polymarket.http import RETRY_AFTER_S_DEFAULT, Answer, Http, NotSent
+from tbot.exchanges.polymarket.http import Answer, Http, NotSent
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import Lane
 from tbot.exchanges.polymarket.outcomes import mode_code
+from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.wire import (
     BalanceAnswer,
@@ -242,7 +243,7 @@ class Rest:
             answer = await self._key_call(method, path, key, chain_id)
             if answer.status == 200:
                 told = _decoded(msgspec.json.Decoder(KeyAnswer), answer)
-                return ApiCredentials(api_key=told.apiKey, secret=told.secret, passphrase=told.passphrase)
+                return _credentials(told)
             refusals.append(f"{method} {path}: {answer.status} {answer.complaint}")
             if answer.status >= 500 or answer.status in (425, 429):
                 raise ExchangeUnavailable(refusals[-1])
@@ -308,6 +309,13 @@ class Rest:
 
     def _patience_ns(self) -> Nanos:
         return Nanos(self._now_ns() + int(self._timeouts.patience_s * NANOS_PER_S))
+
+
+def _credentials(told: KeyAnswer) -> ApiCredentials:
+    try:
+        return ApiCredentials(api_key=told.apiKey, secret=told.secret, passphrase=told.passphrase)
+    except ConfigError as error:
+        raise ExchangeUnavailable(f"undecodable answer: {error}") from None
 
 
 def raise_for_status(answer: Answer) -> None:

@@ -36,6 +36,7 @@ from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable
 from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
 from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trade_events
 from tbot.exchanges.polymarket.keys import ApiCredentials
+from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT, header_wait_s
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.translate import market_events
 from tbot.exchanges.polymarket.wire import FrameDecoder, OrderFrame, UserFrame, market_decoder
@@ -384,8 +385,9 @@ def unavailable(error: BaseException) -> ExchangeUnavailable:
     """Turn an exception of the libraries into ours."""
     if isinstance(error, ConnectionRejected):
         if error.status_code == 429:
-            wait = dict(error.headers or ()).get(b"retry-after", b"")
-            return RateLimited("handshake: 429", retry_after_s=float(wait) if wait.isdigit() else 1.0)
+            header = dict(error.headers or ()).get(b"retry-after", b"").decode("latin-1")
+            wait_s = header_wait_s(header, None)
+            return RateLimited("handshake: 429", retry_after_s=RETRY_AFTER_S_DEFAULT if wait_s is None else wait_s)
         return Disconnected(f"handshake refused: {error.status_code}")
     return Disconnected(f"{type(error).__name__}: {error}")
 
