@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
-from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses
+from tbot.errors import ConfigError
+from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses, is_this_machine
+
+GEOBLOCK_URL: Final = "https://polymarket.com/api/geoblock"
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=120)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
@@ -74,7 +78,8 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         rest_url: Base address of the CLOB, without a slash at the end.
         ws_market_url: Address of the market channel.
         ws_user_url: Address of the user channel.
-        geoblock_url: Asked before trading whether this place may trade; "" on an exchange of our own.
+        geoblock_url: Asked before trading whether this place may trade; another than the official one, or "" for
+            none, only with an exchange on this machine.
         relayer_url: Asked by `tbot doctor` whether the wallet's contract exists; "" = nobody to ask.
         gamma_url: Address of the catalogue, which knows markets by name.
         chain_id: 137 in production, 80002 on the test chain.
@@ -90,7 +95,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rest_url: str = "https://clob.polymarket.com"
     ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
     ws_user_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/user"
-    geoblock_url: str = "https://polymarket.com/api/geoblock"
+    geoblock_url: str = GEOBLOCK_URL
     relayer_url: str = "https://relayer-v2.polymarket.com"
     gamma_url: str = "https://gamma-api.polymarket.com"
     chain_id: int = 137
@@ -104,7 +109,8 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         """Refuse addresses that must not get our requests; before real sockets are opened.
 
         Raises:
-            ConfigError: A host that is not allowed, or one reached without TLS.
+            ConfigError: A host that is not allowed, one reached without TLS, or an exchange beyond this machine without
+                the official question whether this place may trade.
         """
         check_addresses(
             {
@@ -117,3 +123,9 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             },
             self.hosts_allowed,
         )
+        # Whoever could point the question elsewhere could answer it: a blocked place refuses, whatever a file says.
+        if self.geoblock_url != GEOBLOCK_URL and not is_this_machine(urlsplit(self.rest_url).hostname or ""):
+            raise ConfigError(
+                f"geoblock_url: expected {GEOBLOCK_URL} for an exchange beyond this machine, "
+                f"found {self.geoblock_url[:80]!r}"
+            )

@@ -16,6 +16,7 @@ from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.limits import RateGate
+from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings, TimeoutSettings
 from tests.contract.stage import now_ns
@@ -74,6 +75,22 @@ def test_a_host_on_the_list_of_the_settings_is_reached() -> None:
         condition_ids=(CONDITION,), rest_url="https://sandbox.test", hosts_allowed=("sandbox.test", *OFFICIAL)
     )
     PolymarketGateway(settings, key=KEY, credentials=CREDENTIALS, now_ns=now_ns, rng=random.Random(1))
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/geo", "https://polymarket.com/other", "https://sandbox.test/"])
+def test_beyond_this_machine_nobody_trades_without_the_official_geoblock(url: str) -> None:
+    official = PolymarketSettings(hosts_allowed=("sandbox.test", *OFFICIAL), geoblock_url=url)
+    sandbox = PolymarketSettings(
+        hosts_allowed=official.hosts_allowed, geoblock_url=url, rest_url="https://sandbox.test"
+    )
+    for settings in (official, sandbox):
+        with pytest.raises(ConfigError, match=r"^geoblock_url: expected https://polymarket\.com/"):
+            PublicMarkets(settings, now_ns=now_ns)
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/geo", "https://polymarket.com/api/geoblock"])
+def test_an_exchange_on_this_machine_may_ask_elsewhere_or_nobody(url: str) -> None:
+    PublicMarkets(PolymarketSettings(rest_url="http://127.0.0.1:9", geoblock_url=url), now_ns=now_ns)
 
 
 def http_to(url: str) -> Http:
