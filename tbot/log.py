@@ -86,8 +86,12 @@ def set_up(*, file: Path | None, terminal: TextIO | None, level: str = "info", s
         ConfigError: The file cannot be opened, or is not ours.
     """
     assert all(len(value) >= SECRET_LENGTH_MIN for value in secrets), "too short to be told from innocent text"
+    redactor = _Redactor(secrets)
     logs = Logs(
-        descriptor=None if file is None else _open_private(file), terminal=terminal, terminal_level=LEVELS[level]
+        descriptor=None if file is None else _open_private(file),
+        terminal=terminal,
+        terminal_level=LEVELS[level],
+        redactor=redactor,
     )
     structlog.configure(
         processors=[
@@ -96,7 +100,7 @@ def set_up(*, file: Path | None, terminal: TextIO | None, level: str = "info", s
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
             _add_exception,
-            _Redactor(secrets),
+            redactor,
             _as_argument,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug" if file else level]),
@@ -115,8 +119,11 @@ class Logs:
         lost: Lines that could not be written, because the disk is full or the terminal is gone.
     """
 
-    def __init__(self, *, descriptor: int | None, terminal: TextIO | None, terminal_level: int) -> None:
+    def __init__(
+        self, *, descriptor: int | None, terminal: TextIO | None, terminal_level: int, redactor: _Redactor
+    ) -> None:
         self.lost = 0
+        self._redactor = redactor
         self._descriptor = descriptor
         self._terminal = terminal
         self._terminal_level = terminal_level
@@ -130,6 +137,15 @@ class Logs:
             self._write_terminal(self._terminal, event)
 
     debug = info = warning = error = critical = write
+
+    def hide(self, *secrets: str) -> None:
+        """Cut out more values from now on: secrets that were learnt since the set-up.
+
+        Args:
+            secrets: Values of at least `SECRET_LENGTH_MIN` characters; shorter ones are left, as they could not be told
+                from innocent text.
+        """
+        self._redactor.add([value for value in secrets if len(value) >= SECRET_LENGTH_MIN])
 
     def attach_libraries(self) -> None:
         """Send warnings of libraries that use the standard `logging` through the same chain, redaction included."""
@@ -183,7 +199,12 @@ class _Redactor:
     """Turns an event into plain data without secrets: by the name of a field, and by the secret values themselves."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        spellings = sorted({form for secret in secrets for form in _spellings(secret)}, key=len, reverse=True)
+        self._secrets: tuple[str, ...] = ()
+        self.add(secrets)
+
+    def add(self, secrets: Sequence[str]) -> None:
+        self._secrets += tuple(secrets)
+        spellings = sorted({form for secret in self._secrets for form in _spellings(secret)}, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, spellings)), re.IGNORECASE) if spellings else None
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -75,7 +75,7 @@ def _private_text(name: str, path: Path) -> str:
     try:
         with path.open("rb") as file:
             _demand_private(name, path, os.fstat(file.fileno()))
-            return file.read().decode().removesuffix("\n")
+            return file.read().decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise ConfigError(f"{name}: {path}: expected a readable file, found: {error.strerror}") from error
     except UnicodeDecodeError as error:

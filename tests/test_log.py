@@ -52,6 +52,16 @@ def test_an_event_is_a_json_line_in_the_file_and_a_short_line_on_the_terminal(tm
     assert terminal.getvalue() == f"{clock} warning  feed.stale token_id=7 age_ms=31\n"
 
 
+def test_a_secret_learnt_later_is_cut_out_from_then_on(tmp_path: Path) -> None:
+    logs, terminal = logs_to(tmp_path)
+    with logs:
+        logs.hide("derived/secret+1", "short")
+        log.warning("a.b", text=f"Illegal header value b'derived/secret+1', not {PHRASE}, but short")
+    (event,) = lines(tmp_path)
+    assert event["text"] == "Illegal header value b'***', not ***, but short"
+    assert "derived" not in terminal.getvalue()
+
+
 def test_the_file_keeps_debug_while_the_terminal_shows_its_own_level(tmp_path: Path) -> None:
     logs, terminal = logs_to(tmp_path, level="warning")
     with logs:

@@ -27,10 +27,10 @@ from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.polymarket.credentials import obtain_credentials
-from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
+from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of, signing_key_of
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.judgement import WELL_KNOWN
-from tbot.exchanges.polymarket.keys import SigningKey
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
 from tbot.tasks.recorder import Recorder
@@ -76,11 +76,12 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     key = signing_key_of(environ)
     wallet = settings.exchange.funder or key.address
     _check_wallet(key, wallet, options.confirm)
+    given, hidden = api_credentials_of(environ), secrets_of(environ)
     state, stops = Path(settings.state), StopSignals()
     with (
         stops.handled(),
         closing(Store.open(state, f"wallet {wallet.lower()} on {settings.exchange.rest_url}")) as store,
-        log.set_up(file=state / LOG_NAME, terminal=None),
+        log.set_up(file=state / LOG_NAME, terminal=None, secrets=hidden) as logs,
     ):
         tell(_risks(settings, wallet, state), sys.stdout)
         recorder = recorder_of(settings)
@@ -90,7 +91,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=partial(_prepare, settings, key, environ, recorder),
+            prepare=partial(_prepare, settings, key, given, recorder, logs),
             recorder=recorder,
         )
         seen = trade(session)
@@ -121,11 +122,12 @@ def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
 
 
 async def _prepare(
-    settings: TradingSettings, key: SigningKey, environ: Mapping[str, str], recorder: Recorder | None
+    settings: TradingSettings, key: SigningKey, given: ApiCredentials | None, recorder: Recorder | None, logs: log.Logs
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
     await check_conformance(settings.exchange)
     now_ns = WallClock().now_ns
-    credentials = api_credentials_of(environ) or await obtain_credentials(settings.exchange, key=key, now_ns=now_ns)
+    credentials = given or await obtain_credentials(settings.exchange, key=key, now_ns=now_ns)
+    logs.hide(credentials.api_key, credentials.secret, credentials.passphrase)
     # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
     dice = random.Random(now_ns())
     tap = None if recorder is None else recorder.connection

@@ -6,13 +6,18 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+import structlog
 
-from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, SigningKey
+from tbot.commands import live
+from tbot.commands.live import LiveOptions, trade_live
+from tbot.errors import ConfigError
+from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tests.commands.test_paper import ROOT, local_exchange, tbot
 from tests.commands.test_paper import written as paper_settings
 
@@ -63,6 +68,48 @@ def test_both_switches_and_a_key_of_ones_own_must_agree(settings: Path) -> None:
 def test_no_recipe_passes_the_confirmation() -> None:
     assert "--confirm" not in (ROOT / "justfile").read_text()
     assert "tbot live" not in (ROOT / "justfile").read_text()
+
+
+PASS = "hush-hush-hush"
+
+
+@pytest.mark.parametrize("spoilt", [PASS + "\r", f" {PASS}", PASS + "\u00e9"])
+def test_credentials_that_no_request_carries_are_refused_and_not_quoted(settings: Path, spoilt: str) -> None:
+    given = {"TBOT_API_KEY": "key-1-of-us", "TBOT_API_SECRET": "c2VjcmV0c2VjcmV0", "TBOT_API_PASSPHRASE": spoilt}
+    options = LiveOptions(config=settings, confirm=WALLET[-6:], duration_s=1.0)
+    with pytest.raises(ConfigError, match=r"^TBOT_API_PASSPHRASE: expected printable ASCII") as refusal:
+        trade_live(options, {"TBOT_PRIVATE_KEY": KEY} | given)
+    assert PASS not in str(refusal.value)
+    assert not (settings.parent / "state").exists()
+
+
+@pytest.mark.parametrize("are_given", [True, False])
+def test_no_secret_reaches_the_log_of_a_live_bot(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, *, are_given: bool
+) -> None:
+    given = {"TBOT_API_KEY": "key-1-of-us", "TBOT_API_SECRET": "c2VjcmV0c2VjcmV0", "TBOT_API_PASSPHRASE": PASS}
+    issued = ApiCredentials(api_key="key-1-of-us", secret="c2VjcmV0c2VjcmV0", passphrase=PASS)
+
+    async def obtain(*_args: object, **_more: object) -> ApiCredentials:
+        return issued
+
+    async def passed(*_args: object) -> None:
+        pass
+
+    def gossip(*_args: object, **_more: object) -> None:
+        structlog.get_logger().warning("library.logged", text=f"Illegal header value b'{PASS}' {KEY} {issued.secret}")
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(live, "check_conformance", passed)
+    monkeypatch.setattr(live, "obtain_credentials", obtain)
+    monkeypatch.setattr(live, "PolymarketGateway", gossip)
+    options = LiveOptions(config=settings, confirm=WALLET[-6:], duration_s=1.0)
+    with pytest.raises(ConfigError, match="enough"):
+        trade_live(options, {"TBOT_PRIVATE_KEY": KEY} | (given if are_given else {}))
+    state = settings.parent / "state"
+    text = (state / live.LOG_NAME).read_text()
+    shutil.rmtree(state)
+    assert "Illegal header value b'***' *** ***" in text
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tbot.errors import ConfigError
-from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
+from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey, demand_header_text
 from tbot.secret import secret_from_environment
 
 PRIVATE_KEY: Final = "TBOT_PRIVATE_KEY"
@@ -37,5 +37,19 @@ def api_credentials_of(environ: Mapping[str, str]) -> ApiCredentials | None:
     names = (API_KEY, API_SECRET, API_PASSPHRASE)
     if not any(name in environ or f"{name}_FILE" in environ for name in names):
         return None
-    api_key, secret, passphrase = (secret_from_environment(name, environ).reveal() for name in names)
+    found = {name: secret_from_environment(name, environ).reveal() for name in names}
+    for name, value in found.items():
+        demand_header_text(name, value)
+    api_key, secret, passphrase = found.values()
     return ApiCredentials(api_key=api_key, secret=secret, passphrase=passphrase)
+
+
+def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return every secret an account brought, for the list of what logs must cut out.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    names = (PRIVATE_KEY, API_KEY, API_SECRET, API_PASSPHRASE)
+    present = [name for name in names if name in environ or f"{name}_FILE" in environ]
+    return tuple(secret_from_environment(name, environ).reveal().strip() for name in present)
