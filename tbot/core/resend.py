@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tbot.core.account import Account, Mode
-from tbot.core.exchange_mode import may_submit
+from tbot.core.exchange_mode import believed_wait_s, may_submit
 from tbot.core.messages import ExchangeOrderId, OutcomeUnknown, RejectCode, ResendOrder
 from tbot.core.orders import Order, OrderStatus
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
@@ -89,7 +89,7 @@ def apply_resend(order: Order, command: ResendOrder) -> None:
 def hear_doubt(order: Order, message: OutcomeUnknown) -> None:
     """Take in that a submit, or a copy of it, got no answer that settles it."""
     order.is_resending = False
-    wait_ns = max(_wait_ns(order.resends), int(message.retry_after_s * NANOS_PER_S))
+    wait_ns = max(_wait_ns(order.resends), int(believed_wait_s(message.retry_after_s) * NANOS_PER_S))
     order.resend_after_ns = Nanos(message.at_ns + wait_ns)
     if message.code is not None and message.code not in _OF_THE_MOMENT:
         order.body = b""  # it was received before, or judged: another copy would hear the same

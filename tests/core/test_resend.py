@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import msgspec
@@ -103,6 +104,14 @@ def test_copy_is_the_same_bytes_and_leaves_after_a_look_up_in_vain() -> None:
     assert (copy.client_order_id, copy.exchange_order_id, copy.body) == (order.client_order_id, eid(order), b"signed")
     assert submits(tuple(desk.commands)) == (order,), "nothing is signed anew"
     assert desk.order(order).size_open == order.size, "it counts in full all the while"
+
+
+@pytest.mark.parametrize("asked_s", [math.inf, math.nan, -1.0])
+def test_a_wait_that_is_none_ends_nothing(asked_s: float) -> None:
+    desk, order = doubtful()
+    look_up(desk, order)
+    answer(desk, order, RejectCode.RATE_LIMITED, retry_after_s=asked_s)
+    assert len(copies(desk)) == 1
 
 
 def test_no_copy_while_the_one_before_is_not_answered() -> None:
