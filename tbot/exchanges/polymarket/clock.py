@@ -3,6 +3,8 @@
 Requests and orders carry a time, and one that is seconds off is refused. `GET /time` answers in whole seconds, so one
 measurement may be half a second wrong, more when the line was slow; the median of five forgets the odd slow one. A
 difference that this measure cannot tell from none is taken for none: a machine that keeps time should be believed.
+A difference beyond `SKEW_S_MAX` is no drift but a fault, theirs or ours: it is told and not followed, or one broken
+answer would put any time at all on our orders.
 """
 
 from __future__ import annotations
@@ -14,15 +16,22 @@ from statistics import median_low
 from tbot.core.units import NANOS_PER_S, Nanos
 
 SAMPLES = 5
+# A difference up to this is corrected on everything that is signed. Beyond it something is wrong with a clock that a
+# correction would only hide, from logs and from the age of data.
+SKEW_S_MAX = 30.0
 # Half a second of rounding and as much for the line.
 TOLERANCE_NS = NANOS_PER_S
+# Samples are cut to this, an hour, so that no number however long goes further than here.
+_SAMPLE_NS_MAX = 3_600 * NANOS_PER_S
 
 
 class ExchangeClock:
     """Wall time by the exchange's clock.
 
     Attributes:
-        offset_ns: What is added to ours; 0 while the difference is too small to be told.
+        offset_ns: What is added to ours; 0 while the difference is too small to be told, and what it was last while it
+            is too large to be followed.
+        difference_ns: As measured: theirs minus ours, cut at an hour.
         measured_ns: When it was last measured, by our clock; 0 = never.
     """
 
@@ -34,13 +43,18 @@ class ExchangeClock:
         """
         self._now_ns = now_ns
         self._samples: deque[int] = deque(maxlen=SAMPLES)
-        self.offset_ns = 0
+        self.offset_ns = self.difference_ns = 0
         self.measured_ns = Nanos(0)
 
     @property
     def is_off(self) -> bool:
         """Whether our clock differs by more than a second."""
-        return self.offset_ns != 0
+        return abs(self.difference_ns) > TOLERANCE_NS
+
+    @property
+    def is_beyond_use(self) -> bool:
+        """Whether our clock differs by so much that nobody should trade with it."""
+        return abs(self.difference_ns) > SKEW_S_MAX * NANOS_PER_S
 
     def now_ns(self) -> Nanos:
         """Return the time to put on requests and orders."""
@@ -50,12 +64,14 @@ class ExchangeClock:
         """Take one answer of `GET /time` in.
 
         Args:
-            their_s: Unix seconds, cut off.
+            their_s: Unix seconds, cut off; any number.
             sent_ns: Our time before the request.
             received_ns: Our time after it.
         """
         middle_ns = (sent_ns + received_ns) // 2
-        self._samples.append(their_s * NANOS_PER_S + NANOS_PER_S // 2 - middle_ns)
-        difference_ns = median_low(self._samples)
-        self.offset_ns = difference_ns if abs(difference_ns) > TOLERANCE_NS else 0
+        ahead_ns = their_s * NANOS_PER_S + NANOS_PER_S // 2 - middle_ns
+        self._samples.append(max(-_SAMPLE_NS_MAX, min(ahead_ns, _SAMPLE_NS_MAX)))
+        self.difference_ns = median_low(self._samples)
+        if not self.is_beyond_use:
+            self.offset_ns = self.difference_ns if self.is_off else 0
         self.measured_ns = received_ns

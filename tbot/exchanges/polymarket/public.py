@@ -31,9 +31,6 @@ from tbot.exchanges.polymarket.translate import book_snapshot
 
 log = structlog.get_logger()
 
-# Our stamps follow the exchange's clock; a difference beyond this says that something is wrong with ours.
-CLOCK_SKEW_S_MAX = 30
-
 
 class PublicMarkets:
     """The public side of the exchange; one instance belongs to one restart unit.
@@ -130,22 +127,24 @@ class PublicMarkets:
             return f"the exchange wants orders of protocol {version}, we speak {VERSION_SPOKEN}"
         for _ in range(SAMPLES):
             await self.measure_clock()
-        skew_s = abs(self.clock.offset_ns) / NANOS_PER_S
-        if skew_s > CLOCK_SKEW_S_MAX:
-            return f"this machine's clock differs from the exchange's by {skew_s:.0f} s: set it"
+        if self.clock.is_beyond_use:
+            skew_s = abs(self.clock.difference_ns) / NANOS_PER_S
+            return f"this machine's clock differs from the exchange's by {skew_s:.0f} s or more: set it"
         return ""
 
     async def measure_clock(self) -> None:
-        """Ask the exchange for its time once; a difference is logged when it appears.
+        """Ask the exchange for its time once; a difference is logged when it appears, and again when it is a fault.
 
         Raises:
             ExchangeUnavailable: It did not answer.
         """
         sent_ns = self._now_ns()
-        was_off = self.clock.is_off
+        was_off, was_beyond_use = self.clock.is_off, self.clock.is_beyond_use
         self.clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
         if self.clock.is_off and not was_off:
-            log.warning("clock.off", offset_s=round(self.clock.offset_ns / NANOS_PER_S, 1))
+            log.warning("clock.off", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
+        if self.clock.is_beyond_use and not was_beyond_use:
+            log.error("clock.not_followed", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
 
     def market(self, token_id: TokenId) -> Market:
         """Return the market of a token.

@@ -49,6 +49,8 @@ CURSORS_LAST: Final = ("LTE=", "")
 PAGES_MAX: Final = 200
 # One request may carry 500 ids; beyond that the exchange refuses.
 BOOKS_MAX: Final = 500
+# The year 5138; beyond it arithmetic in floats would fail somewhere else, and with less to say.
+TIME_S_MAX: Final = 10**11
 
 _KEY_CALLS = (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key"))
 _ORDERS = msgspec.json.Decoder(Page[OrderRow])
@@ -191,8 +193,11 @@ class Rest:
         return found
 
     async def time_s(self) -> int:
-        """Read their clock, Unix seconds."""
-        return await self._read(msgspec.json.Decoder(int), "/time")
+        """Read their clock, Unix seconds; a number that is no time of this age is no answer."""
+        told = await self._read(msgspec.json.Decoder(int), "/time")
+        if not 0 < told < TIME_S_MAX:
+            raise ExchangeUnavailable(f"/time: expected Unix seconds, found a number of {told.bit_length()} bits")
+        return told
 
     async def version(self) -> int:
         """Read the order protocol in force."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx2
 import pytest
+import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as gen
 
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
+from tbot.errors import ExchangeUnavailable
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.log import set_up
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.answers import REFERENCE_DATA, gateway_of, order_of, routed
 
@@ -35,11 +39,23 @@ def test_a_clock_that_is_right_is_believed(ahead_ms: int) -> None:
     assert clock.now_ns() == BEGIN
 
 
-@given(gen.integers(2_000, 100_000), gen.sampled_from([-1, 1]))
+@given(gen.integers(2_000, 29_000), gen.sampled_from([-1, 1]))
 def test_a_clock_that_is_off_is_corrected_to_the_second(ahead_ms: int, sign: int) -> None:
     clock = measured([sign * ahead_ms] * SAMPLES)
     assert clock.is_off
     assert abs(clock.offset_ns - sign * ahead_ms * NANOS_PER_MS) <= NANOS_PER_S
+
+
+@given(gen.integers(40, 10**9) | gen.integers(-(10**9), -40) | gen.sampled_from([10**30, -(10**400)]))
+def test_a_clock_that_is_wrong_is_told_and_not_followed(ahead_s: int) -> None:
+    clock = measured([7_000] * SAMPLES)
+    for _ in range(100):
+        clock.learn(1_790_000_000 + ahead_s, sent_ns=BEGIN, received_ns=BEGIN)
+        assert clock.offset_ns == pytest.approx(7 * NANOS_PER_S, abs=NANOS_PER_S)
+    assert (clock.is_beyond_use, clock.is_off) == (True, True)
+    for _ in range(SAMPLES):
+        clock.learn(1_790_000_000, sent_ns=BEGIN, received_ns=BEGIN)
+    assert (clock.is_beyond_use, clock.offset_ns) == (False, 0)
 
 
 def test_one_slow_answer_moves_nothing() -> None:
@@ -75,3 +91,41 @@ async def test_a_difference_that_no_correction_explains_stops_the_start(
     reason = await gateway_of(routed(REFERENCE_DATA | routes), geoblock_url="").can_trade()
     assert "clock differs" in reason
     assert "3600 s" in reason
+
+
+@pytest.mark.parametrize("told", [b"1" + b"0" * 30, b"1" + b"0" * 400, b"-5", b"0"])
+async def test_a_number_that_is_no_time_is_no_answer(autojump_clock: trio.testing.MockClock, told: bytes) -> None:
+    routes = {"/time": lambda _request: httpx2.Response(200, content=told), "/version": {"version": 2}}
+    gateway = gateway_of(routed(REFERENCE_DATA | routes), geoblock_url="")
+    with pytest.raises(ExchangeUnavailable, match="expected Unix seconds"):
+        await gateway.can_trade()
+
+
+async def test_a_running_bot_keeps_its_stamps_when_their_clock_goes_mad(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    ahead_s, stamps = 7, []
+
+    def their_time(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=now_ns() // NANOS_PER_S + ahead_s)
+
+    def orders(request: httpx2.Request) -> httpx2.Response:
+        stamps.append(int(request.headers["POLY_TIMESTAMP"]) - now_ns() // NANOS_PER_S)
+        return httpx2.Response(200, json={"data": [], "next_cursor": "LTE="})
+
+    empty = {"data": [], "next_cursor": "LTE="}
+    routes = {
+        "/time": their_time,
+        "/data/orders": orders,
+        "/data/trades": empty,
+        "/balance-allowance": {"balance": "0"},
+    }
+    gateway = gateway_of(routed(REFERENCE_DATA | routes), geoblock_url="")
+    await gateway.load_markets()
+    with set_up(file=tmp_path / "log", terminal=None):
+        for ahead_s in (7, 7, 7, 7, 7, 86_400, 86_400, 86_400, 86_400, 86_400, 86_400):  # noqa: B007 - a nonlocal clock
+            await trio.sleep(21)
+            await gateway.report(Nanos(0), ())
+    assert stamps == [pytest.approx(7, abs=1)] * 11
+    told = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert told == ["clock.off", "clock.not_followed"]
