@@ -44,6 +44,10 @@ REFUSED_AT_THE_DOOR: dict[int, RejectCode] = {
 }
 # A refusal only when its body says so in JSON; a bare 503 may come from a proxy that lost the answer.
 REFUSED_IN_WORDS = frozenset({200, 400, 422, 503})
+# What a 503 of the exchange itself says.
+REFUSED_BY_MODE = frozenset(
+    {RejectCode.POST_ONLY_MODE, RejectCode.CANCEL_ONLY, RejectCode.TRADING_DISABLED, RejectCode.RATE_LIMITED}
+)
 # A cancel that these answer was not looked at; the order stands as before.
 CANCEL_NOT_TAKEN = frozenset({425, 429, 503})
 
@@ -137,8 +141,9 @@ def _verdict(order: PreparedOrder, told: OrderAnswer, answer: Answer, at_ns: Nan
         reason = f"{status} {told.status or ''} {told.text}".strip()
         return submit_unknown(order, reason, at_ns, RejectCode.DUPLICATE if is_copy else None)
     code = reject_code(f"{told.code or ''} {told.text}")
-    if status == 503 and code is RejectCode.OTHER:
-        code = RejectCode.UNAVAILABLE
+    if status == 503 and code not in REFUSED_BY_MODE:
+        # Any server on the way answers 503, in JSON as well; only the exchange's own words prove that it was it.
+        return submit_unknown(order, f"{status} {told.text}", at_ns)
     return rejected(order, code, told.text, at_ns, _wait_s(answer))
 
 

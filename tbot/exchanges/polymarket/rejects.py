@@ -57,8 +57,15 @@ REJECT_TEXTS: Final[tuple[tuple[str, RejectCode], ...]] = (
     ("too many orders in payload", RejectCode.MALFORMED),
     ("too many requests", RejectCode.RATE_LIMITED),
 )
-# The engine holds the order or broke while it had it: it may rest or trade yet.
+# The engine holds the order or broke while it had it: it may rest or trade yet. So it may when somebody before the
+# engine stopped waiting for it ("context canceled" is a 400 of the front door) or lost the line to it.
 DOUBTFUL_TEXTS: Final = (
+    "context cancel",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection reset",
+    "upstream",
     "order match delayed",
     "order_delayed",
     "delaying_order_error",

@@ -114,7 +114,6 @@ REFUSALS: list[tuple[int, object, RejectCode]] = [
     (503, {"error": "Trading is currently cancel-only. ..."}, RejectCode.CANCEL_ONLY),
     (503, {"error": "Trading is currently disabled. Check polymarket.com"}, RejectCode.TRADING_DISABLED),
     (503, {"error": "trading is disabled"}, RejectCode.TRADING_DISABLED),
-    (503, {"error": "some other reason"}, RejectCode.UNAVAILABLE),
 ]
 
 
@@ -148,6 +147,14 @@ DOUBTS: list[tuple[int, object]] = [
     (500, {"error": "price of the taker's order has a discrepancy greater than ..."}),
     (502, b"<html>"),
     (503, b"upstream connect error"),
+    (503, {"error": "some other reason"}),
+    (503, {"error": "invalid signature"}),
+    (503, {"error": "upstream connect error or disconnect/reset before headers. reset reason: connection termination"}),
+    (400, {"error": "context canceled"}),
+    (400, {"error": "Request Timeout"}),
+    (400, {"error": "rpc error: code = DeadlineExceeded desc = context deadline exceeded"}),
+    (400, {"error": "write tcp 10.0.0.1:443: i/o timeout"}),
+    (422, {"errorMsg": "operation timed out", "success": False}),
     (504, b""),
 ]
 
