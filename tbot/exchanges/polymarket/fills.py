@@ -261,6 +261,6 @@ def _taker_notional(trade: TradeRow, price: Price, size: Size) -> Notional:
 def _matched_ms(trade: TradeRow, received_ns: Nanos) -> int:
     # A fill must not be lost for want of a readable time: our own clock stands in.
     try:
-        return ms_from_text(trade.timestamp or trade.match_time)
+        return ms_from_text(trade.timestamp or trade.match_time or trade.matchtime)
     except BadFrame:
         return received_ns // NANOS_PER_MS

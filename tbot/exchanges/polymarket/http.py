@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import httpx2
 import msgspec
@@ -21,6 +22,7 @@ from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.limits import Lane, RateGate
 from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT, header_wait_s
 from tbot.exchanges.polymarket.settings import TimeoutSettings
+from tbot.exchanges.polymarket.tls import tls_context
 from tbot.exchanges.polymarket.wire import Complaint, decode
 
 USER_AGENT = "tbot"
@@ -28,6 +30,9 @@ CONNECTIONS_MAX = 20
 # Longer than the 5 s default, as a new TLS connection costs more than a round trip; shorter than the usual 60 s at
 # which servers drop idle ones, so that we are seldom the one to find out.
 KEEPALIVE_S = 55.0
+# Four times what a hundred full books are; an answer without an end would fill the memory.
+ANSWER_BYTES_MAX = 32 << 20
+CLOSE_S = 1.0
 
 _REMAINING, _RESET, _WARNING = (f"poly-ratelimit-{name}" for name in ("remaining", "reset", "warning"))
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -68,6 +73,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
             return not decode(_COMPLAINT, self.content).text
         except BadFrame:
             return True
+
+
+class _Received(NamedTuple):
+    status_code: int
+    headers: httpx2.Headers
+    content: bytes
 
 
 class Http:
@@ -156,7 +167,7 @@ class Http:
 
     async def aclose(self) -> None:
         """Close all connections, within a second whatever the far side does."""
-        with trio.move_on_after(1, shield=True):
+        with trio.move_on_after(CLOSE_S, shield=True):
             await self._client.aclose()
 
     def _auth(self, method: str, path: str, body: bytes, *, is_private: bool) -> dict[str, str]:
@@ -167,11 +178,11 @@ class Http:
         stamp_s = self._now_ns() // NANOS_PER_S
         return headers | self._signer.headers(method, path, body, timestamp_s=stamp_s)
 
-    async def _exchange(self, request: httpx2.Request, total_s: float) -> httpx2.Response:
+    async def _exchange(self, request: httpx2.Request, total_s: float) -> _Received:
         name = f"{request.method} {request.url.path}"
         try:
             with trio.fail_after(total_s):
-                return await self._client.send(request)
+                return await self._whole(await self._client.send(request, stream=True), name)
         except _NEVER_LEFT as error:
             raise NotSent(f"{name}: {type(error).__name__} {error}") from error
         except (httpx2.TimeoutException, trio.TooSlowError) as error:
@@ -182,7 +193,28 @@ class Http:
         except httpx2.RequestError as error:
             raise Disconnected(f"{name}: {type(error).__name__} {error}") from error
 
-    def _answer(self, response: httpx2.Response, lane: Lane) -> Answer:
+    async def _whole(self, response: httpx2.Response, name: str) -> _Received:
+        """Read an answer to its end, or to the size at which it cannot be one of theirs.
+
+        Raises:
+            Disconnected: It is too long; the connection is closed.
+        """
+        content = bytearray()
+        try:
+            # Cancelled from inside, so that every generator of the library below us comes to its end.
+            with trio.CancelScope() as reading:
+                async for piece in response.aiter_bytes():
+                    content += piece
+                    if len(content) > ANSWER_BYTES_MAX:
+                        reading.cancel()
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await response.aclose()
+        if len(content) > ANSWER_BYTES_MAX:
+            raise Disconnected(f"{name}: an answer of more than {ANSWER_BYTES_MAX >> 20} MiB")
+        return _Received(response.status_code, response.headers, bytes(content))
+
+    def _answer(self, response: _Received, lane: Lane) -> Answer:
         content = response.content
         self._gate.learn_tier(response.headers.get("poly-ratelimit-tier", ""))
         is_refusal = response.status_code >= 400
@@ -214,7 +246,7 @@ def _sockets(base_url: str) -> httpx2.AsyncHTTPTransport:
         max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S
     )
     # Loading the system's certificates takes tens of milliseconds: not for plain loopback.
-    verify: ssl.SSLContext | bool = ssl.create_default_context() if base_url.startswith("https:") else False
+    verify: ssl.SSLContext | bool = tls_context() if base_url.startswith("https:") else False
     return httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, http2=False, limits=limits, retries=0)
 
 

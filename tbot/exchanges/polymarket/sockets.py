@@ -38,6 +38,7 @@ from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trad
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT, header_wait_s
 from tbot.exchanges.polymarket.settings import TimeoutSettings
+from tbot.exchanges.polymarket.tls import tls_context
 from tbot.exchanges.polymarket.translate import market_events
 from tbot.exchanges.polymarket.wire import FrameDecoder, OrderFrame, UserFrame, market_decoder
 
@@ -95,7 +96,7 @@ def tcp_connector(url: str, *, context: ssl.SSLContext | None = None) -> Connect
         stream = await trio.open_tcp_stream(host, port)
         if not is_tls:
             return stream
-        tls = context or ssl.create_default_context()
+        tls = context or tls_context()
         return trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
 
     return connect

@@ -183,6 +183,7 @@ class TradeRow(Wire, frozen=True, kw_only=True):
     Attributes:
         trader_side: OUR role, TAKER or MAKER.
         match_time: Unix seconds as text.
+        matchtime: Another spelling of it, of which one may stand alone.
         timestamp: Unix milliseconds as text, on the user channel only.
     """
 
@@ -197,6 +198,7 @@ class TradeRow(Wire, frozen=True, kw_only=True):
     owner: str | None = None
     maker_orders: tuple[MakerOrder, ...] | None = None
     match_time: str = ""
+    matchtime: str = ""
     timestamp: str = ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -19,6 +20,7 @@ from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings, TimeoutSettings
+from tbot.exchanges.polymarket.sockets import tcp_connector
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.answers import CONDITION, CREDENTIALS, KEY
 
@@ -107,6 +109,27 @@ async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.Monk
         assert await Rest(http, timeouts=TimeoutSettings(), now_ns=now_ns).time_s() == 17
         await http.aclose()
         nursery.cancel_scope.cancel()
+
+
+async def test_no_key_log_is_written_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(path))
+    assert ssl.create_default_context().keylog_filename == str(path)  # what a library would do
+    path.unlink()
+    transport = http_to("https://clob.polymarket.com")._client._transport
+    assert isinstance(transport, httpx2.AsyncHTTPTransport)
+    context = transport._pool._ssl_context
+    assert context is not None
+    assert not context.keylog_filename
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, _answer_time, 0)
+        stream = await tcp_connector(f"wss://127.0.0.1:{listeners[0].socket.getsockname()[1]}/ws")()
+        assert isinstance(stream, trio.SSLStream)
+        await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+    assert not path.exists()  # it is made together with a context that obeys
 
 
 async def _answer_time(stream: trio.SocketStream) -> None:

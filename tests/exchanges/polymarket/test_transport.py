@@ -22,6 +22,7 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.errors import Disconnected, ExchangeUnavailable, TimedOut
 from tbot.exchanges.polymarket.credentials import obtain_credentials
 from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
+from tbot.exchanges.polymarket.http import ANSWER_BYTES_MAX
 from tbot.exchanges.polymarket.keys import SigningKey
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
@@ -112,6 +113,44 @@ async def test_a_broken_connection_is_never_a_wrong_claim(
     assert isinstance((await gateway.cancel([ID]))[0], canceled)
     with pytest.raises(read or ExchangeUnavailable):
         await gateway.rest.time_s()
+    await gateway.aclose()
+
+
+async def endless() -> trio.abc.Stream:
+    return _Endless()
+
+
+class _Endless(trio.abc.Stream):
+    """Takes a request and answers without ever coming to an end."""
+
+    def __init__(self) -> None:
+        self._head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
+        self.sent = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        head, self._head = self._head, b""
+        assert self.sent <= 2 * ANSWER_BYTES_MAX, "it reads on and on"
+        self.sent += 1 << 20
+        return head or bytes(1 << 20)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.slow
+async def test_an_answer_without_an_end_is_read_no_further(autojump_clock: trio.testing.MockClock) -> None:
+    gateway = gateway_over(endless)
+    with pytest.raises(Disconnected, match="more than 32 MiB"):
+        await gateway.rest.time_s()
+    reply = await gateway.submit(gateway.prepare(order_of(), now_ns()))
+    assert isinstance(reply, OutcomeUnknown)
     await gateway.aclose()
 
 
