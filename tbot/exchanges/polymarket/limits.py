@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from enum import IntEnum
+from math import inf
 from typing import Final, NamedTuple
 
 import trio
@@ -111,6 +112,7 @@ class RateGate:
             Lane.READ: TokenBucket(limits.reads_per_s, limits.reads_burst),
         }
         self._windows = {path: TokenBucket(rate, burst) for path, (rate, burst) in WINDOWS.items()}
+        self._own_limits = _chosen(limits)
         self._reserve = int(limits.cancels_reserve)
         self.open_orders = 0
         self.tier = ""
@@ -155,14 +157,14 @@ class RateGate:
         self._wake()
 
     def learn_tier(self, name: str) -> None:
-        """Take the limits of a tier from now on; a name we do not know changes nothing."""
+        """Take the limits of a tier from now on, none above what the settings chose; unknown names change nothing."""
         tier = TIERS.get(name.strip().lower())
         if tier is None or name == self.tier:
             return
-        self.tier, self.tier_limits = name, tier
-        now_ns = self._now_ns()
-        self._buckets[Lane.ORDER].resize(tier.orders_per_s, tier.orders_burst, now_ns)
-        self._buckets[Lane.CANCEL].resize(tier.cancels_per_s, tier.cancels_burst, now_ns)
+        now_ns, held = self._now_ns(), Tier(*map(min, tier, self._own_limits))
+        self.tier, self.tier_limits = name, held
+        self._buckets[Lane.ORDER].resize(held.orders_per_s, held.orders_burst, now_ns)
+        self._buckets[Lane.CANCEL].resize(held.cancels_per_s, held.cancels_burst, now_ns)
         self._wake()
 
     @property
@@ -220,3 +222,9 @@ class RateGate:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _chosen(limits: LimitSettings) -> Tier:
+    # A limit that stands at its default was not chosen: it follows the tier, up as well as down.
+    default = LimitSettings()
+    return Tier(*(inf if (own := getattr(limits, name)) == getattr(default, name) else own for name in Tier._fields))

@@ -9,12 +9,12 @@ import msgspec
 
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses, is_this_machine
+from tbot.exchanges.polymarket.listings import clob_spelling, is_condition_id
 
 GEOBLOCK_URL: Final = "https://polymarket.com/api/geoblock"
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=120)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
-ConditionId = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]
 Slug = Annotated[str, msgspec.Meta(pattern="^[0-9a-zA-Z._-]{1,200}$")]
 Address = Annotated[str, msgspec.Meta(pattern="^(0x[0-9a-fA-F]{40})?$")]
 
@@ -50,6 +50,9 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request rates we allow ourselves; the defaults are the exchange's Standard tier (read 2026-11-22).
 
+    Those of orders and cancels that stand at their default follow the tier that the exchange tells; any other value is
+    an upper limit whatever it tells.
+
     Attributes:
         orders_per_s: Refill of the order bucket.
         orders_burst: Its capacity.
@@ -73,7 +76,8 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Settings of the Polymarket gateway.
 
     Attributes:
-        condition_ids: The markets to trade, by condition id.
+        condition_ids: The markets to trade, by condition id; a short one, as the catalogue spells those of V2, is made
+            long when the settings are read.
         slugs: More markets to trade, by the short name that `tbot markets` shows; looked up at the start.
         rest_url: Base address of the CLOB, without a slash at the end.
         ws_market_url: Address of the market channel.
@@ -90,7 +94,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         limits: Request rates.
     """
 
-    condition_ids: tuple[ConditionId, ...] = ()
+    condition_ids: tuple[str, ...] = ()
     slugs: tuple[Slug, ...] = ()
     rest_url: str = "https://clob.polymarket.com"
     ws_market_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
@@ -104,6 +108,20 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     hosts_allowed: tuple[str, ...] = OFFICIAL
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
+
+    def __post_init__(self) -> None:
+        """Spell every condition id as the CLOB does.
+
+        Raises:
+            ValueError: One of them is no condition id.
+        """
+        for name in self.condition_ids:
+            if not is_condition_id(name):
+                raise ValueError(
+                    "condition_ids: expected 0x and 64 hex digits, or the 62 of the catalogue for a market of V2 "
+                    f"(tbot markets show NAME tells it), found {name[:80]!r}"
+                )
+        msgspec.structs.force_setattr(self, "condition_ids", tuple(map(clob_spelling, self.condition_ids)))
 
     def check_reach(self) -> None:
         """Refuse addresses that must not get our requests; before real sockets are opened.

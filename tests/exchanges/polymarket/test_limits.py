@@ -151,7 +151,7 @@ async def test_a_cancelled_waiter_holds_nobody_up(autojump_clock: trio.testing.M
 
 
 async def test_tier_told_by_the_exchange_sets_both_buckets(autojump_clock: trio.testing.MockClock) -> None:
-    gate = gate_of()
+    gate = RateGate(LimitSettings(), now_ns)
     gate.learn_tier("Gold")
     await trio.sleep(2)
     assert (gate.burst(Lane.ORDER), gate.burst(Lane.CANCEL)) == (600, 1_200)
@@ -164,11 +164,25 @@ async def test_tier_told_by_the_exchange_sets_both_buckets(autojump_clock: trio.
 
 
 async def test_larger_tier_gives_room_but_no_tokens_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    gate = gate_of()
-    for _ in range(2):
+    gate = RateGate(LimitSettings(), now_ns)
+    for _ in range(60):
         await gate.enter(Lane.ORDER, by_ns=soon(1))
     gate.learn_tier("Elite")
     assert gate.available(Lane.ORDER) == 0
+
+
+@pytest.mark.parametrize("tier", ["Standard", "Gold", "Elite"])
+async def test_no_tier_raises_a_limit_that_was_chosen(autojump_clock: trio.testing.MockClock, tier: str) -> None:
+    gate = RateGate(LimitSettings(orders_per_s=1, orders_burst=2, cancels_burst=1_000), now_ns)
+    gate.learn_tier(tier)
+    await trio.sleep(60)
+    assert gate.available(Lane.ORDER) == 2
+    assert gate.burst(Lane.CANCEL) == {"Standard": 120, "Gold": 1_000, "Elite": 1_000}[tier]
+    for _ in range(2):
+        await gate.enter(Lane.ORDER, by_ns=soon(1))
+    start = trio.current_time()
+    await gate.enter(Lane.ORDER, by_ns=soon(5))
+    assert trio.current_time() - start == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(
