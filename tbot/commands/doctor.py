@@ -66,7 +66,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
         settings = load(config, TradingSettings)
         settings.exchange.check_reach()
     except ConfigError as error:
-        return (red("settings", str(error), "Correct that line; docs/runbook.md shows a whole file."),)
+        return (red("settings", str(error), "Correct that line; conf/live.toml is a whole one."),)
     found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state))]
     key = _key(environ, found)
     credentials = _credentials(environ, found)

@@ -13,11 +13,12 @@ import msgspec
 import trio
 
 from tbot.config import TradingSettings, load
+from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.credentials import obtain_credentials, wait_until_taken
 from tbot.exchanges.polymarket.environment import API_KEY, API_PASSPHRASE, API_SECRET, signing_key_of
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
-from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
+from tbot.exchanges.polymarket.wallets import trading_wallet, wallets_of
 from tbot.tasks.clock import WallClock
 from tbot.ui.terminal import tell
 
@@ -64,15 +65,19 @@ def tend_keys(options: KeysOptions) -> int:
 
 
 def addresses(key: SigningKey, settings: PolymarketSettings) -> dict[str, str]:
-    """Name every address of a key, and the wallet that the settings trade from."""
+    """Name every address of a key, and the wallet that the settings trade from, or why they trade from none."""
     wallets = wallets_of(key.address)
+    try:
+        trades_from = trading_wallet(key.address, signature_type=settings.signature_type, funder=settings.funder)
+    except ConfigError as error:
+        trades_from = str(error)
     return {
         "account": wallets.eoa,
         "proxy_wallet": wallets.proxy,
         "safe_wallet": wallets.safe,
         "deposit_wallet": wallets.deposit,
         "deposit_wallet_first_kind": wallets.deposit_first,
-        "trades_from": settings.funder or wallets.of(WalletKind(settings.signature_type)),
+        "trades_from": trades_from,
     }
 
 

@@ -31,6 +31,7 @@ from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.judgement import WELL_KNOWN
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
+from tbot.exchanges.polymarket.wallets import trading_wallet
 from tbot.store.journal import Store
 from tbot.tasks.clock import WallClock
 from tbot.tasks.recorder import Recorder
@@ -74,7 +75,8 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     """
     settings = settings_of(options.config, "live")
     key = signing_key_of(environ)
-    wallet = settings.exchange.funder or key.address
+    exchange = settings.exchange
+    wallet = trading_wallet(key.address, signature_type=exchange.signature_type, funder=exchange.funder)
     _check_wallet(key, wallet, options.confirm)
     given, hidden = api_credentials_of(environ), secrets_of(environ)
     state, stops = Path(settings.state), StopSignals()

@@ -1,4 +1,4 @@
-"""`tbot paper`: live public data, play money. No key is read, and nothing that could sign an order is loaded."""
+"""`tbot paper`: live public data, play money. No key is read, and the code that signs orders is not loaded."""
 
 from __future__ import annotations
 

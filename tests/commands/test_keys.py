@@ -37,6 +37,19 @@ def test_show_names_all_addresses_and_no_secret(
     assert TEST_KEY_HEX.removeprefix("0x") not in printed
 
 
+@pytest.mark.parametrize(("kind", "wallet"), [(1, "proxy_wallet"), (2, "safe_wallet"), (3, "deposit_wallet")])
+def test_a_wallet_that_nobody_named_is_not_traded_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: int, wallet: str
+) -> None:
+    config = tmp_path / "live.toml"
+    config.write_text(Path(LIVE).read_text().replace("signature_type = 0", f"signature_type = {kind}"))
+    monkeypatch.setenv("TBOT_PRIVATE_KEY", TEST_KEY_HEX)
+    assert main(["keys", "show", "--config", str(config), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["trades_from"].startswith("exchange.funder: missing")
+    assert told[wallet] in told["trades_from"]
+
+
 def test_without_a_key_one_sentence_names_the_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

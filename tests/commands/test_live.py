@@ -83,6 +83,14 @@ def test_credentials_that_no_request_carries_are_refused_and_not_quoted(settings
     assert not (settings.parent / "state").exists()
 
 
+def test_a_wallet_that_nobody_named_is_asked_for_first(settings: Path, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text(settings.read_text().replace("[exchange]", "[exchange]\nsignature_type = 1"))
+    for confirm in (WALLET[-6:], "000000"):
+        with pytest.raises(ConfigError, match=r"^exchange\.funder: missing, expected the wallet that holds the money"):
+            trade_live(LiveOptions(config=path, confirm=confirm, duration_s=1.0), {"TBOT_PRIVATE_KEY": KEY})
+
+
 @pytest.mark.parametrize("are_given", [True, False])
 def test_no_secret_reaches_the_log_of_a_live_bot(
     settings: Path, monkeypatch: pytest.MonkeyPatch, *, are_given: bool

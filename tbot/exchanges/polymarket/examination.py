@@ -155,6 +155,8 @@ class Examination:
         return judgement.judge_version(await self._rest.version())
 
     async def _probe(self) -> Finding:
+        if self._is_wallet_unnamed:
+            return yellow("signing", "no wallet to sign for", LATER)
         try:
             parts = await self._reach.probe(self._settings)
         except (AuthenticationFailed, ConfigError) as error:
@@ -210,6 +212,11 @@ class Examination:
     def _wallet(self) -> str:
         return self._settings.funder or (self._key.address if self._key is not None else "")
 
+    @property
+    def _is_wallet_unnamed(self) -> bool:
+        """Whether the line of the wallet is red for want of one: then nothing about another one is worth a line."""
+        return not self._settings.funder and self._settings.signature_type != WalletKind.EOA
+
     def _account(self) -> list[Check]:
         return [] if self._key is None else [self._own_key, self._own_wallet, self._deployed]
 
@@ -228,6 +235,8 @@ class Examination:
         kind = WalletKind(settings.signature_type)
         if kind is WalletKind.EOA:
             return green(check, "the key's own account needs none")
+        if self._is_wallet_unnamed:
+            return yellow(check, "no wallet to ask about", LATER)
         if not settings.relayer_url:
             return yellow(check, "no relayer to ask", "Set exchange.relayer_url.")
         http = self._http(settings.relayer_url, self._reach.relayer)
@@ -274,6 +283,8 @@ class Examination:
             return judgement.judge_standing(is_closed_only=await rest.is_closed_only())
 
         async def balance() -> Finding:
+            if self._is_wallet_unnamed:
+                return yellow("balance", "no wallet to ask about", LATER)
             held = await self._holding(rest, {"asset_type": "COLLATERAL"})
             return judgement.judge_balance(int(held.balance), exposure_max=self._exposure_max)
 
@@ -295,6 +306,8 @@ class Examination:
 
     def _allowance_check(self, rest: Rest, approval: Approval) -> Check:
         async def allowance() -> Finding:
+            if self._is_wallet_unnamed:
+                return yellow(approval.check, "no wallet to ask about", LATER)
             query = {"asset_type": "COLLATERAL"}
             if not approval.is_amount:
                 query = {"asset_type": balance_type(TokenId(approval.example)), "token_id": approval.example}

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from tiny_keccak import keccak256
 
+from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.keys import address_bytes, checksum_address
 
 _PROXY_FACTORY: Final = bytes.fromhex("ab45c5a4b0c941a2f231c04c3f49182e1a254052")
@@ -95,6 +96,26 @@ class Wallets(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, kind: WalletKind) -> str:
         """Give the wallet of a kind; the deposit wallet of today."""
         return (self.eoa, self.proxy, self.safe, self.deposit)[kind]
+
+
+def trading_wallet(eoa: str, *, signature_type: int, funder: str) -> str:
+    """Return the wallet that holds the money: the one named, or the key's own account where orders are signed for that.
+
+    Args:
+        eoa: Address of the key.
+        signature_type: Kind of wallet.
+        funder: As configured; "" = none.
+
+    Raises:
+        ConfigError: A contract wallet that nobody named; the message names the one that it could be.
+    """
+    kind = WalletKind(signature_type)
+    if not funder and kind is not WalletKind.EOA:
+        raise ConfigError(
+            f"exchange.funder: missing, expected the wallet that holds the money for signature_type {signature_type}; "
+            f"{kind.title} of this key is {wallets_of(eoa).of(kind)}, and tbot keys show names all"
+        )
+    return funder or eoa
 
 
 def wallets_of(eoa: str) -> Wallets:

@@ -18,7 +18,7 @@ from tbot.exchanges.polymarket.judgement import Finding, Light
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
-from tbot.exchanges.polymarket.wallets import wallets_of
+from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
 from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
 from tbot.exchanges.simulated.standalone import public_accounts
 from tests.contract.stage import EPOCH_NS, now_ns
@@ -193,6 +193,16 @@ async def test_a_funder_of_another_kind_is_the_wallets_line(autojump_clock: trio
     async with polymarket() as stage:
         safe = wallets_of(stage.key.address).safe
         assert reds(await examined(stage, changes={"funder": safe})) == ["wallet"]
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+async def test_a_wallet_that_nobody_named_is_one_red_line(autojump_clock: trio.testing.MockClock, kind: int) -> None:
+    async with polymarket() as stage:
+        nothing = held("COLLATERAL", "0", "0")
+        found = await examined(stage, nothing, changes={"signature_type": kind, "funder": ""}, probe=signs_badly)
+    assert reds(found) == ["wallet"]
+    (wallet,) = (each for each in found if each.check == "wallet")
+    assert wallets_of(stage.key.address).of(WalletKind(kind)) in wallet.remedy
 
 
 @pytest.mark.parametrize("is_deployed", [True, False])
