@@ -197,8 +197,10 @@ class Account:
         """Begin the books with the exchange's cash, once no earlier trade can change it any more.
 
         Returns:
-            False while trades from before are still pending; the next report is asked.
+            False while trades from before are still pending, or a balance is not told; the next report is asked.
         """
+        if not set(self.market_of) <= {token for token, _ in report.balances}:
+            return False
         if any(fill.settlement in (Settlement.MATCHED, Settlement.RETRYING) for fill in report.fills):
             return False
         self.ledger = Ledger(report.cash)

@@ -342,7 +342,14 @@ def _question(c: Coordinator, now_ns: Nanos) -> RequestReport | None:
         return None
     since_ns = Nanos(max(account.fills_known_ns() - REACH_BACK_NS, 0))
     order_ids = tuple(order_id for order_id in doubtful if order_id is not None)
-    return RequestReport(order_ids=order_ids, since_ns=since_ns, reason=reason, at_ns=now_ns)
+    return RequestReport(
+        order_ids=order_ids, since_ns=since_ns, reason=reason, at_ns=now_ns, token_ids=_balances_wanted(account)
+    )
+
+
+def _balances_wanted(account: Account) -> tuple[TokenId, ...]:
+    """Name the tokens whose balances decide something: all of them for a new ledger, else those that seem to differ."""
+    return tuple(t for t in account.market_of if account.ledger is None or t in account.drift)
 
 
 def _why_ask(c: Coordinator, doubtful: int, now_ns: Nanos) -> str:

@@ -30,8 +30,11 @@ def compare(account: Account, report: ExchangeReport) -> None:
     if account.ledger is None or not _is_comparable(account, report.requested_ns):
         return
     found = differences(report, account.ledger, tokens=tuple(account.market_of), known=account.offsets)
-    was_seen = bool(found) and found == account.drift
-    account.drift = found
+    told = {CASH, *(token for token, _ in report.balances)}
+    # A report tells some balances only; of those it does not tell a suspicion neither grows nor ends.
+    untold = {token: difference for token, difference in account.drift.items() if token not in told}
+    was_seen = bool(found) and found | untold == account.drift and not untold
+    account.drift = found | untold
     if not was_seen:
         return
     if list(found) == [CASH] and found[CASH] > 0:
@@ -56,7 +59,7 @@ def differences(
     """Say what the exchange holds beyond the ledger, in millionths; negative = it holds less.
 
     Args:
-        report: Tokens it does not tell are not compared; an exchange may list only some.
+        report: Tokens it does not tell are not compared.
         ledger: Ours, with nothing pending.
         tokens: Tokens to compare beside the collateral (`CASH`).
         known: Differences that are explained already: what was there before the ledger, what a person accepted.

@@ -210,12 +210,15 @@ class Gateway(Protocol):
         """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
         ...
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         """Read open orders, fills since a moment, balances, and the fate of single orders.
 
         Args:
             since_ns: Fills at or after this moment; the caller overlaps.
             lookups: Orders to ask for one by one.
+            balances_of: Tokens whose balances must be told; of others as many as is cheap, all of them sooner or later.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.

@@ -77,7 +77,7 @@ class Reconciler:
         asked = request.since_ns if request is not None and request.since_ns else self.since_ns
         since_ns = Nanos(min(asked, self.since_ns) - OVERLAP_NS)
         try:
-            report = await self.gateway.report(since_ns, lookups)
+            report = await self.gateway.report(since_ns, lookups, request.token_ids if request is not None else ())
         except ExchangeUnavailable as error:
             self._fail(error)
             return

@@ -201,7 +201,9 @@ class TinyGateway:
         await trio.sleep(LATENCY_S)
         return tuple(self._cancel(order_id) for order_id in order_ids)
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         """Everything at one moment; the position may be negative."""
         requested_ns = now_ns()
         await trio.sleep(LATENCY_S)

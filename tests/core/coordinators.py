@@ -293,9 +293,9 @@ class Desk:
         fills: tuple[Fill, ...] = (),
         lookups: tuple[OrderLookup, ...] = (),
         cash: int | None = None,
-        balances: tuple[tuple[TokenId, Size], ...] = (),
+        balances: tuple[tuple[TokenId, Size], ...] | None = None,
     ) -> tuple[Command, ...]:
-        """Answer a question; by default the money agrees with the ledger."""
+        """Answer a question; by default the money agrees with the ledger, and every balance is told."""
         ledger = self.core.account.ledger
         agreed = ledger.cash if ledger is not None else CASH
         return self.tell(
@@ -305,10 +305,15 @@ class Desk:
                 open_orders=open_orders,
                 fills=fills,
                 lookups=lookups,
-                balances=balances,
+                balances=self._agreed() if balances is None else balances,
                 cash=Notional(agreed if cash is None else cash),
             )
         )
+
+    def _agreed(self) -> tuple[tuple[TokenId, Size], ...]:
+        account = self.core.account
+        held = {t: account.ledger.position(t).size if account.ledger else 0 for t in account.market_of}
+        return tuple((token, Size(size + account.offsets.get(token, 0))) for token, size in held.items())
 
     # Reading.
 

@@ -14,6 +14,7 @@ from tbot.core.messages import (
 )
 from tests.core.coordinators import (
     CASH,
+    OTHER_YES,
     YES,
     bid,
     listed,
@@ -95,3 +96,37 @@ def test_halt_names_trading_by_others_on_the_account() -> None:
         desk.wait(3)
         desk.report(listed(order), cash=0)
     assert "1 fills of orders that are not ours" in desk.core.account.halt_reason
+
+
+def test_reports_that_tell_other_balances_neither_confirm_nor_end_a_suspicion() -> None:
+    desk = trading_desk(holding=20)
+    others = ((OTHER_YES, shares(0)),)
+    desk.report(balances=((YES, shares(15)),))
+    for _ in range(5):
+        before = len(desk.commands)
+        desk.wait(1)
+        (question,) = questions(tuple(desk.commands[before:]))
+        assert question.token_ids == (YES,)
+        desk.report(balances=others)
+    assert desk.mode() is Mode.TRADING
+    desk.wait(1)
+    desk.report(balances=((YES, shares(15)), *others))
+    assert "-5 of yes" in desk.core.account.halt_reason
+
+
+def test_a_suspicion_ends_when_its_balance_is_told_in_order() -> None:
+    desk = trading_desk(holding=20)
+    desk.report(balances=((YES, shares(15)),))
+    desk.wait(1)
+    desk.report(balances=((OTHER_YES, shares(0)),))
+    desk.wait(1)
+    assert questions(desk.report(balances=((YES, shares(20)),))) == ()
+    assert desk.core.account.drift == {}
+
+
+def test_missing_money_halts_though_no_balance_of_a_token_is_told() -> None:
+    desk = trading_desk(holding=20)
+    for _ in range(2):
+        desk.report(balances=(), cash=desk.core.account.ledger.cash - 1_000_000)  # type: ignore[union-attr]
+        desk.wait(1)
+    assert "$-1" in desk.core.account.halt_reason

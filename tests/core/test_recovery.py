@@ -30,6 +30,7 @@ from tests.core.coordinators import (
     LIMITS,
     MARKET,
     NO,
+    OTHER_NO,
     OTHER_YES,
     YES,
     Desk,
@@ -108,8 +109,14 @@ def test_opening_cash_is_the_first_report_s_and_history_is_in_it() -> None:
     old = some_fill(desk, settlement=Settlement.CONFIRMED)
     desk.absorb(old)  # pushed before the books are open
     desk.wait(1)
-    desk.report(fills=(old,), balances=((YES, shares(10)),))
-    desk.report(fills=(old,), balances=((YES, shares(10)),))
+    some = (YES, shares(10))
+    desk.report(fills=(old,), balances=(some, (NO, shares(0))))
+    assert desk.mode() is Mode.RECOVERING, "what of the others is there already?"
+    desk.wait(1)
+    (*_, question) = questions(tuple(desk.commands))
+    assert question.token_ids == (YES, NO, OTHER_YES, OTHER_NO)
+    desk.report(fills=(old,), balances=(some, *((token, shares(0)) for token in question.token_ids[1:])))
+    desk.report(fills=(old,), balances=(some,))
     ledger = desk.core.account.ledger
     assert ledger is not None
     assert (ledger.cash, ledger.cash_start, ledger.fills_count) == (CASH, CASH, 0)

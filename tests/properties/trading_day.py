@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tbot.core.account import EMPTY_STATE, CoordinatorState, Mode
 from tbot.core.coordinator import Coordinator
+from tbot.core.market import TokenId
 from tbot.core.messages import (
     AccountEvent,
     AccountGap,
@@ -101,6 +102,8 @@ class Trading(RuleBasedStateMachine):
         self.question: tuple[Nanos, tuple[OpenOrder, ...], tuple[ExchangeOrderId, ...], int] | None = None
         self.since_ns = self.desk.now
         self.asked: RequestReport | None = None
+        self.wanted: tuple[TokenId, ...] = ()
+        self.told: tuple[TokenId, ...] = ()
         self.failed_sells = False
         self.shadow = self.shadow_of_now()
         self.desk.recover()
@@ -248,6 +251,9 @@ class Trading(RuleBasedStateMachine):
         asked = self.asked
         since_ns = min(asked.since_ns or self.since_ns, self.since_ns) if asked is not None else self.since_ns
         lookups = asked.order_ids if asked is not None else ()
+        # What is wanted, and one of the others in turn: no report tells all.
+        self.told = tuple(dict.fromkeys((*self.wanted, pick(TOKENS, len(self.desk.journal)))))
+        self.wanted = ()
         self.question = (self.desk.now, self.exchange.listing(), lookups, since_ns)
 
     @precondition(lambda self: self.can("give_report"))
@@ -257,7 +263,7 @@ class Trading(RuleBasedStateMachine):
         requested_ns, listing, lookups, since_ns = self.question
         self.question = None
         report = self.exchange.report(
-            listing, lookups, requested_ns=requested_ns, since_ns=since_ns, tokens=TOKENS, now_ns=self.desk.now
+            listing, lookups, requested_ns=requested_ns, since_ns=since_ns, tokens=self.told, now_ns=self.desk.now
         )
         self.since_ns = requested_ns
         self.desk.absorb(report)
@@ -300,6 +306,7 @@ class Trading(RuleBasedStateMachine):
                 self.to_copy.append(command)
             elif isinstance(command, RequestReport):
                 self.asked = command
+                self.wanted = command.token_ids
         self.commands_read = len(self.desk.commands)
 
     @contextmanager

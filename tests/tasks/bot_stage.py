@@ -107,9 +107,11 @@ class Meddled(InProcessGateway):
             return tuple(reply(order_id) for order_id in order_ids)
         return await super().cancel(order_ids)
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         await self.stage.meddle(self.number, "report")
-        return await super().report(since_ns, lookups)
+        return await super().report(since_ns, lookups, balances_of)
 
     async def protect(self) -> None:
         await self.stage.meddle(self.number, "protect")

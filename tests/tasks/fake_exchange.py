@@ -212,7 +212,9 @@ class FakeExchange:
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         raise AssertionError("a feed cancels no orders")
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         raise ExchangeUnavailable("no reports here")
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar, TypeVarTuple
 import msgspec
 import trio
 
+from tbot.core.market import TokenId
 from tbot.core.messages import (
     Accepted,
     Canceled,
@@ -25,13 +26,13 @@ from tbot.core.messages import (
     SubmitOrder,
     SubmitReply,
 )
-from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
+from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Size
 from tbot.errors import InvariantViolated
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.store.journal import Store
 from tbot.tasks.child import TaskContext
 from tbot.tasks.journal import JournalClient, JournalWriter, run_inline
-from tests.tasks.fake_exchange import WAY_S, YES, FakeExchange, cents, now_ns, shares
+from tests.tasks.fake_exchange import MARKET, WAY_S, YES, FakeExchange, cents, now_ns, shares
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -109,7 +110,9 @@ class OrderEntry(FakeExchange):
         await trio.sleep(WAY_S)
         return tuple(Canceled(exchange_order_id=order_id, at_ns=now_ns()) for order_id in order_ids)
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         self.asked.append((trio.current_time(), since_ns, tuple(lookups)))
         requested_ns = now_ns()
         self.in_flight += 1
@@ -135,7 +138,7 @@ def report(requested_ns: Nanos, cash: int = 1_000) -> ExchangeReport:
         open_orders=(),
         fills=(),
         lookups=(),
-        balances=(),
+        balances=tuple((token, Size(0)) for token in MARKET.tokens),
         cash=Notional(cash * MICRO),
     )
 

@@ -74,12 +74,14 @@ class RequestReport(Message, frozen=True, kw_only=True):
 
     Attributes:
         since_ns: Fills wanted from this moment on, for trades that settle slowly; 0 = the reconciler's own overlap.
+        token_ids: Tokens whose balances are wanted now; of others the exchange's side tells as many as it can afford.
     """
 
     order_ids: tuple[ExchangeOrderId, ...]
     since_ns: Nanos
     reason: str
     at_ns: Nanos
+    token_ids: tuple[TokenId, ...] = ()
 
 
 Command = SubmitOrder | ResendOrder | CancelOrder | RequestReport | Halt

@@ -179,6 +179,7 @@ class ExchangeReport(Message, frozen=True, kw_only=True):
         fills: Our fills of recent trades, overlapping the last report.
         lookups: Answers for the order ids that `RequestReport` named.
         balances: (token, micro-shares) of the account as the exchange counts them for trading: settled tokens.
+            Those that were asked for, and of the others as many as were affordable.
         cash: Settled collateral, micro-dollars.
     """
 

@@ -292,7 +292,9 @@ class PaperGateway:
             for order_id, reason in refusals
         )
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         """Read the paper account, all at one moment."""
         requested_ns = self._now_ns()
         await trio.sleep(self._latency_s)

@@ -262,8 +262,10 @@ class PolymarketGateway:
 
     # --- report -------------------------------------------------------------------------------------------------
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
-        """Read open orders, fills since a moment, the fate of single orders, and balances of the loaded markets.
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
+        """Read open orders, fills since a moment, the fate of single orders, and some balances of the loaded markets.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.
@@ -272,7 +274,7 @@ class PolymarketGateway:
         if self._now_ns() >= self._public.clock.measured_ns + CLOCK_EVERY_NS:
             with suppress(ExchangeUnavailable):  # the report will say so itself
                 await self._public.measure_clock()  # which also keeps a connection warm
-        report = await self._reporter.report(since_ns, lookups, self._public.markets)
+        report = await self._reporter.report(since_ns, lookups, self._public.markets, balances_of)
         self._entry.learn_open([order.exchange_order_id for order in report.open_orders], report.requested_ns)
         return report
 

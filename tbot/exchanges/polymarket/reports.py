@@ -13,6 +13,10 @@ from tbot.exchanges.polymarket.fills import FeeOf, Ownership, fills_of, open_ord
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.wire import TradeRow
 
+# The window of this path lets 10 a second pass, and each is a round trip: more would hold the next look at orders and
+# trades back. 200 tokens are told within two minutes.
+BALANCES_EACH = 10
+
 
 class Reporter:
     """Reads reports for one account."""
@@ -34,9 +38,15 @@ class Reporter:
         self._fee_of = fee_of
         self._signature_type = signature_type
         self._now_ns = now_ns
+        self._told: dict[TokenId, int] = {}
+        self._reports = 0
 
     async def report(
-        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], tokens: Collection[TokenId]
+        self,
+        since_ns: Nanos,
+        lookups: Sequence[ExchangeOrderId],
+        tokens: Collection[TokenId],
+        balances_of: Collection[TokenId] = (),
     ) -> ExchangeReport:
         """Read open orders, then trades, then single orders, then balances.
 
@@ -46,7 +56,8 @@ class Reporter:
         Args:
             since_ns: Fills at or after this moment.
             lookups: Orders to ask for one by one.
-            tokens: Whose balances and fills are told, in this order; other markets of the account are left out.
+            tokens: Whose fills are told, and whose balances in turn; other markets of the account are left out.
+            balances_of: Those of them whose balances are told in any case.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.
@@ -56,7 +67,7 @@ class Reporter:
         orders = await self._rest.open_orders()
         trades = await self._trades_since(since_ns)
         found = [(each, await self._rest.order(each)) for each in lookups]
-        balances = [(token, Size(await self._balance(token))) for token in tokens]
+        balances = [(token, Size(await self._balance(token))) for token in self._turn(tokens, balances_of)]
         cash = Notional(await self._balance(None))
         received_ns = self._now_ns()
         with undecodable_is_unavailable("report"):
@@ -69,6 +80,14 @@ class Reporter:
                 balances=tuple(balances),
                 cash=cash,
             )
+
+    def _turn(self, tokens: Collection[TokenId], wanted: Collection[TokenId]) -> list[TokenId]:
+        """Choose whose balances this report tells: what is wanted, and those not told for longest, in their order."""
+        self._reports += 1
+        others = sorted((t for t in tokens if t not in wanted), key=lambda token: self._told.get(token, 0))
+        chosen = {*wanted, *others[: max(0, BALANCES_EACH - len(wanted))]}
+        self._told |= dict.fromkeys(sorted(chosen), self._reports)
+        return [token for token in tokens if token in chosen]
 
     async def _trades_since(self, since_ns: Nanos) -> list[TradeRow]:
         # A second earlier: whether their `after` includes its own second is not documented.

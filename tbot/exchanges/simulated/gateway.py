@@ -279,7 +279,9 @@ class InProcessGateway:
             return await self._cancel(tuple(order_ids), self._exchange.faults.on_cancel())
         return tuple(self._unknown(order_id, "no answer in time", was_cancel=True) for order_id in order_ids)
 
-    async def report(self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId]) -> ExchangeReport:
+    async def report(
+        self, since_ns: Nanos, lookups: Sequence[ExchangeOrderId], balances_of: Sequence[TokenId] = ()
+    ) -> ExchangeReport:
         """Sweep open orders, trades, single orders and balances, one request after the other.
 
         The answers are of different moments, as on production: something may happen between two of them.

@@ -1,0 +1,103 @@
+"""Reports of an account in many markets: orders and trades at every poll, balances in turn, within the read budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
+
+import httpx2
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from tbot.core.market import TokenId
+from tbot.core.units import MICRO, Nanos
+from tbot.errors import RateLimited
+from tbot.exchanges.polymarket.gateway import PolymarketGateway
+from tbot.exchanges.polymarket.reports import BALANCES_EACH
+from tbot.tasks.desk import WEDGED_AFTER_SLOW_S
+from tbot.tasks.reconciler import POLL_S
+from tests.contract.stage import now_ns
+from tests.exchanges.polymarket.answers import gateway_of, market
+
+WAY_S = 0.08  # a request and its answer, on a slow day
+EMPTY = {"data": [], "next_cursor": "LTE="}
+
+
+class Account:
+    """An exchange that answers an account in as many markets as told, and notes what was asked when."""
+
+    def __init__(self, markets: int) -> None:
+        self.tokens = tuple(TokenId(str(1_000 + number)) for number in range(2 * markets))
+        self.asked: list[tuple[float, str]] = []
+        self.gateway: PolymarketGateway = gateway_of(lambda request: httpx2.Response(404))
+        self.gateway._public._http._client._transport = httpx2.MockTransport(self._answer)
+        self.gateway._public._markets = {
+            token: msgspec.structs.replace(market(), yes=yes, no=no)
+            for yes, no in zip(self.tokens[::2], self.tokens[1::2], strict=True)
+            for token in (yes, no)
+        }
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        self.asked.append((trio.current_time(), path))
+        await trio.sleep(WAY_S)
+        answers = {"/time": now_ns() // 10**9, "/books": [], "/balance-allowance": {"balance": "7"}}
+        return httpx2.Response(200, json=answers.get(path, EMPTY))
+
+    async def look_at_books(self) -> None:
+        """Read books as often as the feed's canary may."""
+        while True:
+            await trio.sleep(0.25)
+            with suppress(RateLimited):
+                await self.gateway.books(self.tokens[:100])
+
+    def most_in(self, window_s: float, path: str) -> int:
+        """Count the most requests of a path that began within any window of a length."""
+        times = [at for at, each in self.asked if each == path]
+        return max(sum(start <= at < start + window_s for at in times) for start in times)
+
+
+@pytest.mark.slow
+async def test_200_tokens_leave_orders_and_trades_their_poll(autojump_clock: trio.testing.MockClock) -> None:
+    account, told, took = Account(100), Counter[TokenId](), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(account.look_at_books)
+        for _ in range(40):
+            began = trio.current_time()
+            report = await account.gateway.report(Nanos(0), ())
+            told.update(token for token, _ in report.balances)
+            took.append(trio.current_time() - began)
+            await trio.sleep(POLL_S)
+        nursery.cancel_scope.cancel()
+    assert max(took) < POLL_S / 2
+    assert set(told) == set(account.tokens)
+    assert {told[token] for token in account.tokens} == {2}, "each in its turn"
+    orders = [at for at, path in account.asked if path == "/data/orders"]
+    assert max(later - at for at, later in pairwise(orders)) < 1.5 * POLL_S
+    assert account.most_in(10, "/balance-allowance") <= 2 * (BALANCES_EACH + 1) + 2
+    assert account.most_in(10, "/books") >= 30, "the canary is not starved"
+
+
+@pytest.mark.slow
+async def test_what_is_wanted_is_told_at_once_and_all_of_it(autojump_clock: trio.testing.MockClock) -> None:
+    account = Account(100)
+    wanted = account.tokens[3:200:9]
+    report = await account.gateway.report(Nanos(0), (), wanted)
+    assert {token for token, _ in report.balances} >= set(wanted)
+    assert dict(report.balances)[wanted[0]] == 7
+    began = trio.current_time()
+    whole = await account.gateway.report(Nanos(0), (), account.tokens)
+    assert [token for token, _ in whole.balances] == list(account.tokens)
+    assert trio.current_time() - began < WEDGED_AFTER_SLOW_S, "the first report of a start must not look like a wedge"
+
+
+@pytest.mark.parametrize("markets", [1, BALANCES_EACH // 2])
+async def test_a_small_account_is_told_whole_each_time(autojump_clock: trio.testing.MockClock, markets: int) -> None:
+    account = Account(markets)
+    for _ in range(3):
+        report = await account.gateway.report(Nanos(0), ())
+        assert [token for token, _ in report.balances] == list(account.tokens)
+        assert report.cash == 7 < MICRO
