@@ -53,7 +53,7 @@ ORDER_LIFE_S_MIN = EXPIRY_AHEAD_S - EXPIRY_MARGIN_S + 10.0
 # Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
 UNSENT_MAX = 1024
 NOT_SENT_RETRY_S = 0.5
-# A refresh after a refusal holds its answer back for so long at most; without it the next start reads everything.
+# Reading anew after refusals holds their answers back for so long at most; the next refusal tries again.
 LEARN_S = 5.0
 # The exchange takes no more orders in one request (API reference, POST /orders).
 ORDERS_MAX = 15
@@ -63,8 +63,13 @@ CANCEL_IDS_MAX = 1_000
 CANCEL_IDS_MIN = 20
 
 
+# What was signed for is not what the exchange has: its version, its contract, its grid.
+_OF_STALE_TERMS = frozenset({RejectCode.VERSION_MISMATCH, RejectCode.OFF_GRID})
+
+
 class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # What must be known of an order between its signature and its sending.
+    token_id: TokenId
     is_post_only: bool
     may_rest: bool
 
@@ -83,7 +88,7 @@ class OrderEntry:
         gate: RateGate,
         *,
         market_of: Callable[[TokenId], Market],
-        refresh: Callable[[], Awaitable[object]],
+        refresh: Callable[[TokenId], Awaitable[object]],
         salt: Callable[[], int],
         now_ns: Callable[[], Nanos],
         offset_ns: Callable[[], int],
@@ -95,7 +100,7 @@ class OrderEntry:
             signer: Signs its orders.
             gate: The one that `rest` passes; it is told how many orders may have to be cancelled.
             market_of: The loaded market of a token; raises `InvariantViolated` for an unknown one.
-            refresh: Reads the markets' parameters anew.
+            refresh: Reads anew what orders of a token are signed for.
             salt: A number for each order that makes it unique.
             now_ns: Wall time.
             offset_ns: How far the exchange's clock is ahead.
@@ -110,7 +115,7 @@ class OrderEntry:
         self._offset_ns = offset_ns
         self._unsent: dict[ExchangeOrderId, _Unsent] = {}
         self._mode = OPEN
-        self._is_learning = False
+        self._learning: dict[TokenId, None] = {}
         self._is_alone = False
         self.open_orders: dict[ExchangeOrderId, Nanos] = {}
 
@@ -139,6 +144,7 @@ class OrderEntry:
         if len(self._unsent) >= UNSENT_MAX:
             self._unsent.pop(next(iter(self._unsent)))
         self._unsent[signed.order_id] = _Unsent(
+            token_id=order.token_id,
             is_post_only=order.is_post_only,
             may_rest=order.order_type not in IMMEDIATE,
         )
@@ -156,6 +162,9 @@ class OrderEntry:
         Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
         is told as unknown.
 
+        A refusal for terms that are not those of the exchange has its market read anew before it is told, so that the
+        next order is planned and signed from what is in force.
+
         Returns:
             One reply an order, in order.
         """
@@ -171,7 +180,9 @@ class OrderEntry:
             for order in some:
                 self._may_rest(order.exchange_order_id)  # before it leaves, so that all on its way can be cancelled
             for order, reply in zip(some, await self._post(some), strict=True):
-                replies[order.exchange_order_id] = await self._heard(order, unsent[order.exchange_order_id], reply)
+                replies[order.exchange_order_id] = self._heard(order, unsent[order.exchange_order_id], reply)
+        refused = {order_id for order_id, reply in replies.items() if _is_of_stale_terms(reply)}
+        await self._learn_anew([first.token_id for each, first in unsent.items() if each in refused and first])
         return tuple(replies[order.exchange_order_id] for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
@@ -223,7 +234,7 @@ class OrderEntry:
     def _orders_at_once(self) -> int:
         return max(1, min(ORDERS_MAX, self._gate.burst(Lane.ORDER)))
 
-    async def _heard(self, order: PreparedOrder, first: _Unsent | None, reply: SubmitReply) -> SubmitReply:
+    def _heard(self, order: PreparedOrder, first: _Unsent | None, reply: SubmitReply) -> SubmitReply:
         """Draw the conclusions from one reply.
 
         Args:
@@ -236,8 +247,6 @@ class OrderEntry:
             if first is None:
                 return again_refused(order, f"sent again, then {reply.code}: {reply.reason}", reply)
             self._is_gone(order.exchange_order_id)
-            if reply.code is RejectCode.VERSION_MISMATCH:
-                await self._learn_anew()
         elif isinstance(reply, Accepted) and first is not None:
             if not first.may_rest:
                 self._is_gone(order.exchange_order_id)
@@ -290,18 +299,22 @@ class OrderEntry:
     def _doubts(self, orders: Sequence[PreparedOrder], cause: Exception) -> list[SubmitReply]:
         return [submit_unknown(order, str(cause), self._now_ns()) for order in orders]
 
-    async def _learn_anew(self) -> None:
-        """Read the markets' parameters again: what was signed for does not fit. The next order is planned anew."""
-        if self._is_learning:
+    async def _learn_anew(self, token_ids: Sequence[TokenId]) -> None:
+        """Read again what orders of these tokens are signed for: each is in force as soon as it is read."""
+        with trio.move_on_after(LEARN_S):
+            for token_id in dict.fromkeys(token_ids):
+                await self._learn(token_id)
+
+    async def _learn(self, token_id: TokenId) -> None:
+        if token_id in self._learning:
             return  # one of the orders refused together is enough
-        self._is_learning = True
+        self._learning[token_id] = None
         try:
-            with trio.move_on_after(LEARN_S):
-                await self._refresh()
+            await self._refresh(token_id)
         except (ExchangeUnavailable, ConfigError):
             pass  # the refusal is told all the same, and the side waits before it asks again
         finally:
-            self._is_learning = False
+            del self._learning[token_id]
 
     # --- cancels ------------------------------------------------------------------------------------------------
 
@@ -342,3 +355,7 @@ class OrderEntry:
     def _is_gone(self, order_id: ExchangeOrderId) -> None:
         self.open_orders.pop(order_id, None)
         self._gate.open_orders = len(self.open_orders)
+
+
+def _is_of_stale_terms(reply: SubmitReply) -> bool:
+    return isinstance(reply, Rejected) and reply.code in _OF_STALE_TERMS

@@ -105,9 +105,17 @@ class PublicMarkets:
         self._markets = {token: market for market in markets for token in market.tokens}
         return tuple(markets)
 
-    async def refresh(self) -> None:
-        """Read markets and order version anew: an order was refused for what we believed of them."""
-        await self.load_markets()
+    async def refresh(self, token_id: TokenId) -> None:
+        """Read a token's market and the order version anew: an order was refused for what we believed of them.
+
+        Other markets are read when an order in them is refused: in many markets there is no time for all of them.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: The market is of a kind now that we cannot trade.
+        """
+        market = await load_market(self.rest, self.market(token_id).market_id)
+        self._markets |= dict.fromkeys(market.tokens, market)
         version = await self.rest.version()
         if version != VERSION_SPOKEN:
             log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)

@@ -88,21 +88,6 @@ async def test_version_mismatch_reads_the_market_anew_and_signs_nothing_again(
     assert gateway._public._markets[YES].is_neg_risk
 
 
-async def test_refresh_that_hangs_holds_the_answer_back_for_seconds_only(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    gateway = gateway_of(routed(REFERENCE_DATA | {"/order": answering(400, {"error": "order_version_mismatch"})}))
-    await gateway.load_markets()
-
-    async def hang() -> None:
-        await trio.sleep_forever()
-
-    gateway.load_markets = hang  # type: ignore[method-assign, assignment]
-    start = trio.current_time()
-    assert isinstance(await gateway.submit(gateway.prepare(order_of(), now_ns())), Rejected)
-    assert trio.current_time() - start <= 5.1
-
-
 @pytest.mark.parametrize(
     ("answers", "kind"),
     [
