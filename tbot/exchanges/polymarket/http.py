@@ -232,7 +232,7 @@ class Http:
     def _reset_s(self, headers: httpx2.Headers) -> float | None:
         """Read when there will be tokens enough, in seconds from now; only a refusal or a warning means that by it."""
         told_s = _whole(headers.get(_RESET, ""))
-        return None if told_s is None else max(0.0, told_s - self._now_ns() / NANOS_PER_S)
+        return None if told_s is None else believed_wait_s(told_s - self._now_ns() / NANOS_PER_S)
 
 
 def _whole(text: str) -> int | None:

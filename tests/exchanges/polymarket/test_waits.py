@@ -28,6 +28,7 @@ LONG = [
     answering(429, b"", **{"retry-after": "3600"}),
     answering(429, b"", **{"retry-after": "9" * 400}),
     answering(429, b"", **{"retry-after": FAR}),
+    answering(429, b"", **{"poly-ratelimit-reset": "99999999999"}),
     answering(429, b'{"error": "x", "retry_after_seconds": 1e999}'),
     answering(429, b'{"error": "x", "retry_after_seconds": "Infinity"}'),
     answering(
@@ -69,7 +70,15 @@ hostile = gen.tuples(
     gen.just(429) | statuses,
     bodies
     | gen.sampled_from((b'{"error": "x", "retry_after_seconds": 1e999}', b'{"retry_after_seconds": 99999}', b"")),
-    gen.fixed_dictionaries({}, optional={"retry-after": gen.sampled_from(WAITS)}),
+    gen.fixed_dictionaries(
+        {},
+        optional={
+            "retry-after": gen.sampled_from(WAITS),
+            "poly-ratelimit-reset": gen.sampled_from(("", "0", "1790000050", "99999999999", "-1", "x")),
+            "poly-ratelimit-remaining": gen.sampled_from(("", "0", "-99999999999", "99999999999", "x")),
+            "poly-ratelimit-warning": gen.sampled_from(("true", "false")),
+        },
+    ),
 )
 Hostile = list[tuple[int, bytes, dict[str, str]]]
 
