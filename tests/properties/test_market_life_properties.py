@@ -36,7 +36,7 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
     SplitPair,
 )
-from tbot.exchanges.simulated.planning import DUST
+from tbot.exchanges.simulated.orderbook import DUST
 
 START_S = 1_790_000_000
 START = Nanos(START_S * NANOS_PER_S)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MatchKind, Trade
+from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MatchKind, OrderView, Trade
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.operations import (
@@ -31,7 +31,7 @@ from tbot.exchanges.simulated.operations import (
     Refused,
     SplitPair,
 )
-from tbot.exchanges.simulated.planning import DUST
+from tbot.exchanges.simulated.orderbook import DUST
 
 START = Nanos(1_790_000_000 * NANOS_PER_S)
 MARKETS = (
@@ -198,9 +198,12 @@ def _is_leg_fair(trade: Trade, maker_id: ExchangeOrderId, engine: Engine) -> boo
     kind = MatchKind.NORMAL if same else (MatchKind.MINT if trade.side is Side.BUY else MatchKind.MERGE)
     price = leg.price if same else MICRO - leg.price
     pair = leg.notional if same else leg.size - leg.notional
-    return (leg.kind, price, leg.price, pair) == (kind, trade.price, maker.price, leg.taker_notional) and (
-        leg.notional == leg.size * leg.price // MICRO
-    )
+    told = (leg.kind, price, leg.price, pair) == (kind, trade.price, maker.price, leg.taker_notional)
+    # As the contract has it: a fill in what the maker gives, and floor(fill x takerAmount / makerAmount) in return.
+    money, shares = maker.size * maker.price // MICRO, maker.size
+    if maker.side is Side.BUY:
+        return told and leg.size == leg.notional * shares // money
+    return told and leg.notional == leg.size * money // shares
 
 
 def order_faults(engine: Engine) -> list[str]:
@@ -214,6 +217,10 @@ def order_faults(engine: Engine) -> list[str]:
         if order.state is OrderState.LIVE and order.size - order.size_matched < DUST:
             faults.append(f"{order.order_id}: rests with dust")
         spent = sum(t.notional for t in engine.trades if t.taker_order_id == order.order_id)
+        if _given_as_maker(engine, order) > (
+            order.size * order.price // MICRO if order.side is Side.BUY else order.size
+        ):
+            faults.append(f"{order.order_id}: gave more than it signed")
         if order.budget and spent > order.budget:
             faults.append(f"{order.order_id}: spent beyond its budget")
         if order.order_type is OrderType.FOK and order.state is not OrderState.MATCHED:
@@ -223,6 +230,11 @@ def order_faults(engine: Engine) -> list[str]:
         if order.is_post_only and any(t.taker_order_id == order.order_id for t in engine.trades):
             faults.append(f"{order.order_id}: post-only order took")
     return faults
+
+
+def _given_as_maker(engine: Engine, order: OrderView) -> int:
+    legs = [leg for trade in engine.trades for leg in trade.legs if leg.order_id == order.order_id]
+    return sum(leg.notional if order.side is Side.BUY else leg.size for leg in legs)
 
 
 def book_faults(engine: Engine) -> list[str]:

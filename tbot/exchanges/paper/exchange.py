@@ -243,7 +243,7 @@ class PaperExchange:
             if size <= 0:
                 return
             shares -= size
-            budget = None if budget is None else budget - notional_ceil(price, Size(size))
+            budget = None if budget is None else budget - notional_floor(price, Size(size))
             yield Level(price, Size(size))
 
     # --- filling ----------------------------------------------------------------------------------------------------
@@ -266,8 +266,9 @@ class PaperExchange:
     ) -> None:
         order = self.account.order(order_id)
         assert order is not None, "filled orders were taken before"
-        # Rounded against us: what we pay up, what we get down.
-        notional = notional_ceil(price, size) if order.side is Side.BUY else notional_floor(price, size)
+        # As on chain, where rounding costs the maker: he pays up and gets down, the taker the other way round.
+        is_up = (order.side is Side.BUY) is (role is Role.MAKER)
+        notional = notional_ceil(price, size) if is_up else notional_floor(price, size)
         trade_id = TradeId(f"paper-{self.account.trades + 1}")
         fill = Fill(
             trade_id=trade_id,
@@ -370,5 +371,5 @@ def _is_complete(order: SubmitOrder, matches: Sequence[Level]) -> bool:
     budget = _budget(order)
     if budget is None:
         return sum(level.size for level in matches) == order.size
-    spent = sum(notional_ceil(level.price, level.size) for level in matches)
+    spent = sum(notional_floor(level.price, level.size) for level in matches)
     return bool(matches) and (budget - spent) * MICRO // matches[-1].price < CENT

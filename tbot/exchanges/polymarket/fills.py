@@ -31,7 +31,7 @@ from tbot.core.messages import (
     TradeId,
     TradeStatus,
 )
-from tbot.core.units import NANOS_PER_MS, Nanos, Notional, Price, Size, notional_floor
+from tbot.core.units import NANOS_PER_MS, Nanos, Notional, Price, Size, notional_ceil, notional_floor
 from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.translate import ms_from_text, price_from_text, size_from_text
 from tbot.exchanges.polymarket.wire import MakerOrder, OrderFrame, OrderRow, TradeRow
@@ -212,7 +212,7 @@ def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
         token_id=leg.asset_id,
         side=leg.side or _maker_side(trade, leg),
         size=size,
-        notional=notional_floor(price_from_text(leg.price), size),
+        notional=_maker_notional(leg.side or _maker_side(trade, leg), price_from_text(leg.price), size),
         fee=Notional(0),
         role=Role.MAKER,
         settlement=settlement_of(trade),
@@ -250,12 +250,17 @@ def _taker_notional(trade: TradeRow, price: Price, size: Size) -> Notional:
     ]
     if sum(leg_size for _, _, leg_size in legs) != size:
         return notional_floor(price, size)
-    return Notional(
-        sum(
-            notional_floor(leg_price, leg_size) if is_same_token else leg_size - notional_floor(leg_price, leg_size)
-            for is_same_token, leg_price, leg_size in legs
-        )
-    )
+    total = 0
+    for is_same_token, leg_price, leg_size in legs:
+        money = _maker_notional(trade.side.opposite if is_same_token else trade.side, leg_price, leg_size)
+        total += money if is_same_token else leg_size - money
+    return Notional(total)
+
+
+# Exact to the unit: the contract counts a fill in what the maker gives and rounds what he gets down, so the shares a
+# buying maker got tell what he gave, and that is never less than their price.
+def _maker_notional(side: Side, price: Price, size: Size) -> Notional:
+    return notional_ceil(price, size) if side is Side.BUY else notional_floor(price, size)
 
 
 def _matched_ms(trade: TradeRow, received_ns: Nanos) -> int:

@@ -80,7 +80,7 @@ _SUMS: Final = {
     "balance": re.compile(r"\bbalance: ([0-9.]{1,30})"),
     "active": re.compile(r"sum of active orders: ([0-9.]{1,30})"),
     "matched": re.compile(r"sum of matched orders: ([0-9.]{1,30})"),
-    "wanted": re.compile(r"order amount: ([0-9.]{1,30})"),
+    "wanted": re.compile(r"order amount(?: \(inc\. fees\))?: ([0-9.]{1,30})"),
 }
 
 

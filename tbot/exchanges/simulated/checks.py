@@ -10,13 +10,18 @@ from collections.abc import Callable
 import msgspec
 
 from tbot.core.messages import OrderType, Side
-from tbot.core.units import Nanos, Size, is_on_grid, notional_ceil, text_from_micro
-from tbot.exchanges.simulated.operations import EndReason, EngineSettings, PlaceOrder
+from tbot.core.units import NANOS_PER_S, Nanos, Size, is_on_grid, notional_ceil, text_from_micro
+from tbot.exchanges.simulated.operations import CancelEvery, CancelOrders, EndReason, EngineSettings, Mode, PlaceOrder
 from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of
 from tbot.exchanges.simulated.planning import MatchPlan
 
 TEXT_MARKET_NOT_READY = "the market is not yet ready to process new orders"
 TEXT_PAYLOAD = "Invalid order payload"
+TEXT_POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
+TEXT_CANCEL_ONLY = "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
+TEXT_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
+TEXT_RESTARTING = "service not ready"
+TEXT_CRASHED = "could not insert order"
 TEXT_FAK = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
 TEXT_FOK = "order couldn't be fully filled. FOK orders are fully filled or killed."
 TEXT_POST_ONLY = "invalid post-only order: order crosses book"
@@ -38,6 +43,15 @@ TEXT_SELL_PRECISION = (
 SIZE_LOT = Size(10_000)
 """Order sizes have two decimals, and so have the budgets of FAK/FOK BUY orders."""
 
+MODE_TEXTS = {
+    Mode.RESTARTING: TEXT_RESTARTING,
+    Mode.POST_ONLY: TEXT_POST_ONLY_MODE,
+    Mode.CANCEL_ONLY: TEXT_CANCEL_ONLY,
+    Mode.DISABLED: TEXT_DISABLED,
+}
+CLOSED_MODES = (Mode.RESTARTING, Mode.DISABLED)
+"""In these not even cancels are looked at."""
+
 IMMEDIATE = (OrderType.FAK, OrderType.FOK)
 
 
@@ -48,6 +62,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         plan: What it would match now.
         is_duplicate: Whether its id was used before.
         balance: Available collateral for a BUY, available tokens for a SELL.
+        mode: What the engine does at all now.
+        matched: What of the same went out by trades not yet MINED; the balance told has it still.
         reserved: Bound by the account's open orders: buys of this market, or sells of this token.
     """
 
@@ -57,7 +73,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: Nanos
     plan: MatchPlan
     is_duplicate: bool
+    mode: Mode
     balance: int
+    matched: int
     reserved: int
 
     @property
@@ -93,6 +111,35 @@ def given_by(candidate: Candidate) -> int:
     o = candidate.order
     # A buyer's fee comes on top; without it an account at its limit would end below zero.
     return o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + candidate.plan.fees
+
+
+def balance_text(*, balance: int, active: int, matched: int, amount: int) -> str:
+    """Word the refusal of an order that its account cannot cover, as traders quote it (2026-05 to 2026-08).
+
+    Args:
+        balance: On chain, what matched orders have bound included.
+        active: Bound by open orders; not told when 0, as the next.
+        matched: Bound by trades not yet settled.
+        amount: Of the order, fees included.
+    """
+    sums = {"sum of active orders": active, "sum of matched orders": matched}
+    told = "".join(f"{name}: {value}, " for name, value in sums.items() if value)
+    fees = " (inc. fees)" if told else ""
+    return (
+        "not enough balance / allowance: the balance is not enough -> "
+        f"balance: {balance}, {told}order amount{fees}: {amount}"
+    )
+
+
+def objection_to_cancelling(operation: CancelOrders | CancelEvery, mode: Mode) -> str:
+    """Tell why nobody may cancel now; "" = all may. What the exchange cancels by itself is not asked."""
+    is_own = isinstance(operation, CancelEvery) and operation.reason is not EndReason.USER
+    return "" if is_own or mode not in CLOSED_MODES else MODE_TEXTS[mode]
+
+
+def _mode(c: Candidate) -> str:
+    is_let_in = c.mode is Mode.NORMAL or (c.mode is Mode.POST_ONLY and c.order.is_post_only)
+    return "" if is_let_in else MODE_TEXTS[c.mode]
 
 
 def _payload(c: Candidate) -> str:
@@ -150,7 +197,9 @@ def _expiration(c: Candidate) -> str:
     expires_ns = c.order.expires_ns
     if c.order.order_type is not OrderType.GTD:
         return TEXT_EXPIRATION if expires_ns else ""
-    return "" if expires_ns - c.now_ns >= c.settings.expiry_min_ns else TEXT_EXPIRATION
+    # In whole seconds, as clients state it: exactly the least is enough (both SDKs, 2026-07-03).
+    ahead_s = expires_ns // NANOS_PER_S - c.now_ns // NANOS_PER_S
+    return "" if ahead_s * NANOS_PER_S >= c.settings.expiry_min_ns else TEXT_EXPIRATION
 
 
 def _duplicate(c: Candidate) -> str:
@@ -161,10 +210,7 @@ def _balance(c: Candidate) -> str:
     given = given_by(c)
     if given <= c.balance - c.reserved:
         return ""
-    return (
-        "not enough balance / allowance: the balance is not enough -> "
-        f"balance: {c.balance}, sum of active orders: {c.reserved}, order amount: {given}"
-    )
+    return balance_text(balance=c.balance + c.matched, active=c.reserved, matched=c.matched, amount=given)
 
 
 def _post_only(c: Candidate) -> str:
@@ -180,6 +226,7 @@ def _immediate(c: Candidate) -> str:
 
 
 CHECKS: tuple[Callable[[Candidate], str], ...] = (
+    _mode,
     _payload,
     _post_only_type,
     _market_open,
@@ -196,6 +243,7 @@ CHECKS: tuple[Callable[[Candidate], str], ...] = (
 """In the order of polymarket's own list as far as it is known; the first objection is the answer."""
 
 CHECKS_AFTER_HOLD: tuple[tuple[Callable[[Candidate], str], EndReason], ...] = (
+    (_mode, EndReason.KILLED),
     (_market_open, EndReason.MARKET_RESOLVED),
     (_price_on_grid, EndReason.OFF_GRID),
     (_balance, EndReason.NOT_ENOUGH_BALANCE),

@@ -7,7 +7,7 @@ contract divides integers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import MICRO
@@ -27,6 +27,9 @@ from tbot.exchanges.simulated.operations import (
 TEXT_BALANCE = "not enough balance / allowance"
 TEXT_UNRESOLVED = "the market is not resolved"
 TEXT_RESOLVED = "the market is resolved"
+TEXT_HALVES = "an outcome of a neg-risk event resolves YES or NO, nothing between"
+TEXT_ANOTHER_WON = "another outcome of this neg-risk event has won"
+TEXT_LAST_ONE = "one outcome of a neg-risk event must win, and all others have lost"
 TEXT_NO_EVENT = "positions of one neg-risk event only can be converted"
 
 
@@ -118,6 +121,24 @@ def _convert(ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation:
             ledger.move(adapter, account, rules.yes, size)
     ledger.move(adapter, account, CASH, size * (len(given) - 1))
     return Done()
+
+
+def objection_to_payout(markets: Iterable[MarketRules], rules: MarketRules, yes_payout: int) -> str:
+    """Tell why a market cannot resolve like this; "" = it can.
+
+    Exactly one outcome of a neg-risk event wins (the adapter contract takes no other report): what conversion gives
+    relies on it, and anything else would make money or destroy it.
+    """
+    if rules.yes_payout is not None:
+        return TEXT_RESOLVED
+    if not rules.event:
+        return ""
+    if yes_payout not in (0, MICRO):
+        return TEXT_HALVES
+    others = [other.yes_payout for other in markets if other.event == rules.event and other is not rules]
+    if yes_payout == MICRO:
+        return TEXT_ANOTHER_WON if MICRO in others else ""
+    return TEXT_LAST_ONE if all(payout == 0 for payout in others) else ""
 
 
 def payout_of(rules: MarketRules, token_id: TokenId) -> int:

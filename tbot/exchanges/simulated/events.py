@@ -32,7 +32,8 @@ class MakerLeg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         token_id: Token of the maker's order; the opposite of the taker's in mint and merge.
         price: The maker's own limit price.
         size: Micro-shares.
-        notional: floor(size x price): paid by a buying, received by a selling maker. Makers pay no fee.
+        notional: What the maker gave or got, rounded against him: ceil(size x price) paid by a buying, floor(size x
+            price) received by a selling maker. Makers pay no fee.
         taker_notional: The taker's side of this leg: equal in a normal match, size - notional in mint and merge.
         owner: API key that sent the order, "" = none.
     """
@@ -54,6 +55,8 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         trade_id: UUID text made from a counter.
+        transaction_id: Id of the first trade of its match: a taker order settles against all makers it met at once in
+            one transaction, whatever their prices.
         token_id: The taker's token.
         side: The taker's side.
         price: Price of the taker's token: 1 - maker price in mint and merge.
@@ -67,6 +70,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     trade_id: TradeId
+    transaction_id: TradeId
     market_id: MarketId
     taker_order_id: ExchangeOrderId
     taker_account: Account
@@ -146,12 +150,27 @@ class Balances(msgspec.Struct, frozen=True, kw_only=True):
         tokens: (token, size that can be sold), every token of every market in listing order.
         cash_pending: Collateral from matched sales not yet MINED.
         tokens_pending: (token, size bought and not yet MINED).
+        cash_leaving: Collateral of matched buys not yet MINED.
+        tokens_leaving: (token, size sold and not yet MINED).
     """
 
     cash: Notional
     tokens: tuple[tuple[TokenId, Size], ...]
     cash_pending: Notional
     tokens_pending: tuple[tuple[TokenId, Size], ...]
+    cash_leaving: Notional
+    tokens_leaving: tuple[tuple[TokenId, Size], ...]
+
+    @property
+    def cash_settled(self) -> Notional:
+        """Collateral on chain: nothing that is matched and not MINED has moved there."""
+        return Notional(self.cash + self.cash_leaving)
+
+    @property
+    def tokens_settled(self) -> tuple[tuple[TokenId, Size], ...]:
+        """(token, size on chain), in the order of `tokens`."""
+        leaving = dict(self.tokens_leaving)
+        return tuple((token, Size(size + leaving[token])) for token, size in self.tokens)
 
 
 # --- market events ---------------------------------------------------------------------------------------------------
@@ -200,6 +219,7 @@ class TradePrinted(Message, frozen=True, kw_only=True):
     size: Size
     taker_side: Side
     trade_id: TradeId
+    transaction_id: TradeId
     exchange_ms: int
     at_ns: Nanos
 

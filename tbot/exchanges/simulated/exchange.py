@@ -17,6 +17,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.broadcast import Broadcast
+from tbot.exchanges.simulated.checks import TEXT_CRASHED
 from tbot.exchanges.simulated.events import Balances, BookView, OrderView, Trade
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder
@@ -24,7 +25,7 @@ from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.flow import Flow
 from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.misbehaviour import Misbehaviour
-from tbot.exchanges.simulated.modes import Mode, Modes
+from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import (
     ANY_MARKET,
     ANY_OWNER,
@@ -35,6 +36,7 @@ from tbot.exchanges.simulated.operations import (
     CancelEvery,
     CancelOrders,
     CancelResult,
+    ChangeMode,
     Course,
     Deposit,
     Done,
@@ -92,6 +94,7 @@ class LocalExchange:
         self._sweep_ns: Nanos | None = None
         self._wake = trio.Event()
         self._wakes_at_ns: Nanos | None = None
+        self._on_crash: Callable[[Exception], None] | None = None
         self._begin(log)
 
     @classmethod
@@ -118,11 +121,15 @@ class LocalExchange:
 
         The methods below are the same for single operations, with the reply's type.
         """
+        self._keep_mode()
         now_ns = self._now_ns()
         if isinstance(operation, PlaceOrder) and operation.course is Course.CONFIRM:
             course = self._misbehaviour.course(operation)
             if course is not Course.CONFIRM:
                 operation = msgspec.structs.replace(operation, course=course)
+        return self._do(operation, now_ns)
+
+    def _do(self, operation: Operation, now_ns: Nanos) -> Reply:
         if self._on_operation is not None:
             self._on_operation(now_ns, operation)
         reply, events = self.engine.apply(operation, now_ns)
@@ -316,12 +323,25 @@ class LocalExchange:
             self.step()
             await self._sleep_until(self.next_ns())
 
+    def contain(self, on_crash: Callable[[Exception], None]) -> None:
+        """Go on after a bug met by something timed, and tell of it; without this `run` ends with its error.
+
+        What is given up is the one order, settlement or operation that met it. For a server to strangers: a simulation
+        is to end.
+        """
+        self._on_crash = self.engine.on_crash = on_crash
+
     def next_ns(self) -> Nanos | None:
         """When something is due next; None = nothing ever, unless somebody acts."""
-        others = (self.engine.next_due_ns(), self._broadcast.next_due_ns(), self._misbehaviour.next_ns())
+        others = (
+            self.engine.next_due_ns(),
+            self._broadcast.next_due_ns(),
+            self._misbehaviour.next_ns(),
+            self.modes.next_ns(self._now_ns()),
+        )
         dues = [due for due in (*others, self._sweep_ns) if due is not None]
         if self._flow is not None:
-            dues.append(max(self._flow.next_ns, self.modes.up_ns(self._now_ns())))
+            dues.append(self._flow.next_ns)
         if self._scheduled:
             dues.append(self._scheduled[0][0])
         return min(dues, default=None)
@@ -329,30 +349,57 @@ class LocalExchange:
     def step(self) -> None:
         """Do everything due now. Called by `run`; without Trio a plain loop may call it."""
         now_ns = self._now_ns()
+        self._keep_mode()
         while self._scheduled and self._scheduled[0][0] <= now_ns:
-            ticket = heapq.heappop(self._scheduled)[2]
-            operation = ticket.operation
-            reply = self.place(operation) if isinstance(operation, PlaceOrder) else self.apply(operation)
-            self._held.answer_or_keep(ticket, reply)
+            with self._contained():
+                self._arrive(heapq.heappop(self._scheduled)[2])
         engine_due_ns = self.engine.next_due_ns()
         if engine_due_ns is not None and engine_due_ns <= now_ns:
             self.apply(Advance())
-        # Nobody trades while the engine is down, the crowd as little as anybody else.
-        is_up = self.modes.current(now_ns) is not Mode.RESTARTING
-        while is_up and self._flow is not None and self._flow.next_ns <= now_ns:
+        # In a restricted mode the engine refuses the crowd like anybody else.
+        while self._flow is not None and self._flow.next_ns <= now_ns:
             for operation in self._flow.step(self.engine, now_ns):
-                self.apply(operation)
+                with self._contained():
+                    self.apply(operation)
         self._broadcast.deliver_delayed(now_ns)
         self._misbehaviour.step(now_ns)
+        self._keep_mode()
         if self._sweep_ns is not None and self._sweep_ns <= now_ns:
             self._sweep_ns = self._sweep(now_ns)
+
+    # The engine is told of its mode by an operation, so that the log of operations replays what it refused.
+    def _keep_mode(self) -> None:
+        now_ns = self._now_ns()
+        mode = self.modes.current(now_ns)
+        if mode is not self.engine.mode:
+            self._do(ChangeMode(mode=mode), now_ns)
+
+    def _arrive(self, ticket: Ticket) -> None:
+        operation = ticket.operation
+        try:
+            reply = self.place(operation) if isinstance(operation, PlaceOrder) else self.apply(operation)
+        except Exception:
+            ticket.answer(Refused(text=TEXT_CRASHED))
+            raise
+        self._held.answer_or_keep(ticket, reply)
+
+    @contextmanager
+    def _contained(self) -> Iterator[None]:
+        try:
+            yield
+        # As at the server's edge: a bug met by one operation must not end the exchange under everybody else.
+        except Exception as crash:
+            if self._on_crash is None:
+                raise
+            self._on_crash(crash)
 
     def _sweep(self, now_ns: Nanos) -> Nanos | None:
         limit_ns = int(self.settings.dead_man_s * NANOS_PER_S)
         for (account, owner), alive_ns in tuple(self._alive_ns.items()):
             if now_ns - alive_ns >= limit_ns:
                 del self._alive_ns[account, owner]
-                self.apply(CancelEvery(account=account, owner=owner, reason=EndReason.HEARTBEAT))
+                with self._contained():
+                    self.apply(CancelEvery(account=account, owner=owner, reason=EndReason.HEARTBEAT))
         return self._after(self.settings.sweep_s) if self._alive_ns else None
 
     def _begin(self, log: OperationLog) -> None:

@@ -39,18 +39,12 @@ from tbot.core.messages import (
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size, is_on_grid, notional_floor
 from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
+from tbot.exchanges.simulated.checks import TEXT_CANCEL_ONLY, TEXT_DISABLED, TEXT_POST_ONLY_MODE, TEXT_RESTARTING
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
-from tbot.exchanges.simulated.modes import (
-    RETRY_RESTARTING_S,
-    TEXT_CANCEL_ONLY,
-    TEXT_DISABLED,
-    TEXT_POST_ONLY_MODE,
-    TEXT_RESTARTING,
-    Mode,
-)
+from tbot.exchanges.simulated.modes import RETRY_RESTARTING_S
 from tbot.exchanges.simulated.operations import (
     EVER,
     Account,
@@ -58,6 +52,7 @@ from tbot.exchanges.simulated.operations import (
     CancelResult,
     EngineSettings,
     MarketRules,
+    Mode,
     Placed,
     PlaceOrder,
     Refused,
@@ -310,8 +305,8 @@ class InProcessGateway:
             open_orders=open_orders,
             fills=tuple(fill for trade in trades for fill in fills_of(trade, desk, received_ns)),
             lookups=found,
-            balances=balances.tokens,
-            cash=balances.cash,
+            balances=balances.tokens_settled,
+            cash=balances.cash_settled,
         )
 
     async def protect(self) -> None:

@@ -31,6 +31,7 @@ class Ledger:
         self.deposits = Notional(0)
         self._owned: dict[Holding, int] = {}
         self._pending: dict[Holding, int] = {}
+        self._leaving: dict[Holding, int] = {}
         self._locked: dict[MarketId, int] = {}
 
     def owned(self, account: Account, asset: TokenId) -> int:
@@ -40,6 +41,10 @@ class Ledger:
     def pending(self, account: Account, asset: TokenId) -> int:
         """The part that came in by trades not yet MINED."""
         return self._pending.get((account, asset), 0)
+
+    def leaving(self, account: Account, asset: TokenId) -> int:
+        """The part that went out by trades not yet MINED: on chain it is still there."""
+        return self._leaving.get((account, asset), 0)
 
     def available(self, account: Account, asset: TokenId) -> int:
         """What can be traded with: owned and not pending."""
@@ -53,6 +58,10 @@ class Ledger:
     def holdings(self) -> dict[Holding, int]:
         """Copy every balance, for auditors."""
         return dict(self._owned)
+
+    def state(self) -> tuple[object, ...]:
+        """Give everything that a digest covers, in an order of its own."""
+        return sorted((*holding, amount) for holding, amount in self._owned.items()), self.fees, self.deposits
 
     def deposit(self, account: Account, cash: Notional) -> None:
         """Bring collateral in, or out when negative; the caller has checked that it is there."""
@@ -85,22 +94,30 @@ class Ledger:
             tokens=tuple((t, Size(self.available(account, t))) for t in tokens),
             cash_pending=Notional(self.pending(account, CASH)),
             tokens_pending=tuple((t, Size(self.pending(account, t))) for t in tokens),
+            cash_leaving=Notional(self.leaving(account, CASH)),
+            tokens_leaving=tuple((t, Size(self.leaving(account, t))) for t in tokens),
         )
 
+    def check(self, trades: Iterable[Trade]) -> None:
+        """See, before any trade is booked, that everybody can pay for all: a match is whole or not at all."""
+        given: dict[Holding, int] = {}
+        for trade in trades:
+            for account, asset, amount in flows(trade):
+                given[account, asset] = given.get((account, asset), 0) + max(0, -amount)
+        for holding, amount in given.items():
+            assert amount <= self.available(*holding), "an order was matched that its account could not cover"
+
     def book(self, trade: Trade) -> None:
-        """Enter a matched trade; its incomings are pending."""
+        """Enter a matched trade that was checked; its incomings are pending."""
         for account, asset, amount in flows(trade):
             self._add(account, asset, amount)
-            if amount > 0:
-                self._pend(account, asset, amount)
-            assert self.available(account, asset) >= 0, "an order was matched that its account could not cover"
+            self._pend(account, asset, amount, sign=1)
         self._lock(trade, 1)
 
     def settle(self, trade: Trade) -> None:
         """Release the incomings of a trade that was MINED."""
         for account, asset, amount in flows(trade):
-            if amount > 0:
-                self._pend(account, asset, -amount)
+            self._pend(account, asset, amount, sign=-1)
 
     def reverse(self, trade: Trade) -> None:
         """Undo a trade that FAILED before it was MINED."""
@@ -118,15 +135,14 @@ class Ledger:
         holding = (account, asset)
         self._owned[holding] = self._owned.get(holding, 0) + amount
 
-    def _pend(self, account: Account, asset: TokenId, amount: int) -> None:
-        holding = (account, asset)
-        self._pending[holding] = self._pending.get(holding, 0) + amount
+    def _pend(self, account: Account, asset: TokenId, amount: int, *, sign: int) -> None:
+        holding, way = (account, asset), self._pending if amount > 0 else self._leaving
+        way[holding] = way.get(holding, 0) + sign * abs(amount)
 
 
 def flows(trade: Trade) -> Iterator[tuple[Account, TokenId, int]]:
     """List what each party of a trade gives (negative) and gets, per asset, the taker's fee included."""
     taker = trade.taker_account
-    # Outgoings come first, so that an account trading with itself is checked before its own money returns.
     if trade.side is Side.BUY:
         yield taker, CASH, -(trade.notional + trade.fee)
         yield taker, trade.token_id, trade.size

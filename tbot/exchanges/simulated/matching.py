@@ -7,23 +7,25 @@ moments give the same engine, event for event.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, TradeId
+from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side, TradeId
 from tbot.core.units import NANOS_PER_S, Nanos, Price
+from tbot.exchanges.simulated.cancelling import Cancelling
 from tbot.exchanges.simulated.chain_log import ChainLog
 from tbot.exchanges.simulated.checks import (
     IMMEDIATE,
+    TEXT_CRASHED,
     TEXT_PAYLOAD,
     Candidate,
     given_by,
     objection_after_hold,
     refusal,
 )
-from tbot.exchanges.simulated.collateral import TEXT_RESOLVED, Movement
+from tbot.exchanges.simulated.collateral import Movement, objection_to_payout
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
@@ -34,15 +36,12 @@ from tbot.exchanges.simulated.events import (
 )
 from tbot.exchanges.simulated.ledger import Ledger
 from tbot.exchanges.simulated.operations import (
-    ANY_MARKET,
-    ANY_OWNER,
-    ANY_TOKEN,
     EVER,
     Account,
     Advance,
     CancelEvery,
     CancelOrders,
-    CancelResult,
+    ChangeMode,
     ChangeTick,
     CloseMarket,
     ConvertPositions,
@@ -52,6 +51,7 @@ from tbot.exchanges.simulated.operations import (
     EngineSettings,
     MarketRules,
     MergePair,
+    Mode,
     OpenMarket,
     Operation,
     Placed,
@@ -62,16 +62,13 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
     SplitPair,
 )
-from tbot.exchanges.simulated.orderbook import Order, Standing, UnifiedBook
-from tbot.exchanges.simulated.planning import DUST, Match, MatchPlan, plan_match
+from tbot.exchanges.simulated.orderbook import DUST, Order, Standing, UnifiedBook
+from tbot.exchanges.simulated.planning import Match, MatchPlan, plan_match
 from tbot.exchanges.simulated.resting import OrderTable, asset_of
 from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrder, SettleTrade, StartGame, Step
 from tbot.exchanges.simulated.ticks import tick_after
-from tbot.exchanges.simulated.trades import TradeLog, by_price, make_trade, parties
+from tbot.exchanges.simulated.trades import Deal, TradeLog, make_deals, parties
 from tbot.exchanges.simulated.turn import Turn, view_of
-
-NOT_FOUND = "Order not found or already canceled"
-ALREADY_ENDED = "order can't be found - already canceled or matched"
 
 
 class Engine:
@@ -79,6 +76,10 @@ class Engine:
 
     Args:
         settings: Settlement delays and expiry rules.
+
+    Attributes:
+        mode: What it does at all now.
+        on_crash: Told of a bug met by a timed step, which is given up; without it the error is raised.
     """
 
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
@@ -86,9 +87,12 @@ class Engine:
         self.ledger = Ledger()
         self.chain = ChainLog()
         self.now_ns = Nanos(0)
+        self.mode = Mode.NORMAL
+        self.on_crash: Callable[[Exception], None] | None = None
         self._books: dict[MarketId, UnifiedBook] = {}
         self._market_of: dict[TokenId, MarketId] = {}
         self._orders = OrderTable()
+        self._cancels = Cancelling(self._books, self._orders)
         self._trades = TradeLog()
         self._agenda = Agenda()
         self._sequence = 0
@@ -106,6 +110,8 @@ class Engine:
             The answer to the caller, and everything there is to tell, in order.
         """
         self.now_ns = max(now_ns, self.now_ns)
+        if isinstance(operation, ChangeMode):
+            self.mode = operation.mode  # at once: it holds for what is due in this very moment
         events = list(self._run_due())
         turn = Turn(self.now_ns)
         reply = self._perform(operation, turn)
@@ -216,13 +222,9 @@ class Engine:
 
     def digest(self) -> str:
         """Hash all books, orders, trades and balances: equal digests, equal engines."""
-        state = (
-            [(b.rules, b.bids.levels(), b.asks.levels(), b.exchange_ms) for b in self._books.values()],
-            [order.view() for order in self._orders],
-            self.trades,
-            [(*holding, amount) for holding, amount in sorted(self.ledger.holdings().items())],
-            (self.ledger.fees, self.ledger.deposits, self.now_ns, self.next_due_ns()),
-        )
+        books = [(b.rules, b.bids.levels(), b.asks.levels(), b.exchange_ms) for b in self._books.values()]
+        orders = [order.view() for order in self._orders]
+        state = (books, orders, self.trades, self.ledger.state(), self.mode, self.now_ns, self.next_due_ns())
         return hashlib.sha256(msgspec.msgpack.encode(state)).hexdigest()
 
     # --- operations -------------------------------------------------------------------------------------------------
@@ -232,10 +234,10 @@ class Engine:
             case PlaceOrder():
                 return self._place(operation, turn)
             case CancelOrders():
-                return self._cancel_ids(operation, turn)
+                return self._cancels.by_id(operation, self.mode, turn)
             case CancelEvery():
-                return self._cancel_every(operation, turn)
-            case Advance():
+                return self._cancels.every(operation, self.mode, turn)
+            case Advance() | ChangeMode():
                 return Done()
             case Deposit() | SplitPair() | MergePair() | RedeemTokens() | ConvertPositions():
                 return self._move_collateral(operation, turn)
@@ -255,12 +257,13 @@ class Engine:
         text = refusal(candidate)
         if text:
             return Refused(text=text)
-        order = self._enter(place, book)
         if candidate.plan.crosses and book.rules.taker_delay_ns:
-            self._hold(order, candidate, book, turn)
+            self._hold(self._enter(place, book), candidate, book, turn)
         else:
+            deals = self._deals(candidate, turn)
+            order = self._enter(place, book)
             turn.tell_order(OrderChange.PLACEMENT, order, book)
-            self._execute(order, candidate.plan, book, turn)
+            self._execute(order, candidate.plan, deals, book, turn)
         return self.verdict(place.order_id)
 
     def _candidate(self, place: PlaceOrder, book: UnifiedBook) -> Candidate:
@@ -271,9 +274,20 @@ class Engine:
             now_ns=self.now_ns,
             plan=plan_match(place, book),
             is_duplicate=place.order_id in self._orders,
+            mode=self.mode,
             balance=self.ledger.available(place.account, asset_of(place)),
+            matched=self.ledger.leaving(place.account, asset_of(place)),
             reserved=self._orders.reserved_for(place, book.rules.market_id),
         )
+
+    # All amounts are made and checked here, before anything changes.
+    def _deals(self, candidate: Candidate, turn: Turn) -> tuple[Deal, ...]:
+        book = candidate.book
+        deals = make_deals(
+            self._trades, candidate.order, candidate.plan, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns
+        )
+        self.ledger.check(deal.trade for deal in deals)
+        return deals
 
     def _enter(self, place: PlaceOrder, book: UnifiedBook) -> Order:
         self._sequence += 1
@@ -295,18 +309,24 @@ class Engine:
         candidate = self._candidate(order.place, book)
         objection = objection_after_hold(candidate)
         if objection is not None:
-            order.refusal, order.reason = objection
-            order.state = OrderState.CANCELED
-            turn.tell_order(OrderChange.CANCELLATION, order, book)
+            self._end_held(order, objection, turn)
             return
+        deals = self._deals(candidate, turn)
         order.state = OrderState.LIVE
         if not candidate.plan.crosses:
             turn.tell_order(OrderChange.UNMATCHED, order, book)
-        self._execute(order, candidate.plan, book, turn)
+        self._execute(order, candidate.plan, deals, book, turn)
 
-    def _execute(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
-        for matches in by_price(plan.matches):
-            self._trade(order, matches, book, turn)
+    def _end_held(self, order: Order, objection: tuple[str, EndReason], turn: Turn) -> None:
+        (order.refusal, order.reason), order.state = objection, OrderState.CANCELED
+        turn.tell_order(OrderChange.CANCELLATION, order, self._books[order.market_id])
+
+    def _execute(self, order: Order, plan: MatchPlan, deals: tuple[Deal, ...], book: UnifiedBook, turn: Turn) -> None:
+        for deal in deals:
+            self._trade(order, deal, book, turn)
+        if deals:
+            trade_ids = tuple(deal.trade.trade_id for deal in deals)
+            self._agenda.enter_course(trade_ids, order.place.course, self.settings, turn.now_ns)
         self._finish_taker(order, plan, book, turn)
 
     def _finish_taker(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
@@ -325,6 +345,7 @@ class Engine:
 
     def _rest(self, order: Order, book: UnifiedBook, turn: Turn) -> None:
         place = order.place
+        order.come_to_rest()
         book.side(is_bid=order.is_bid).add(order)
         self._orders.rest(order)
         turn.touch(book, order)
@@ -332,9 +353,8 @@ class Engine:
             due_ns = Nanos(place.expires_ns - self.settings.expiry_margin_ns)
             self._agenda.enter(due_ns, ExpireOrder(order_id=place.order_id))
 
-    def _trade(self, taker: Order, matches: list[Match], book: UnifiedBook, turn: Turn) -> None:
-        trade_id = self._trades.next_id(taker.place.order_id)
-        trade = make_trade(trade_id, taker, matches, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns)
+    def _trade(self, taker: Order, deal: Deal, book: UnifiedBook, turn: Turn) -> None:
+        trade = deal.trade
         self._trades.add(trade)
         self.ledger.book(trade)
         for party in parties(trade):
@@ -342,10 +362,9 @@ class Engine:
         taker.size_matched += trade.size
         taker.notional_matched += trade.notional
         taker.trade_ids.append(trade.trade_id)
-        for match in matches:
+        for match in deal.matches:
             self._fill_maker(match, trade.trade_id, book, turn)
         book.print(trade)
-        self._agenda.enter_course(trade.trade_id, taker.place.course, self.settings, turn.now_ns)
         turn.tell_trade(trade, book)
         turn.print_trade(trade, book)
 
@@ -356,53 +375,13 @@ class Engine:
         maker.trade_ids.append(trade_id)
         book.side(is_bid=maker.is_bid).reduce(maker, match.size)
         turn.touch(book, maker)
-        if maker.remaining < DUST:
+        maker.making_left -= match.notional if maker.place.side is Side.BUY else match.size
+        if maker.is_dust:
             maker.state = OrderState.MATCHED
-            self._leave(maker, book)
+            self._cancels.leave(maker, book)
         else:
             self._orders.reserve(maker)
         turn.tell_order(OrderChange.UPDATE, maker, book)
-
-    # --- cancelling -------------------------------------------------------------------------------------------------
-
-    def _cancel_ids(self, operation: CancelOrders, turn: Turn) -> CancelResult:
-        canceled: list[ExchangeOrderId] = []
-        refused: list[tuple[ExchangeOrderId, str]] = []
-        for order_id in dict.fromkeys(operation.order_ids):
-            order = self._orders.get(order_id)
-            if order is None or order.place.account != operation.account:
-                refused.append((order_id, NOT_FOUND))
-            elif order.state is not OrderState.LIVE:
-                # That goes for an order in its taker delay too: it cannot be cancelled, with what words is not
-                # documented, and on the book it is not.
-                refused.append((order_id, ALREADY_ENDED))
-            else:
-                self._cancel(order, EndReason.USER, turn)
-                canceled.append(order_id)
-        return CancelResult(canceled=tuple(canceled), not_canceled=tuple(refused))
-
-    def _cancel_every(self, operation: CancelEvery, turn: Turn) -> CancelResult:
-        canceled: list[ExchangeOrderId] = []
-        for order in self._orders.open_of(operation.account):
-            if _is_meant(order, operation):
-                self._cancel(order, operation.reason, turn)
-                canceled.append(order.place.order_id)
-        return CancelResult(canceled=tuple(canceled))
-
-    def _cancel(self, order: Order, reason: EndReason, turn: Turn) -> None:
-        book = self._books[order.market_id]
-        order.state, order.reason = OrderState.CANCELED, reason
-        turn.touch(book, order)
-        self._leave(order, book)
-        turn.tell_order(OrderChange.CANCELLATION, order, book)
-
-    def _leave(self, order: Order, book: UnifiedBook) -> None:
-        book.side(is_bid=order.is_bid).remove(order)
-        self._orders.leave(order)
-
-    def _clear(self, market_id: MarketId, reason: EndReason, turn: Turn) -> None:
-        for order in self._orders.open_in(market_id):
-            self._cancel(order, reason, turn)
 
     # --- collateral and markets -------------------------------------------------------------------------------------
 
@@ -413,10 +392,10 @@ class Engine:
 
     def _open_market(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
         rules = operation.rules
-        if rules.market_id in self._books or any(token in self._market_of for token in rules_tokens(rules)):
+        if rules.market_id in self._books or any(token in self._market_of for token in rules.tokens):
             return Refused(text=f"market {rules.market_id} or one of its tokens is listed already")
         book = self._books[rules.market_id] = UnifiedBook(rules)
-        for token_id in rules_tokens(rules):
+        for token_id in rules.tokens:
             self._market_of[token_id] = rules.market_id
         start_ns = Nanos(rules.game_start_s * NANOS_PER_S)
         if rules.clears_book_at_start and start_ns > turn.now_ns:
@@ -427,13 +406,14 @@ class Engine:
     def _close_market(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
         book = self._books[operation.market_id]
         if isinstance(operation, ResolveMarket):
-            if book.rules.yes_payout is not None:
-                return Refused(text=TEXT_RESOLVED)
+            text = objection_to_payout(self.markets(), book.rules, operation.yes_payout)
+            if text:
+                return Refused(text=text)
             book.rules = msgspec.structs.replace(book.rules, yes_payout=operation.yes_payout)
             self.chain.resolved[operation.market_id] = turn.now_ns
             turn.tell_resolved(book, operation.yes_payout)
         book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
-        self._clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
+        self._cancels.clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
         return Done()
 
     def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
@@ -453,9 +433,20 @@ class Engine:
         while (due := self._agenda.pop_due(self.now_ns)) is not None:
             due_ns, step = due
             turn = Turn(due_ns)
-            self._run_step(step, turn)
-            self._follow_up(turn)
+            try:
+                self._run_step(step, turn)
+                self._follow_up(turn)
+            # As at the server's edge: a bug met by one timed step must not end the exchange under everybody else.
+            except Exception as crash:
+                if self.on_crash is None:
+                    raise
+                self.on_crash(crash)
+                self._give_up(step, turn)
             yield from turn.end()
+
+    def _give_up(self, step: Step, turn: Turn) -> None:
+        if isinstance(step, ReleaseOrder) and (order := self._orders[step.order_id]).state is OrderState.DELAYED:
+            self._end_held(order, (TEXT_CRASHED, EndReason.KILLED), turn)
 
     def _run_step(self, step: Step, turn: Turn) -> None:
         match step:
@@ -464,44 +455,28 @@ class Engine:
             case ExpireOrder():
                 order = self._orders[step.order_id]
                 if order.state is OrderState.LIVE:
-                    self._cancel(order, EndReason.EXPIRED, turn)
+                    self._cancels.cancel(order, EndReason.EXPIRED, turn)
             case ReleaseOrder():
                 self._release(self._orders[step.order_id], turn)
             case StartGame():
-                self._clear(step.market_id, EndReason.GAME_STARTED, turn)
+                self._cancels.clear(step.market_id, EndReason.GAME_STARTED, turn)
 
-    # What every change may bring about: orders without cover, and a price at the edge.
+    # What every change may bring about: orders without cover, a price at the edge.
     def _follow_up(self, turn: Turn) -> None:
         for account in turn.weakened:
             for order in self._orders.uncovered(account, self.ledger):
-                self._cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
+                self._cancels.cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
         for book in turn.books_touched():
             tick = tick_after(book, self.settings)
             if tick != book.rules.tick:
                 self._set_tick(book, tick, turn)
 
     def _settle(self, step: SettleTrade, turn: Turn) -> None:
-        before = self._trades[step.trade_id]
-        trade = msgspec.structs.replace(
-            before, settlement=step.settlement, history=(*before.history, (step.settlement, turn.now_ns))
-        )
-        self._trades.replace(trade)
-        if step.settlement is Settlement.MINED:
-            self.ledger.settle(trade)
-            self.chain.settle(trade.trade_id, turn.now_ns)
-        elif step.settlement is Settlement.FAILED:
-            self.ledger.reverse(trade)
-        turn.tell_trade(trade, self._books[trade.market_id])
-
-
-def _is_meant(order: Order, operation: CancelEvery) -> bool:
-    return (
-        operation.market_id in (ANY_MARKET, order.market_id)
-        and operation.token_id in (ANY_TOKEN, order.place.token_id)
-        and operation.owner in (ANY_OWNER, order.place.owner)
-    )
-
-
-def rules_tokens(rules: MarketRules) -> tuple[TokenId, TokenId]:
-    """Both tokens of a market, YES first."""
-    return rules.yes, rules.no
+        for trade_id in step.trade_ids:
+            trade = self._trades.settle(trade_id, step.settlement, turn.now_ns)
+            if step.settlement is Settlement.MINED:
+                self.ledger.settle(trade)
+                self.chain.settle(trade.trade_id, turn.now_ns)
+            elif step.settlement is Settlement.FAILED:
+                self.ledger.reverse(trade)
+            turn.tell_trade(trade, self._books[trade.market_id])

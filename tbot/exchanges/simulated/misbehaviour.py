@@ -11,6 +11,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Level, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price
 from tbot.exchanges.simulated.broadcast import Broadcast
+from tbot.exchanges.simulated.checks import balance_text
 from tbot.exchanges.simulated.events import Balances, BookShown, BookView
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Aim, Draw, Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder, Switch
@@ -29,11 +30,6 @@ from tbot.exchanges.simulated.operations import (
 
 POST_ONLY_S = 120.0
 """How long only post-only orders are taken after a restart."""
-
-TEXT_PHANTOM = (
-    "not enough balance / allowance: the balance is not enough -> balance: {balance}, "
-    "sum of matched orders: {balance}, order amount: {amount}"
-)
 
 
 class Books(Protocol):
@@ -160,9 +156,9 @@ class Misbehaviour:
         """Refuse an order of somebody whose money is locked by a phantom; None = let it in."""
         if order.side is not Side.BUY or not self._faults.is_on(Fault.PHANTOM_LOCK, order.account):
             return None
-        balance = self._books.balances(order.account).cash
+        balance = self._books.balances(order.account).cash_settled
         amount = order.budget or order.price * order.size // MICRO
-        return Refused(text=TEXT_PHANTOM.format(balance=balance, amount=amount))
+        return Refused(text=balance_text(balance=balance, active=0, matched=balance, amount=amount))
 
     def coarsen(self, token_id: str, now_ns: Nanos) -> None:
         """Make the tick of a token's market ten times coarser for a while, if there is such a tick."""

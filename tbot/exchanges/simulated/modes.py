@@ -7,28 +7,19 @@ its text is the one users met (Polymarket/py-clob-client#273, March 2026).
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 
 from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.exchanges.simulated.checks import (
+    TEXT_CANCEL_ONLY,
+    TEXT_DISABLED,
+    TEXT_POST_ONLY_MODE,
+    TEXT_RESTARTING,
+)
 from tbot.exchanges.simulated.http import HttpRefusal, json_response
-
-TEXT_POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
-TEXT_CANCEL_ONLY = "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
-TEXT_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
-TEXT_RESTARTING = "service not ready"
+from tbot.exchanges.simulated.operations import Mode
 
 RETRY_RESTARTING_S = 1
 _FOREVER_NS = Nanos(1 << 62)
-
-
-class Mode(StrEnum):
-    """What is allowed now."""
-
-    NORMAL = "normal"
-    RESTARTING = "restarting"  # nothing: 425
-    POST_ONLY = "post_only"  # post-only orders and cancels, for a while after each restart
-    CANCEL_ONLY = "cancel_only"
-    DISABLED = "disabled"  # not even cancels
 
 
 class PostOnlyMode(HttpRefusal):
@@ -67,10 +58,10 @@ class Modes:
         is_endless = ends_ns == _FOREVER_NS
         return mode, float(RETRY_RESTARTING_S if is_endless else math.ceil((ends_ns - now_ns) / NANOS_PER_S))
 
-    def up_ns(self, now_ns: Nanos) -> Nanos:
-        """When the engine trades again: now, unless it restarts."""
-        ends_ns, mode = self._phase(now_ns)
-        return ends_ns if mode is Mode.RESTARTING else now_ns
+    def next_ns(self, now_ns: Nanos) -> Nanos | None:
+        """When the mode ends; None = it stays until told otherwise."""
+        ends_ns = self._phase(now_ns)[0]
+        return None if ends_ns == _FOREVER_NS else ends_ns
 
     def check_orders(self, now_ns: Nanos) -> None:
         """Check that orders may be sent at all.

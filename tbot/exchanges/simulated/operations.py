@@ -51,6 +51,16 @@ class EndReason(StrEnum):
     OFF_GRID = "OFF_GRID"  # the tick changed while a taker delay held the order
 
 
+class Mode(StrEnum):
+    """What is allowed now."""
+
+    NORMAL = "normal"
+    RESTARTING = "restarting"  # nothing: 425
+    POST_ONLY = "post_only"  # post-only orders and cancels, for a while after each restart
+    CANCEL_ONLY = "cancel_only"
+    DISABLED = "disabled"  # not even cancels
+
+
 class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One binary market as the exchange knows it.
 
@@ -92,6 +102,11 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     taker_delay_ms: Annotated[int, Meta(ge=0, le=5_000)] = 0
     game_start_s: Annotated[int, Meta(ge=0, le=9_000_000_000)] = 0
     clears_book_at_start: bool = False
+
+    @property
+    def tokens(self) -> tuple[TokenId, TokenId]:
+        """Both tokens, YES first."""
+        return self.yes, self.no
 
     @property
     def taker_delay_ns(self) -> int:
@@ -261,6 +276,12 @@ class CancelEvery(Message, frozen=True, kw_only=True):
     owner: str = ANY_OWNER
 
 
+class ChangeMode(Message, frozen=True, kw_only=True):
+    """Restrict what the engine does from now on, or lift that."""
+
+    mode: Mode
+
+
 class Advance(Message, frozen=True, kw_only=True):
     """Do nothing but what time does: settlement steps and expiries due until now."""
 
@@ -278,6 +299,7 @@ Operation = (
     | PlaceOrder
     | CancelOrders
     | CancelEvery
+    | ChangeMode
     | Advance
 )
 

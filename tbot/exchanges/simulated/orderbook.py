@@ -18,6 +18,9 @@ from tbot.core.units import MICRO, Nanos, Notional, Price, Size, complement
 from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.operations import EndReason, MarketRules, Placed, PlaceOrder, Refused
 
+DUST = Size(10_000)
+"""An order with less than 0.01 share to go is finished (observed on production; the exact threshold is not known)."""
+
 
 class Order:
     """One order inside the engine; the only mutable thing of its life. `view` gives a frozen copy."""
@@ -25,6 +28,7 @@ class Order:
     __slots__ = (
         "created_ns",
         "is_bid",
+        "making_left",
         "market_id",
         "notional_matched",
         "place",
@@ -50,6 +54,9 @@ class Order:
         self.size_matched = 0
         self.notional_matched = 0
         self.reserved = 0
+        # What it may still give as a maker: dollars of a BUY, shares of a SELL. The contract counts fills in this, so
+        # that rounding never takes from a maker more than he signed.
+        self.making_left = 0
         self.state = OrderState.LIVE
         self.reason = EndReason.NONE
         self.was_held = False
@@ -61,6 +68,18 @@ class Order:
     def remaining(self) -> int:
         """Shares still to be filled, for orders whose target is shares."""
         return self.place.size - self.size_matched
+
+    @property
+    def is_dust(self) -> bool:
+        """Whether what may still be filled is too little to rest."""
+        if self.place.side is Side.SELL:
+            return self.remaining < DUST
+        return min(self.remaining, shares_for(self.making_left, self.place.price)) < DUST
+
+    def come_to_rest(self) -> None:
+        """Become a maker with what is left."""
+        is_buy = self.place.side is Side.BUY
+        self.making_left = notional_of(self.remaining, self.place.price) if is_buy else self.remaining
 
     @property
     def has_budget(self) -> bool:
@@ -253,6 +272,11 @@ def last_trade_text(price: Price | None) -> str:
 def notional_of(size: int, price: int) -> Notional:
     """Shares times price, rounded down: what changes hands in a fill (ExchangeV2 divides integers)."""
     return Notional(size * price // MICRO)
+
+
+def shares_for(money: int, price: int) -> Size:
+    """Money divided by a price, rounded down: what a buying maker gets for what he gives."""
+    return Size(money * MICRO // price)
 
 
 def _mirrored(side: BookSide) -> tuple[Level, ...]:

@@ -43,7 +43,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     account: Account
-    trade_id: TradeId
+    transaction_id: TradeId
     market_id: MarketId
     token_id: TokenId
     side: Side
@@ -203,7 +203,7 @@ def fills(trade: Trade, at_ns: Nanos, *, place: int) -> list[Fill]:
     """List every account's part of a trade, the taker's first; the first one's place is given."""
     taker = Fill(
         account=trade.taker_account,
-        trade_id=trade.trade_id,
+        transaction_id=trade.transaction_id,
         market_id=trade.market_id,
         token_id=trade.token_id,
         side=trade.side,
@@ -218,7 +218,7 @@ def fills(trade: Trade, at_ns: Nanos, *, place: int) -> list[Fill]:
     makers = [
         Fill(
             account=leg.account,
-            trade_id=trade.trade_id,
+            transaction_id=trade.transaction_id,
             market_id=trade.market_id,
             token_id=leg.token_id,
             side=leg.side,

@@ -161,8 +161,8 @@ class AccountRoutes:
         balances = self._state.exchange.shown_balances(self._asked_wallet(request, member))
         asset_type, v3 = request.query["asset_type"], self._state.verifier.exchange_v3
         if asset_type == COLLATERAL:
-            return _balance_answer(balances.cash, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, v3))
-        amount = dict(balances.tokens).get(TokenId(request.query["token_id"]), 0)
+            return _balance_answer(balances.cash_settled, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, v3))
+        amount = dict(balances.tokens_settled).get(TokenId(request.query["token_id"]), 0)
         return _balance_answer(amount, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK) if asset_type == CONDITIONAL else (v3,))
 
     async def _update_balance(self, request: Request, member: Member) -> Reply:

@@ -15,12 +15,12 @@ from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size, micro_fro
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Fault
 from tbot.exchanges.simulated.fault_switches import FOREVER_NS, FaultOrder
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
-from tbot.exchanges.simulated.modes import Mode
 from tbot.exchanges.simulated.operations import (
     Account,
     ConvertPositions,
     Deposit,
     MergePair,
+    Mode,
     Operation,
     RedeemTokens,
     Refused,

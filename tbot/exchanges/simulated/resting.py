@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import ExchangeOrderId, Side
-from tbot.core.units import Size, notional_ceil
+from tbot.core.messages import ExchangeOrderId, OrderState, Side
 from tbot.exchanges.simulated.ledger import CASH, Ledger
 from tbot.exchanges.simulated.operations import Account, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
+
+NOT_FOUND = "Order not found or already canceled"
+ALREADY_ENDED = "order can't be found - already canceled or matched"
 
 _Key = tuple[Account, str]
 
@@ -38,6 +40,15 @@ class OrderTable:
     def get(self, order_id: ExchangeOrderId) -> Order | None:
         """Look up an order in any state."""
         return self._orders.get(order_id)
+
+    def objection_to_cancel(self, order_id: ExchangeOrderId, account: Account) -> str:
+        """Tell why an account cannot cancel an order; "" = it can."""
+        order = self._orders.get(order_id)
+        if order is None or order.place.account != account:
+            return NOT_FOUND
+        # An order in its taker delay cannot be cancelled either; in what words is not documented, and on the book it
+        # is not.
+        return "" if order.state is OrderState.LIVE else ALREADY_ENDED
 
     def open_of(self, account: Account) -> tuple[Order, ...]:
         """List the resting orders of one account, oldest first."""
@@ -70,7 +81,7 @@ class OrderTable:
 
     def reserve(self, order: Order) -> None:
         """Bind what the rest of an open order needs; called again after each fill."""
-        self._bind(order, _needed(order))
+        self._bind(order, order.making_left)
 
     def leave(self, order: Order) -> None:
         """Take an order from the open ones and free what it bound."""
@@ -104,9 +115,3 @@ def asset_of(place: PlaceOrder) -> TokenId:
 
 def _key(place: PlaceOrder, market_id: MarketId) -> _Key:
     return place.account, market_id if place.side is Side.BUY else place.token_id
-
-
-def _needed(order: Order) -> int:
-    if order.place.side is Side.SELL:
-        return order.remaining
-    return notional_ceil(order.place.price, Size(order.remaining))

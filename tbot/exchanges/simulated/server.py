@@ -117,8 +117,9 @@ class LocalServer:
     Attributes:
         keys: API keys and wallets.
         routes: Method and path of everything served by request; "{}" stands for any last segment.
-        crashes: Bugs of the server met while serving a request, oldest first. The client got a 500 or a closed
-            connection, the exchange goes on; whoever judges a run demands that this is empty.
+        crashes: Bugs met while serving a request, oldest first: the client got a 500 or a closed connection, the
+            exchange goes on. Those met by what time does are told here too by an exchange that contains them. Whoever
+            judges a run demands that this is empty.
     """
 
     def __init__(

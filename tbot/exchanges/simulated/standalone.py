@@ -174,6 +174,7 @@ class StandaloneExchange:
             described=settings.descriptions,
             on_crash=on_crash,
         )
+        self.exchange.contain(self.server.crashes.append)
         self.accounts = tuple(self._fund(account) for account in public_accounts())
 
     async def serve(self, *, task_status: trio.TaskStatus[Announcement] = trio.TASK_STATUS_IGNORED) -> None:

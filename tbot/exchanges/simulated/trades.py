@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import msgspec
+
 from tbot.core.messages import ExchangeOrderId, Settlement, TradeId
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.events import MakerLeg, Trade
-from tbot.exchanges.simulated.operations import Account
-from tbot.exchanges.simulated.orderbook import Order, UnifiedBook
-from tbot.exchanges.simulated.planning import Match, fee_of
+from tbot.exchanges.simulated.operations import Account, PlaceOrder
+from tbot.exchanges.simulated.orderbook import UnifiedBook
+from tbot.exchanges.simulated.planning import Match, MatchPlan, fee_of
 
 
 class TradeLog:
@@ -36,15 +38,22 @@ class TradeLog:
             found.append(trade)
         return tuple(reversed(found))
 
-    def next_id(self, taker_order_id: ExchangeOrderId) -> TradeId:
-        """Name the next trade of an order."""
-        return id_of(taker_order_id, len(self._trades))
+    def next_id(self, taker_order_id: ExchangeOrderId, after: int = 0) -> TradeId:
+        """Name the next trade of an order, or the one after so many more."""
+        return id_of(taker_order_id, len(self._trades) + after)
 
     def add(self, trade: Trade) -> None:
         """Remember a new trade under all its parties."""
         self._trades[trade.trade_id] = trade
         for account in parties(trade):
             self._of.setdefault(account, []).append(trade.trade_id)
+
+    def settle(self, trade_id: TradeId, settlement: Settlement, now_ns: Nanos) -> Trade:
+        """Note the next status of a trade and give it as it stands now."""
+        trade = self._trades[trade_id]
+        history = (*trade.history, (settlement, now_ns))
+        self.replace(msgspec.structs.replace(trade, settlement=settlement, history=history))
+        return self._trades[trade_id]
 
     def replace(self, trade: Trade) -> None:
         """Take over a trade as it stands now."""
@@ -58,14 +67,35 @@ def id_of(taker_order_id: ExchangeOrderId, number: int) -> TradeId:
     return TradeId(f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}")
 
 
-def make_trade(
-    trade_id: TradeId, taker: Order, matches: list[Match], book: UnifiedBook, *, exchange_ms: int, now_ns: Nanos
+class Deal(msgspec.Struct, frozen=True, kw_only=True):
+    """A trade about to be made, and what it matches."""
+
+    trade: Trade
+    matches: tuple[Match, ...]
+
+
+def make_deals(
+    log: TradeLog, place: PlaceOrder, plan: MatchPlan, book: UnifiedBook, *, exchange_ms: int, now_ns: Nanos
+) -> tuple[Deal, ...]:
+    """Make the trades of a plan, one a price, and enter none."""
+    first = log.next_id(place.order_id)
+    at, deals = (exchange_ms, now_ns), list[Deal]()
+    for after, matches in enumerate(by_price(plan.matches)):
+        trade_id = log.next_id(place.order_id, after)
+        trade = _make_trade((trade_id, first), place, matches, book, at=at)
+        deals.append(Deal(trade=trade, matches=tuple(matches)))
+    return tuple(deals)
+
+
+def _make_trade(
+    ids: tuple[TradeId, TradeId], place: PlaceOrder, matches: list[Match], book: UnifiedBook, *, at: tuple[int, Nanos]
 ) -> Trade:
-    """Make the trade of a taker against all makers it meets at one price."""
-    place, price = taker.place, matches[0].price
+    (trade_id, transaction_id), (exchange_ms, now_ns) = ids, at
+    price = matches[0].price
     size = Size(sum(m.size for m in matches))
     return Trade(
         trade_id=trade_id,
+        transaction_id=transaction_id,
         market_id=book.rules.market_id,
         taker_order_id=place.order_id,
         taker_account=place.account,

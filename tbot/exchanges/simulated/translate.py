@@ -24,11 +24,13 @@ from tbot.core.messages import (
     Rejected,
     Role,
     SubmitReply,
+    Throttled,
     TickSizeChanged,
     TradePrint,
 )
 from tbot.core.units import Nanos, Notional, Size
 from tbot.exchanges.gateway import PreparedOrder
+from tbot.exchanges.simulated.checks import TEXT_CANCEL_ONLY, TEXT_DISABLED, TEXT_POST_ONLY_MODE, TEXT_RESTARTING
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import (
     BookShown,
@@ -45,6 +47,7 @@ from tbot.exchanges.simulated.events import (
     TradePrinted,
 )
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
+from tbot.exchanges.simulated.modes import RETRY_RESTARTING_S
 from tbot.exchanges.simulated.operations import Account, CancelResult, MarketRules, Placed, Refused
 
 REJECT_CODES: tuple[tuple[str, RejectCode], ...] = (
@@ -56,6 +59,11 @@ REJECT_CODES: tuple[tuple[str, RejectCode], ...] = (
     ("FAK order", RejectCode.NOT_FILLED),
     ("FOK orders", RejectCode.NOT_FILLED),
     ("not yet ready", RejectCode.MARKET_NOT_READY),
+    # Of orders that were under way when the mode began.
+    (TEXT_RESTARTING, RejectCode.RESTARTING),
+    (TEXT_POST_ONLY_MODE, RejectCode.POST_ONLY_MODE),
+    (TEXT_CANCEL_ONLY, RejectCode.CANCEL_ONLY),
+    (TEXT_DISABLED, RejectCode.TRADING_DISABLED),
 )
 """Part of an error text -> what the bot calls it; the first row that fits counts."""
 
@@ -226,7 +234,12 @@ def cancel_reply(order_id: ExchangeOrderId, result: CancelResult, at_ns: Nanos) 
     """Translate the answer to a cancel of one id."""
     if order_id in result.canceled:
         return Canceled(exchange_order_id=order_id, at_ns=at_ns)
-    return CancelRefused(exchange_order_id=order_id, reason=dict(result.not_canceled)[order_id], at_ns=at_ns)
+    text = dict(result.not_canceled)[order_id]
+    # The mode began while the cancel was under way: the order may rest still.
+    if text in (TEXT_RESTARTING, TEXT_DISABLED):
+        code = next(code for part, code in REJECT_CODES if part == text)
+        return Throttled(exchange_order_id=order_id, retry_after_s=RETRY_RESTARTING_S, at_ns=at_ns, code=code)
+    return CancelRefused(exchange_order_id=order_id, reason=text, at_ns=at_ns)
 
 
 def _deltas(event: LevelsChanged, desk: Desk, received_ns: Nanos) -> tuple[BookDelta, ...]:

@@ -97,6 +97,7 @@ class Turn:
                 size=trade.size,
                 taker_side=trade.side,
                 trade_id=trade.trade_id,
+                transaction_id=trade.transaction_id,
                 exchange_ms=self.ms(book),
                 at_ns=self.now_ns,
             )

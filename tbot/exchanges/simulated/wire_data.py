@@ -223,7 +223,7 @@ def wire_trade(fill: Fill, wallet: str, listing: Listing) -> WireTrade:
         size=json_number(fill.size),
         price=json_number(fill.price),
         timestamp=fill.at_ns // NANOS_PER_S,
-        transaction_hash=transaction_hash(fill.trade_id),
+        transaction_hash=transaction_hash(fill.transaction_id),
         title=listing.subject.title,
         slug=listing.rules.slug,
         icon=listing.subject.icon,

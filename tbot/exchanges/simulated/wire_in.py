@@ -24,6 +24,8 @@ BOOKS_PER_REQUEST_MAX = 500
 # A million million dollars: beyond every balance, and still inside the 64 bits of a log record.
 AMOUNT_END = 10**18
 FAR_AMOUNT_STEP = 100
+FAR_AMOUNT_STEPS = {Price(100_000): 1_000}
+"""Last decimal of the far amount where clients round to fewer than four: on the widest tick."""
 
 TEXT_PAYLOAD = "Invalid order payload"
 TEXT_MARKET_BUY_PRECISION = (
@@ -193,8 +195,8 @@ def wish_of(order: SignedOrder, order_type: OrderType, *, tick: Price) -> Wish:
     """Derive price and target from the signed amounts.
 
     The price of an order is the ratio of its amounts. Clients floor the far amount of a FAK or FOK to few decimals,
-    which moves the ratio by a hair; that hair is cut off in the direction that never betters the order: a BUY whose
-    shares were rounded *up* ends one tick lower and misses, as it does in production.
+    which moves the ratio by a hair; what a last decimal explains is cut off, in the direction that never betters the
+    order: a BUY whose shares were rounded *up* ends one tick lower and misses, as it does in production.
 
     Args:
         order: Checked to be V2.
@@ -211,9 +213,8 @@ def wish_of(order: SignedOrder, order_type: OrderType, *, tick: Price) -> Wish:
         raise HttpRefusal(TEXT_PAYLOAD)
     price = money * MICRO // shares if is_buy else -(-money * MICRO // shares)
     if order_type in (OrderType.FAK, OrderType.FOK):
-        return _market_wish(
-            order.side, price=_without_hair(price, is_buy=is_buy, tick=tick), money=money, shares=shares
-        )
+        meant = _without_hair(order.side, price=price, money=money, shares=shares, tick=tick)
+        return _market_wish(order.side, price=meant, money=money, shares=shares)
     if money * MICRO % shares:
         raise HttpRefusal(_misfit_text(order.side, price=price, money=money, shares=shares))
     return Wish(price=Price(price), size=Size(shares), budget=Notional(0))
@@ -230,11 +231,16 @@ def _market_wish(side: Side, *, price: Price, money: int, shares: int) -> Wish:
     return Wish(price=price, size=Size(shares), budget=Notional(0))
 
 
-def _without_hair(price: int, *, is_buy: bool, tick: Price) -> Price:
-    snapped = price // tick * tick if is_buy else -(-price // tick) * tick
-    # A twentieth of a tick separates rounded amounts from a price that was meant to be off the grid.
-    hair, distance = tick // 20, abs(price - snapped)
-    return Price(snapped if distance <= hair or tick - distance <= hair else price)
+# How wide the hair is depends on the amounts, not on the tick: $1 at 0.96 ends 0.000061 above it.
+def _without_hair(side: Side, *, price: int, money: int, shares: int, tick: Price) -> Price:
+    step = FAR_AMOUNT_STEPS.get(tick, FAR_AMOUNT_STEP)
+    below = price // tick * tick
+    around = (below, below + tick)
+    if side is Side.BUY:
+        is_meant = any(abs(money * MICRO - shares * p) < step * p for p in around)
+        return Price(below if is_meant else price)
+    is_meant = any(abs(money * MICRO - shares * p) < step * MICRO for p in around)
+    return Price(-(-price // tick) * tick if is_meant else price)
 
 
 # The misspelling is the exchange's own.

@@ -216,6 +216,10 @@ SUMS = [
         "not enough balance / allowance: ... -> balance: 0, sum of matched orders: 5.25, order amount: 7",
         Shortfall(balance=0, matched=5_250_000, wanted=7),
     ),
+    (
+        "not enough balance: balance: 26120900, sum of active orders: 6200000, order amount (inc. fees): 9",
+        Shortfall(balance=26_120_900, active=6_200_000, wanted=9),
+    ),
     ("not enough balance / allowance", None),
     ("not enough balance / allowance: balance: plenty, order amount: 1.2.3", None),
 ]

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Side
 from tbot.core.units import MICRO, Notional, Price, Size
-from tbot.exchanges.simulated.collateral import TEXT_BALANCE, TEXT_NO_EVENT, TEXT_RESOLVED, adapter_of
+from tbot.exchanges.simulated.collateral import (
+    TEXT_ANOTHER_WON,
+    TEXT_BALANCE,
+    TEXT_HALVES,
+    TEXT_LAST_ONE,
+    TEXT_NO_EVENT,
+    TEXT_RESOLVED,
+    adapter_of,
+)
 from tbot.exchanges.simulated.operations import (
     ConvertPositions,
     Deposit,
@@ -41,8 +51,7 @@ def outcome(name: str) -> MarketRules:
 A, B, C = (outcome(name) for name in "abc")
 
 
-@pytest.fixture
-def bench() -> Bench:
+def stocked() -> Bench:
     """Ann has 10 pairs of each of three outcomes, and $1,000 left over."""
     bench = Bench()
     for rules in (A, B, C):
@@ -50,6 +59,11 @@ def bench() -> Bench:
         bench.do(SplitPair(account=ANN, market_id=rules.market_id, size=Size(10 * MICRO)))
     bench.do(Deposit(account=ANN, cash=Notional(30 * MICRO)))
     return bench
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return stocked()
 
 
 def convert(bench: Bench, *given: MarketRules, shares: float = 10) -> Reply:
@@ -121,3 +135,46 @@ def test_orders_selling_what_was_converted_are_cancelled(bench: Bench) -> None:
     kept = bench.rest(ANN, Side.SELL, B.no, "0.70", 6)
     convert(bench, A, shares=5)
     assert [order.order_id for order in bench.engine.open_orders(ANN)] == [kept]
+
+
+REPORTS = st.tuples(st.sampled_from([A, B, C]), st.sampled_from([0, MICRO // 2, MICRO]))
+
+
+@given(st.lists(st.sampled_from([A, B, C]), max_size=3), st.lists(REPORTS, max_size=6))
+@settings(max_examples=80, deadline=None)
+def test_no_report_of_an_event_makes_money(given_up: list[MarketRules], reports: list[tuple[MarketRules, int]]) -> None:
+    bench = stocked()
+    before = bench.owned(ANN) + 30
+    convert(bench, *given_up)
+    taken = [
+        rules.market_id
+        for rules, payout in reports
+        if bench.do(ResolveMarket(market_id=rules.market_id, yes_payout=Price(payout))) == Done()
+    ]
+    rules_now = {rules.market_id: rules for rules in bench.engine.markets()}
+    payouts = [rules_now[market_id].yes_payout for market_id in taken]
+    assert len({*taken}) == len(taken)
+    assert payouts.count(Price(MICRO)) <= 1
+    assert payouts != [0, 0, 0]
+    for account in (ANN, ADAPTER):
+        for market_id in taken:
+            bench.do(RedeemTokens(account=account, market_id=market_id))
+    assert bench.owned(ADAPTER) >= 0 or len(taken) < 3  # what it laid out comes back with the last report
+    if len(taken) == 3:
+        assert (bench.owned(ANN), bench.owned(ADAPTER)) == (before, 0)
+
+
+@pytest.mark.parametrize(
+    ("reports", "text"),
+    [
+        ([(A, MICRO // 2)], TEXT_HALVES),
+        ([(A, MICRO), (B, MICRO)], TEXT_ANOTHER_WON),
+        ([(A, 0), (B, 0), (C, 0)], TEXT_LAST_ONE),
+        ([(A, 0), (A, MICRO)], TEXT_RESOLVED),
+    ],
+)
+def test_a_report_that_no_event_can_have_is_refused(
+    bench: Bench, reports: list[tuple[MarketRules, int]], text: str
+) -> None:
+    *_, last = [bench.do(ResolveMarket(market_id=m.market_id, yes_payout=Price(p))) for m, p in reports]
+    assert last == Refused(text=text)

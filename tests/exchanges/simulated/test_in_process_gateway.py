@@ -37,8 +37,7 @@ from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
-from tbot.exchanges.simulated.modes import Mode
-from tbot.exchanges.simulated.operations import ChangeTick
+from tbot.exchanges.simulated.operations import ChangeTick, Mode
 from tests.contract.stage import Orders, now_ns
 from tests.contract.stages import US, InProcessStage
 

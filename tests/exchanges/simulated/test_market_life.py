@@ -9,7 +9,7 @@ from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.checks import TEXT_FAK, TEXT_FOK, TEXT_MARKET_NOT_READY
 from tbot.exchanges.simulated.events import BookShown, OrderChange, OrderChanged, TickChanged, TopChanged
-from tbot.exchanges.simulated.matching import ALREADY_ENDED, Engine
+from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.operations import (
     CancelEvery,
     CancelOrders,
@@ -24,6 +24,7 @@ from tbot.exchanges.simulated.operations import (
     Refused,
     SplitPair,
 )
+from tbot.exchanges.simulated.resting import ALREADY_ENDED
 from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, START, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -357,3 +358,33 @@ def test_a_hold_ends_at_its_moment_whatever_wakes_the_engine() -> None:
         return bench.engine.digest()
 
     assert play(Bench(SPORT), is_cut=False) == play(Bench(SPORT), is_cut=True)
+
+
+@pytest.mark.parametrize("is_contained", [True, False])
+def test_a_bug_met_by_a_timed_step_gives_up_that_step_only(is_contained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, crashes = Bench(msgspec.structs.replace(RAIN, seconds_delay=1)), list[Exception]()
+    if is_contained:
+        bench.engine.on_crash = crashes.append
+    maker = bench.rest(ANN, Side.SELL, YES, "0.50", 10)
+    held = bench.place(BOB, Side.BUY, YES, "0.50", 10)
+    assert isinstance(held, Placed)
+    with monkeypatch.context() as patch:
+        patch.setattr("tbot.exchanges.simulated.matching.make_deals", _raise_bug)
+        if not is_contained:
+            with pytest.raises(ZeroDivisionError):
+                bench.wait(1)
+            return
+        bench.wait(1)
+    assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+    order = bench.engine.order(held.order_id)
+    assert order is not None
+    assert (order.state, order.size_matched) == (OrderState.CANCELED, 0)
+    assert bench.engine.verdict(held.order_id) == Refused(text="could not insert order")
+    assert [o.order_id for o in bench.engine.open_orders(ANN)] == [maker]
+    bench.place(EVE, Side.BUY, YES, "0.50", 10)
+    bench.wait(1)
+    assert [trade.taker_account for trade in bench.engine.trades] == [EVE]
+
+
+def _raise_bug(*_: object, **__: object) -> None:
+    raise ZeroDivisionError

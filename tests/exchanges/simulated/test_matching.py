@@ -107,18 +107,12 @@ def test_one_taker_meets_makers_of_different_kinds_in_one_trade_a_price(bench: B
         [MatchKind.NORMAL, MatchKind.MINT],
         [MatchKind.NORMAL],
     ]
-    assert [(t.price, t.size) for t in bench.engine.trades] == [(500_000, 20 * MICRO), (510_000, 5 * MICRO)]
-
-
-def test_rounding_in_a_mint_never_makes_or_loses_a_unit(free: Bench) -> None:
-    free.rest(ANN, BUY, NO, "0.42", 100)
-    free.place(BOB, BUY, YES, "0.60", dollars=1.0, order_type=OrderType.FAK)
-    (trade,) = free.engine.trades
-    (leg,) = trade.legs
-    assert trade.size == 1_724_137  # a dollar at 0.58
-    assert leg.notional == trade.size * 42 // 100
-    assert leg.notional + leg.taker_notional == trade.size
-    assert trade.notional <= MICRO
+    first, second = bench.engine.trades
+    assert [(t.price, t.size) for t in (first, second)] == [(500_000, 20 * MICRO), (510_000, 5 * MICRO)]
+    assert first.transaction_id == second.transaction_id == first.trade_id  # settled at once, as one transaction
+    mined = [e for e in bench.wait(2) if isinstance(e, TradeChanged) and e.account == BOB]
+    assert [e.trade.trade_id for e in mined] == [first.trade_id, second.trade_id]
+    assert len({e.exchange_ms for e in mined}) == 1
 
 
 def test_an_account_may_trade_with_itself(bench: Bench) -> None:
@@ -339,6 +333,36 @@ def test_sold_collateral_can_be_spent_once_mined(bench: Bench) -> None:
     assert balances.cash_pending == 4_900_000  # 5 dollars less a fee of 10 x 0.04 x 0.25
     bench.wait(2)
     assert bench.available(BOB) == pytest.approx(before + 4.9)
+
+
+def test_collateral_of_a_matched_buy_is_shown_until_mined_and_cannot_be_spent_twice(bench: Bench) -> None:
+    bench.rest(ANN, SELL, YES, "0.50", 10)
+    bench.rest(EVE, BUY, SNOW.yes, "0.20", 10)
+    bench.place(EVE, BUY, YES, "0.50", 10)  # 5 dollars and a fee of 10 x 0.04 x 0.25
+    balances = bench.engine.balances(EVE)
+    assert (balances.cash_settled, balances.cash, balances.cash_leaving) == (10 * MICRO, 4_900_000, 5_100_000)
+    refusals = [bench.place(EVE, BUY, token, "0.50", 10) for token in (YES, SNOW.yes)]
+    assert [r.text.partition("-> ")[2] for r in refusals if isinstance(r, Refused)] == [
+        f"balance: 10000000, {active}sum of matched orders: 5100000, order amount (inc. fees): 5000000"
+        for active in ("", "sum of active orders: 2000000, ")
+    ]
+    bench.wait(2)
+    balances = bench.engine.balances(EVE)
+    assert (balances.cash_settled, balances.cash, balances.cash_leaving) == (4_900_000, 4_900_000, 0)
+    refused = bench.place(EVE, BUY, YES, "0.50", 10)
+    assert isinstance(refused, Refused)
+    assert refused.text.endswith("-> balance: 4900000, order amount: 5000000")
+
+
+def test_tokens_of_a_matched_sale_are_shown_until_mined_or_come_back(bench: Bench) -> None:
+    bench.rest(ANN, BUY, YES, "0.50", 10)
+    bench.place(BOB, SELL, YES, "0.50", 10, course=Course.FAIL)
+    assert dict(bench.engine.balances(BOB).tokens_settled)[YES] == 200 * MICRO
+    assert dict(bench.engine.balances(BOB).tokens)[YES] == 190 * MICRO
+    bench.wait(60)
+    balances = bench.engine.balances(BOB)
+    assert dict(balances.tokens_settled) == dict(balances.tokens)
+    assert dict(balances.tokens)[YES] == 200 * MICRO
 
 
 COURSES = [

@@ -208,7 +208,7 @@ async def phantom_lock(world: Any) -> None:
     balance = 10_000 * MICRO
     assert refused.error == (
         "not enough balance / allowance: the balance is not enough -> "
-        f"balance: {balance}, sum of matched orders: {balance}, order amount: {4 * MICRO}"
+        f"balance: {balance}, sum of matched orders: {balance}, order amount (inc. fees): {4 * MICRO}"
     )
     assert (await world.bob.place("BUY", "0.40", "10")).status == 200
     await trio.sleep(31)
@@ -224,6 +224,7 @@ async def stale_balance(world: Any) -> None:
     await control(world, name="stale_balance", seconds=60)
     assert await cash() == 10_000 * MICRO
     await traded(world)
+    await trio.sleep(3)  # mined by now: the chain has it, the cache does not
     assert await cash() == 10_000 * MICRO
     update = await world.alice.ask("GET", "/balance-allowance/update?asset_type=COLLATERAL&signature_type=0")
     assert update.status == 200

@@ -184,6 +184,28 @@ def test_shares_rounded_down_keep_the_price_and_rounded_up_lose_a_tick(cents: in
         assert up.price == price - tick
 
 
+@given(st.sampled_from([100_000, 10_000, 5_000, 2_500, 1_000, 100]), st.integers(100, 10_000_000), st.data())
+def test_flooring_to_four_decimals_keeps_the_price_on_every_tick(
+    tick: int, budget_cents: int, data: st.DataObject
+) -> None:
+    price = tick * data.draw(st.integers(1, 1_000_000 // tick - 1))
+    money = budget_cents * 10_000
+    shares = money * 1_000_000 // price // 100 * 100
+    assert wish_of(order(Side.BUY, money, shares), OrderType.FAK, tick=Price(tick)).price == price
+    sold = money * price // 1_000_000 // 100 * 100
+    if sold:
+        assert wish_of(order(Side.SELL, money, sold), OrderType.FAK, tick=Price(tick)).price == price
+
+
+@pytest.mark.parametrize(
+    ("money", "shares", "tick"),
+    [(1_000_000, 1_041_800, 1_000), (1_000_000, 1_041_500, 1_000), (10_000_000, 19_220_000, 10_000)],
+)
+def test_amounts_that_no_price_explains_are_off_the_grid(money: int, shares: int, tick: int) -> None:
+    price = wish_of(order(Side.BUY, money, shares), OrderType.FAK, tick=Price(tick)).price
+    assert price % tick
+
+
 @given(cents=st.integers(1, 99), hundredths=st.integers(100, 10_000_000))
 def test_market_sale_keeps_its_price_and_counts_shares(cents: int, hundredths: int) -> None:
     shares = hundredths * 10_000
