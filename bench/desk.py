@@ -43,7 +43,7 @@ class Reaction:
 def lines(*, is_quick: bool) -> Iterator[str]:
     """Let both bots trade, first few and then many assets, and describe them, a line each."""
     for assets in (4,) if is_quick else (4, 200):
-        found = react(assets, ticks=6 if is_quick else 150)
+        found = react(assets, ticks=3 if is_quick else 150)
         if found is None:
             yield f"desk, price to POST, {assets} assets: skipped, a bot did not begin to trade (its words stand above)"
             continue

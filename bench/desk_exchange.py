@@ -38,7 +38,7 @@ BOTS = ("ours", "plain")
 PATIENCE_S = 2.0
 # Time for the cancel, and for whatever either bot does after its order, to be over before the other one's turn.
 PAUSE_S = 0.03
-WARM_UP_TICKS = 12
+WARM_UP_TICKS_MAX = 12
 START_S = 60.0
 # A machine too busy for more than this has shown enough.
 MEASURE_S = 45.0
@@ -159,7 +159,7 @@ class TickExchange:
             user = await self._listen(nursery, Watched, self._whole.server.serve_websocket)
             self._announce(rest, told, user)
             for bot in BOTS:
-                await self._warm_up(bot)
+                await self._warm_up(bot, min(ticks, WARM_UP_TICKS_MAX))
             with trio.move_on_after(MEASURE_S):
                 for number in range(ticks):
                     for bot in BOTS if number % 2 else reversed(BOTS):
@@ -192,10 +192,10 @@ class TickExchange:
             _say(announcement)
 
     # Until its first order a bot may still be starting; some more let every cache and pool of it settle.
-    async def _warm_up(self, bot: str) -> None:
+    async def _warm_up(self, bot: str, ticks: int) -> None:
         answered = 0
         with trio.fail_after(START_S):
-            while answered < WARM_UP_TICKS:
+            while answered < ticks:
                 answered += await self._tick(bot, answered, patience_s=0.5) >= 0
 
     async def _tick(self, bot: str, number: int, *, patience_s: float = PATIENCE_S) -> int:

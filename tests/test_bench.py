@@ -83,7 +83,7 @@ def test_a_simulated_hour_is_told_as_a_ratio() -> None:
 @pytest.mark.slow
 def test_quick_bench_prints_every_row() -> None:
     command = [sys.executable, "-m", "bench", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     rows = ("sign an order", "decode a frame", "update a book", "verify both books", "verify an order's signature")
     runs = (
