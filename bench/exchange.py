@@ -154,7 +154,10 @@ def over_http(count: int) -> HttpRun:
         config = Path(folder) / "exchange.toml"
         text = (ROOT / "conf" / "exchange.toml").read_text(encoding="utf-8")
         quota = "\n[server.quota]\nscale = 10000.0\n"
-        config.write_text(text.replace("has_traders = true", "has_traders = false") + quota, encoding="utf-8")
+        text = text.replace("has_traders = true", "has_traders = false").replace(
+            'limits = "production"', 'limits = "off"'
+        )
+        config.write_text(text + quota, encoding="utf-8")
         command = [sys.executable, "-m", "tbot", "exchange", "--json", "--config", str(config)]
         with subprocess.Popen(  # noqa: S603 - our own program, fixed arguments
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL

@@ -12,19 +12,30 @@ from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from itertools import count
+from math import ceil
 from typing import Annotated
 
 import msgspec
 import trio
 
-from tbot.core.units import Nanos, Notional
+from tbot.core.units import NANOS_PER_S, Nanos, Notional
 from tbot.errors import ConfigError
 from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccount
+from tbot.exchanges.simulated.address_windows import AddressWindows, WindowSettings
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.http import HttpLimits, Reply, Request, Routes, dispatcher, error_response, serve_http
+from tbot.exchanges.simulated.http import (
+    HttpLimits,
+    Reply,
+    Request,
+    Response,
+    Routes,
+    dispatcher,
+    error_response,
+    serve_http,
+)
 from tbot.exchanges.simulated.links import Link
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.quota import Quotas, QuotaSettings
@@ -56,6 +67,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         skew_s_max: Largest clock difference of a signed request.
         quota: Rate limits a signer.
         place: Where callers are said to be, and whether one may trade from there.
+        windows: Rate limits an address.
         http: Limits a connection.
         channels: Patience of the channels.
     """
@@ -68,6 +80,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     skew_s_max: float = 10.0
     quota: QuotaSettings = QuotaSettings()
     place: PlaceSettings = PlaceSettings()
+    windows: WindowSettings = WindowSettings()
     http: HttpLimits = HttpLimits()
     channels: ChannelSettings = ChannelSettings()
 
@@ -89,6 +102,21 @@ def is_loopback(host: str) -> bool:
 def _dice(secret: bytes) -> Callable[[], random.Random]:
     numbers = count(1)
     return lambda: random.Random(f"{secret.hex()}/feed/{next(numbers)}")
+
+
+def too_many_requests(wait_ns: int) -> Response:
+    """Refuse as the content network does: in plain text, with the whole seconds to wait."""
+    headers = (("Retry-After", str(max(1, ceil(wait_ns / NANOS_PER_S)))),)
+    return Response(status=429, body=b"Too Many Requests", headers=headers, content_type="text/plain; charset=UTF-8")
+
+
+def _peer(stream: trio.abc.Stream) -> str:
+    if not isinstance(stream, trio.SocketStream):
+        return ""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""  # gone already
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +166,7 @@ class LocalServer:
         self.crashes: list[Exception] = []
         self._on_crash = on_crash
         self._settings = settings
+        self._windows = AddressWindows(settings.windows)
         self._state = ServerState(
             exchange=exchange,
             keys=self.keys,
@@ -177,9 +206,15 @@ class LocalServer:
         self._state.exchange.deposit(Account(account.address), cash)
         return credentials
 
-    async def serve_rest(self, stream: trio.abc.Stream) -> None:
-        """Serve one HTTP connection until it ends; the stream is closed on return."""
-        await self._contained(partial(serve_http, stream, self._answer, self._settings.http))
+    async def serve_rest(self, stream: trio.abc.Stream, address: str = "") -> None:
+        """Serve one HTTP connection until it ends; the stream is closed on return.
+
+        Args:
+            stream: Owned from here on.
+            address: Whose requests they are; "" = what the socket says. All streams without a socket are one address.
+        """
+        answer = partial(self._answer, address or _peer(stream))
+        await self._contained(partial(serve_http, stream, answer, self._settings.http))
 
     async def serve_websocket(self, stream: trio.abc.Stream) -> None:
         """Serve one WebSocket connection until it ends; the stream is closed on return."""
@@ -222,14 +257,25 @@ class LocalServer:
         bound = listeners[0].socket.getsockname()
         return listeners, f"{bound[0]}:{bound[1]}"
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, address: str, request: Request) -> Reply:
         try:
-            return await self._dispatch(request)
+            return await self._hold_back(address, request) or await self._dispatch(request)
         # The one boundary of its kind besides the supervisor's: a bug met by one request must not take down the
         # exchange under everybody else, and must not be told to a stranger. It is kept for the judge of the run.
         except Exception as crash:  # noqa: BLE001
             self._note(crash)
             return error_response("Internal server error", status=500)
+
+    async def _hold_back(self, address: str, request: Request) -> Response | None:
+        """Let a request wait until its address may send it; 429 if that would take too long."""
+        now_ns = self._state.now_ns
+        due_ns = now_ns() + int(self._settings.windows.delay_s_max * NANOS_PER_S)
+        while wait_ns := self._windows.enter(address, request.method, request.path, now_ns()):
+            if now_ns() + wait_ns > due_ns:
+                return too_many_requests(wait_ns)
+            # A microsecond more, so that rounding to Trio's float seconds cannot wake us just too early.
+            await trio.sleep(wait_ns / NANOS_PER_S + 1e-6)
+        return None
 
     async def _contained(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:

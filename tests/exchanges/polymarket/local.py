@@ -33,13 +33,13 @@ Connect = Callable[[], Awaitable[trio.abc.Stream]]
 class PolymarketStage:
     """The local exchange served as Polymarket, without its crowd, and our gateway as its client."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, served: ServerSettings | None = None) -> None:
         settings = ExchangeSettings(accounts=(AccountSettings(name=OTHER, cash_usd=100_000),), flow=None)
         self.exchange = LocalExchange(settings, seed=1, now_ns=now_ns, faults=Faults(FaultSettings(), seed=1))
         for rules in settings.markets:
             pairs = SplitPair(account=OTHER, market_id=rules.market_id, size=Size(10_000 * MICRO))
             self.exchange.apply(pairs)
-        self.server = LocalServer(self.exchange, ServerSettings(), secret=b"seed 1", now_ns=now_ns)
+        self.server = LocalServer(self.exchange, served or ServerSettings(), secret=b"seed 1", now_ns=now_ns)
         account = PlayAccount.from_rng(random.Random(1))
         issued = self.server.enroll(account, Notional(1_000 * MICRO))
         self.key = SigningKey.from_hex(account.private_key)
