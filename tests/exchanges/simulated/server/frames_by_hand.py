@@ -18,6 +18,8 @@ def frame(payload: bytes, *, opcode: int = 1, is_last: bool = True, is_masked: b
     mask_bit = 0x80 if is_masked else 0
     if len(payload) < 126:
         head += bytes([mask_bit | len(payload)])
+    elif len(payload) < 1 << 16:  # a longer form than necessary is an error of its own
+        head += bytes([mask_bit | 126]) + struct.pack(">H", len(payload))
     else:
         head += bytes([mask_bit | 127]) + struct.pack(">Q", len(payload))
     return head + (bytes(4) if is_masked else b"") + payload
