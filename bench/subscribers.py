@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import random
+import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import cast
@@ -28,6 +29,9 @@ from tbot.exchanges.simulated.settings import ExchangeSettings
 from tbot.tasks.clock import WallClock
 
 CLOCK = WallClock()
+LAG_S_MAX = 0.1
+TRIAL_S = 2.0
+FIRST, SUBSCRIBERS_MAX = 10, 1_280
 
 
 @dataclass(kw_only=True)
@@ -39,12 +43,19 @@ class Carried:
         cut: Subscribers whose connection ended before the run did.
         share: Frames that had arrived a fifth of a second after the last change, of those that were due.
         bytes_each: Memory of one subscriber, both its ends, after its first book.
+        load_each: Share of a core that one subscriber took, both its ends.
     """
 
     lags_s: list[float] = field(default_factory=list)
     cut: int = 0
     share: float = 0.0
     bytes_each: float = 0.0
+    load_each: float = 0.0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether everybody heard everything soon enough."""
+        return not self.cut and self.lag_p99_s < LAG_S_MAX
 
     @property
     def lag_p99_s(self) -> float:
@@ -53,16 +64,38 @@ class Carried:
 
 
 def lines(*, is_quick: bool) -> Iterator[str]:
-    """Double the subscribers until they lag, and describe each step, a line each."""
-    for subscribers in (2,) if is_quick else (5, 10, 20, 40):
-        found = carry(subscribers, rate=BUSY_PER_S, seconds=0.2 if is_quick else 3.0)
-        yield (
-            f"exchange, {subscribers} subscribers over WebSocket at {BUSY_PER_S} changes a second, both ends in here: "
-            f"{found.share:.0%} of the frames in time, lag p99 {found.lag_p99_s * 1e3:.0f} ms, {found.cut} cut, "
-            f"{found.bytes_each / 1e3:.0f} kB each"
-        )
-        if found.share < 1:
-            return
+    """Search how many subscribers are carried, and describe each step, a line each; the last one tells the limit."""
+    if is_quick:
+        yield _line(2, carry(2, rate=BUSY_PER_S, seconds=0.2))
+        return
+    tried: dict[int, Carried] = {}
+    for subscribers, found in search(lambda count: carry(count, rate=BUSY_PER_S, seconds=TRIAL_S)):
+        tried[subscribers] = found
+        yield _line(subscribers, found)
+    most = max((count for count, found in tried.items() if found.is_well), default=0)
+    cores = tried[max(tried)].load_each
+    yield (
+        f"exchange, subscribers carried with a lag p99 below {LAG_S_MAX * 1e3:.0f} ms and nobody cut: {most}; by their "
+        f"processor time a core that does nothing else would carry {1 / cores:.0f}"
+    )
+
+
+def search(trial: Callable[[int], Carried]) -> Iterator[tuple[int, Carried]]:
+    """Double the subscribers while all is well, then halve the gap until it is an eighth of the number that was well.
+
+    Args:
+        trial: Carries so many.
+    """
+    well, count = 0, FIRST
+    while count <= SUBSCRIBERS_MAX:
+        yield count, (found := trial(count))
+        if not found.is_well:
+            break
+        well, count = count, 2 * count
+    while well and count <= SUBSCRIBERS_MAX and count - well > well // 8:
+        middle = (well + count) // 2
+        yield middle, (found := trial(middle))
+        well, count = (middle, count) if found.is_well else (well, middle)
 
 
 def carry(subscribers: int, *, rate: float, seconds: float) -> Carried:
@@ -74,6 +107,14 @@ def carry(subscribers: int, *, rate: float, seconds: float) -> Carried:
         seconds: How long.
     """
     return trio.run(_carry, subscribers, rate, seconds)
+
+
+def _line(subscribers: int, found: Carried) -> str:
+    return (
+        f"exchange, {subscribers} subscribers over WebSocket at {BUSY_PER_S} changes a second, both ends in here: "
+        f"{found.share:.0%} of the frames in time, lag p99 {found.lag_p99_s * 1e3:.0f} ms, {found.cut} cut, "
+        f"{found.bytes_each / 1e3:.0f} kB each"
+    )
 
 
 async def _carry(subscribers: int, rate: float, seconds: float) -> Carried:
@@ -92,7 +133,9 @@ async def _carry(subscribers: int, rate: float, seconds: float) -> Carried:
             nursery.start_soon(_read, socket, found)
         found.bytes_each = tracemalloc.get_traced_memory()[0] / subscribers
         tracemalloc.stop()
+        begin = time.process_time()
         await _trade(exchange, rate, seconds)
+        found.load_each = (time.process_time() - begin) / seconds / subscribers
         found.share = await _share_in_time(found)
         nursery.cancel_scope.cancel()
     return found

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import subscribers
 from bench.__main__ import simulation_line, table, time_text
 from bench.measure import Budget, Case, compare
 from bench.simulation import Run, run
+from bench.subscribers import Carried
 
 ROOT = Path(__file__).parent.parent
 MS = 1_000_000
@@ -78,6 +80,19 @@ def test_a_program_that_is_not_there_is_skipped_too() -> None:
 
 def test_a_simulated_hour_is_told_as_a_ratio() -> None:
     assert "1,800 simulated seconds in a real one" in simulation_line("1h", 3600.0, Run(wall_s=2.0))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(9, 0), (10, 10), (37, 37), (73, 70), (640, 640), (5_000, 1_280)])
+def test_the_search_for_subscribers_ends_close_below_the_limit(limit: int, most: int) -> None:
+    tried = dict(subscribers.search(lambda count: Carried(lags_s=[0.01, 0.01], cut=int(count > limit))))
+    assert max((count for count, found in tried.items() if found.is_well), default=0) == most
+    assert len(tried) <= 11
+
+
+def test_carried_is_only_who_hears_soon_and_stays() -> None:
+    assert Carried(lags_s=[0.01] * 1_000).is_well
+    assert not Carried(lags_s=[0.01] * 1_000, cut=1).is_well
+    assert not Carried(lags_s=[0.01] * 980 + [0.2] * 20).is_well
 
 
 @pytest.mark.slow
