@@ -168,6 +168,7 @@ LIMITS: dict[str, Any] = {
     "exposure_max": 20 * MICRO,
     "loss_max": 1,
     "open_orders_max": 3,
+    "order_life_s": 200,
 }
 
 
