@@ -33,7 +33,7 @@ def compare(account: Account, report: ExchangeReport) -> None:
     told = {CASH, *(token for token, _ in report.balances)}
     # A report tells some balances only; of those it does not tell a suspicion neither grows nor ends.
     untold = {token: difference for token, difference in account.drift.items() if token not in told}
-    was_seen = bool(found) and found | untold == account.drift and not untold
+    was_seen = bool(found) and not untold and found == account.drift
     account.drift = found | untold
     if not was_seen:
         return

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as gen
 
 from tbot.core.exchange_mode import WAIT_S_MAX
-from tbot.core.messages import CancelAll, Halt, Rejected, SubmitOrder, Throttled
-from tbot.core.units import Nanos
+from tbot.core.messages import CancelAll, Halt, OutcomeUnknown, Rejected, SubmitOrder, Throttled
+from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import RateLimited
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tests.contract.stage import now_ns
@@ -141,6 +141,25 @@ def test_cancels_get_out_within_a_bounded_time_whatever_was_answered(told: Hosti
             await game.second()
             last = trio.current_time() if len(game.heard) > before else last
             assert trio.current_time() - last <= WAIT_S_MAX + 5, game.heard
+
+    run(play)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(gen.lists(hostile, min_size=1, max_size=3))
+def test_no_answer_to_an_order_keeps_the_coordinator_from_trading_for_long(told: Hostile) -> None:
+    async def play() -> None:
+        game = Play([])
+        for status, content, extra in told:
+            reply = await submit_to(answering(status, content, **extra))
+            (order,) = game.desk.quote(bid(0.43, level=len(game.orders))) or (game.orders[0],)
+            game.desk.prepare(order)
+            name = "exchange_order_id" if isinstance(reply, OutcomeUnknown) else "client_order_id"
+            owner = eid(order) if isinstance(reply, OutcomeUnknown) else order.client_order_id
+            game.desk.absorb(msgspec.structs.replace(reply, **{name: owner}))
+            mode = game.desk.core.account.exchange_mode
+            assert mode.until_ns <= now_ns() + (WAIT_S_MAX + 1) * NANOS_PER_S, mode
 
     run(play)
 
