@@ -67,6 +67,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         offsets: What the exchange holds beyond the ledger and why is known: it was there before, or a person accepted
             it. Millionths, by token and `drift.CASH`.
         drift: Unexplained difference in the newest report that could be compared.
+        drift_told: Tokens whose balances were told, and in order, since cash alone is more than it should be.
         forgotten_ns: Trades first heard of before this may be forgotten.
     """
 
@@ -83,6 +84,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     news_ns: Nanos = Nanos(0)
     offsets: dict[TokenId, int] = {}
     drift: dict[TokenId, int] = {}
+    drift_told: tuple[TokenId, ...] = ()
     forgotten_ns: Nanos = Nanos(0)
 
 
@@ -121,6 +123,7 @@ class Account:
         self.news_ns = state.news_ns
         self.offsets: dict[TokenId, int] = dict(state.offsets)
         self.drift: dict[TokenId, int] = dict(state.drift)
+        self.drift_told: tuple[TokenId, ...] = state.drift_told
         self.forgotten_ns = state.forgotten_ns
         self.loss_unrealized = Notional(0)
         self.is_recovering = True
@@ -159,6 +162,7 @@ class Account:
             news_ns=self.news_ns,
             offsets=dict(self.offsets),
             drift=dict(self.drift),
+            drift_told=self.drift_told,
             forgotten_ns=self.forgotten_ns,
         )
 

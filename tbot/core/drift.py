@@ -2,8 +2,8 @@
 
 Balances and fills come from different places and lag each other, so a comparison counts only in a quiet moment, and a
 difference only when a second quiet report finds the very same one. Money that came in without a trade is a deposit or a
-reward. Anything else is a fill we missed or invented, or somebody else's transfer: trading halts until a person says
-`Resume`, which takes the difference for given.
+reward, once every balance of a token was told to be in order beside it. Anything else is a fill we missed or invented,
+or somebody else's transfer: trading halts until a person says `Resume`, which takes the difference for given.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ def compare(account: Account, report: ExchangeReport) -> None:
     untold = {token: difference for token, difference in account.drift.items() if token not in told}
     was_seen = bool(found) and not untold and found == account.drift
     account.drift = found | untold
+    is_gift = list(found) == [CASH] and found[CASH] > 0
+    before = account.drift_told if was_seen else ()
+    account.drift_told = tuple(dict.fromkeys((*before, *dict(report.balances)))) if is_gift else ()
     if not was_seen:
         return
-    if list(found) == [CASH] and found[CASH] > 0:
-        explain(account)
-        account.note(f"${text_from_micro(found[CASH])} came in without a trade: a deposit or a reward")
+    if is_gift:
+        # Money alone may also be a sale that we missed; its shares show when their balance is told.
+        if set(account.market_of) <= set(account.drift_told):
+            explain(account)
+            account.note(f"${text_from_micro(found[CASH])} came in without a trade: a deposit or a reward")
         return
     foreign = account.counts.get("foreign_fills", 0)
     others = f"; {foreign} fills of orders that are not ours are booked" if foreign else ""
@@ -51,6 +56,7 @@ def explain(account: Account) -> None:
     for token, difference in account.drift.items():
         account.offsets[token] = account.offsets.get(token, 0) + difference
     account.drift = {}
+    account.drift_told = ()
 
 
 def differences(

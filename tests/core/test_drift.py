@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tbot.core.account import Mode
+from tbot.core.account import EMPTY_STATE, Mode
 from tbot.core.messages import (
     ExchangeOrderId,
     OrderState,
@@ -14,6 +14,8 @@ from tbot.core.messages import (
 )
 from tests.core.coordinators import (
     CASH,
+    NO,
+    OTHER_NO,
     OTHER_YES,
     YES,
     bid,
@@ -130,3 +132,31 @@ def test_missing_money_halts_though_no_balance_of_a_token_is_told() -> None:
         desk.report(balances=(), cash=desk.core.account.ledger.cash - 1_000_000)  # type: ignore[union-attr]
         desk.wait(1)
     assert "$-1" in desk.core.account.halt_reason
+
+
+def test_money_is_a_deposit_only_when_every_balance_was_told_beside_it() -> None:
+    desk = trading_desk(holding=20)
+    held = ((YES, shares(20)), *((token, shares(0)) for token in (NO, OTHER_YES, OTHER_NO)))
+    for number, balance in enumerate((*held[1:], held[1], *held[:1])):
+        desk.report(balances=(balance,), cash=desk.core.account.ledger.cash + 2_500_000)  # type: ignore[union-attr]
+        assert bool(desk.core.account.notes) == (number == 4)
+        desk = desk.replayed(0, EMPTY_STATE) if number == 2 else desk
+        desk.wait(1)
+    assert desk.mode() is Mode.TRADING
+    assert desk.core.account.drift == {}
+
+
+def test_a_sale_that_was_missed_is_no_deposit() -> None:
+    desk = trading_desk(holding=20)
+    cash = desk.core.account.ledger.cash + 2_500_000  # type: ignore[union-attr]
+    for balance in (
+        (NO, shares(0)),
+        (OTHER_YES, shares(0)),
+        (OTHER_NO, shares(0)),
+        (YES, shares(15)),
+        (YES, shares(15)),
+    ):
+        desk.report(balances=(balance,), cash=cash)
+        desk.wait(1)
+    assert "$2.5, -5 of yes" in desk.core.account.halt_reason or "-5 of yes, $2.5" in desk.core.account.halt_reason
+    assert not any("deposit" in note for note in desk.core.account.notes)
