@@ -13,7 +13,6 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.collateral import adapter_of
-from tbot.exchanges.simulated.events import OrderView
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.operations import (
@@ -36,7 +35,15 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
     SplitPair,
 )
-from tbot.exchanges.simulated.orderbook import DUST
+from tests.properties.judges import (
+    adapter_faults,
+    all_faults,
+    book_faults,
+    conservation_faults,
+    order_faults,
+    priority_faults,
+    queues,
+)
 
 START_S = 1_790_000_000
 START = Nanos(START_S * NANOS_PER_S)
@@ -164,105 +171,6 @@ def run(log: Timed) -> Engine:
     return engine
 
 
-# --- the judges: each returns what it finds wrong ---------------------------------------------------------------------
-
-
-def conservation_faults(engine: Engine) -> list[str]:
-    """Check that nothing is made or lost, to the unit."""
-    owned, adapter = engine.ledger.holdings(), adapter_of(EVENT)
-    faults = [f"negative {h}" for h, amount in owned.items() if amount < 0 and h != (adapter, CASH)]
-    for rules in engine.markets():
-        totals = [sum(v for (_, asset), v in owned.items() if asset == t) for t in (rules.yes, rules.no)]
-        locked = engine.ledger.locked(rules.market_id)
-        if rules.yes_payout is None and {*totals} != {locked}:
-            faults.append(f"{rules.slug}: tokens {totals}, locked {locked}")
-        elif rules.yes_payout is not None:
-            due = totals[0] * rules.yes_payout + totals[1] * (MICRO - rules.yes_payout)
-            if due > locked * MICRO:
-                faults.append(f"{rules.slug}: {due} due, {locked} locked")
-    cash = sum(v for (_, asset), v in owned.items() if asset == CASH)
-    backing = sum(engine.ledger.locked(rules.market_id) for rules in engine.markets())
-    if cash + backing + engine.ledger.fees != engine.ledger.deposits:
-        faults.append(f"cash {cash} + locked {backing} + fees {engine.ledger.fees} != {engine.ledger.deposits}")
-    return faults
-
-
-def adapter_faults(engine: Engine) -> list[str]:
-    """Check that what conversions paid out is covered by as many NO of every outcome of the event."""
-    adapter = adapter_of(EVENT)
-    held = {engine.ledger.owned(adapter, rules.no) for rules in OUTCOMES}
-    owed = -engine.ledger.owned(adapter, CASH)
-    yes = [engine.ledger.owned(adapter, rules.yes) for rules in OUTCOMES]
-    if len(held) != 1 or owed != max(held) * (len(OUTCOMES) - 1) or any(yes):
-        return [f"adapter owes {owed}, holds {sorted(held)} NO and {yes} YES"]
-    return []
-
-
-def book_faults(engine: Engine) -> list[str]:
-    faults = []
-    for rules in engine.markets():
-        bid, ask = engine.top(rules.market_id)
-        if bid is not None and ask is not None and bid >= ask:
-            faults.append(f"{rules.slug}: crossed {bid} {ask}")
-        yes, no = engine.book(rules.yes), engine.book(rules.no)
-        mirrored = [(MICRO - level.price, level.size) for level in no.asks]
-        if mirrored != [(level.price, level.size) for level in yes.bids]:
-            faults.append(f"{rules.slug}: mirror")
-        open_here = [o for a in ACCOUNTS for o in engine.open_orders(a) if o.market_id == rules.market_id]
-        if sum(o.size - o.size_matched for o in open_here) != sum(x.size for x in (*yes.bids, *yes.asks)):
-            faults.append(f"{rules.slug}: levels are not the sum of open orders")
-    return faults
-
-
-def order_faults(engine: Engine) -> list[str]:
-    return [fault for account in ACCOUNTS for order in engine.orders_of(account) for fault in _faults_of(order, engine)]
-
-
-def _faults_of(order: OrderView, engine: Engine) -> Iterator[str]:
-    taken = [t for t in engine.trades if t.taker_order_id == order.order_id]
-    if order.size and order.size_matched > order.size:
-        yield f"{order.order_id}: filled beyond its size"
-    if order.budget and sum(t.notional for t in taken) > order.budget:
-        yield f"{order.order_id}: spent beyond its budget"
-    if order.order_type is OrderType.FOK and not _is_all_or_nothing(order, sum(t.notional for t in taken)):
-        yield f"{order.order_id}: FOK filled in part"
-    if order.order_type in (OrderType.FAK, OrderType.FOK) and order.state is OrderState.LIVE:
-        yield f"{order.order_id}: immediate order rests"
-    if order.is_post_only and (taken or order.state is OrderState.DELAYED):
-        yield f"{order.order_id}: post-only order took"
-    if order.state is OrderState.DELAYED and order.size_matched:
-        yield f"{order.order_id}: traded while it was held"
-
-
-# A budget is spent but for what less than a hundredth of a share costs.
-def _is_all_or_nothing(order: OrderView, spent: int) -> bool:
-    if not order.size_matched:
-        return order.state in (OrderState.CANCELED, OrderState.DELAYED)
-    is_whole = order.size - order.size_matched < DUST if order.size else order.budget - spent <= DUST
-    return order.state is OrderState.MATCHED and is_whole
-
-
-def queue(engine: Engine, rules: MarketRules, *, is_bid: bool) -> list[ExchangeOrderId]:
-    """Name the resting orders of one side in the order in which a taker must meet them."""
-    side = engine._books[rules.market_id].side(is_bid=is_bid)
-    return [order.place.order_id for price in side.prices() for order in side.queue(price)]
-
-
-def priority_faults(engine: Engine, queues: dict[tuple[MarketId, bool], list[ExchangeOrderId]], seen: int) -> list[str]:
-    """Check that the trades since met makers as they stood in line.
-
-    Two takers of one moment are not told apart, nor is the place of a maker who came to rest in this very moment, as a
-    held order may.
-    """
-    trades = engine.trades[seen:]
-    if len({trade.taker_order_id for trade in trades}) != 1:
-        return []
-    lines = [line for (market_id, _), line in queues.items() if market_id == trades[0].market_id]
-    stood = {order_id for line in lines for order_id in line}
-    met = [i for i in dict.fromkeys(leg.order_id for trade in trades for leg in trade.legs) if i in stood]
-    return [] if any(line[: len(met)] == met for line in lines) else [f"met {met}, in line {lines}"]
-
-
 def late_faults(log: Timed, engine: Engine) -> list[str]:
     """Check that nothing traded in a market that was over."""
     ends: dict[MarketId, Nanos] = {}
@@ -282,18 +190,9 @@ def step_by_step(log: Timed) -> Iterator[tuple[Engine, list[str]]]:
 
 
 def _apply(engine: Engine, operation: Operation, now: Nanos) -> list[str]:
-    sides = {
-        (rules.market_id, is_bid): queue(engine, rules, is_bid=is_bid)
-        for rules in engine.markets()
-        for is_bid in (True, False)
-    }
-    seen = len(engine.trades)
+    lines, seen = queues(engine), len(engine.trades)
     engine.apply(operation, now)
-    return priority_faults(engine, sides, seen)
-
-
-def all_faults(engine: Engine) -> list[str]:
-    return [*conservation_faults(engine), *adapter_faults(engine), *book_faults(engine), *order_faults(engine)]
+    return priority_faults(engine, lines, seen)
 
 
 # --- properties ------------------------------------------------------------------------------------------------------
