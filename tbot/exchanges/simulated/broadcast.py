@@ -18,6 +18,7 @@ from tbot.exchanges.simulated.events import (
     TradeChanged,
 )
 from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.fault_switches import FOREVER_NS
 from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.streams import AccountStream, MarketStream
@@ -40,8 +41,6 @@ class Broadcast:
         self._delayed: list[tuple[Nanos, int, AccountStream, AccountEvent]] = []
         self._count = 0
         self._dark_since_ns: Nanos | None = None
-        # (stream, market) that carries nothing until a moment.
-        self._frozen: dict[tuple[int, MarketId], Nanos] = {}
 
     @contextmanager
     def market_stream(self, pairs: Iterable[tuple[TokenId, MarketId]]) -> Iterator[MarketStream]:
@@ -54,7 +53,6 @@ class Broadcast:
             yield stream
         finally:
             self._markets.pop(key, None)
-            self._frozen = {pair: until for pair, until in self._frozen.items() if pair[0] != key}
             stream.end("closed by its reader")
 
     @contextmanager
@@ -89,20 +87,18 @@ class Broadcast:
         for stream in self._markets.values():
             stream.frozen_until_ns = until_ns
 
-    def freeze_market(self, market_id: MarketId, until_ns: Nanos) -> None:
-        """Let one market carry nothing on the market streams open now, until a moment."""
-        for key in self._markets:
-            self._frozen[key, market_id] = until_ns
+    def freeze_token(self, token_id: TokenId, until_ns: Nanos) -> None:
+        """Let one token carry nothing on the streams that have it now, until a moment; renderers leave it out."""
+        for stream in self._markets.values():
+            stream.freeze(token_id, until_ns)
 
     def thaw(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
         """End the silences that are over, with whole books, so that no reader goes on with a wrong one."""
-        for key, market_id in [pair for pair, until_ns in self._frozen.items() if until_ns <= now_ns]:
-            del self._frozen[key, market_id]
-            self._show(self._markets[key], book, now_ns, only=market_id)
         for stream in self._markets.values():
+            _show(stream, stream.thaw(now_ns), book, now_ns)
             if 0 < stream.frozen_until_ns <= now_ns:
                 stream.frozen_until_ns = Nanos(0)
-                self._show(stream, book, now_ns)
+                _show(stream, stream.tokens, book, now_ns)
 
     def thaw_all(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
         """End every silence before its time."""
@@ -110,10 +106,10 @@ class Broadcast:
             stream.frozen_until_ns = min(stream.frozen_until_ns, now_ns)
         self.thaw(book, now_ns)
 
-    def thaw_markets(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
-        """Let every frozen market go on before its time."""
-        self._frozen = dict.fromkeys(self._frozen, now_ns)
-        self.thaw(book, now_ns)
+    def thaw_tokens(self, book: Callable[[TokenId], BookView], now_ns: Nanos) -> None:
+        """Let every frozen token go on before its time."""
+        for stream in self._markets.values():
+            _show(stream, stream.thaw(FOREVER_NS), book, now_ns)
 
     def dark_since_ns(self, now_ns: Nanos) -> Nanos | None:
         """Since when no market stream carries data, as far as it was asked; None = one does now."""
@@ -126,7 +122,8 @@ class Broadcast:
     def next_thaw_ns(self) -> Nanos | None:
         """When the next silence ends."""
         silences = [s.frozen_until_ns for s in self._markets.values() if s.frozen_until_ns]
-        return min([*silences, *self._frozen.values()], default=None)
+        tokens = [due for s in self._markets.values() if (due := s.next_thaw_ns()) is not None]
+        return min([*silences, *tokens], default=None)
 
     def next_due_ns(self) -> Nanos | None:
         """When the next delayed event is due."""
@@ -139,21 +136,12 @@ class Broadcast:
             stream.push(event)
 
     def _publish_public(self, event: MarketEvent, now_ns: Nanos) -> None:
-        for key, stream in self._markets.items():
-            if not stream.wants(event):
-                continue
-            if now_ns < max(stream.frozen_until_ns, self._frozen.get((key, event.market_id), 0)):
+        for stream in self._markets.values():
+            if now_ns < stream.frozen_until_ns or not stream.wants(event):
                 continue
             if self._faults.on_market_event():
                 continue
             stream.push(event)
-
-    def _show(
-        self, stream: MarketStream, book: Callable[[TokenId], BookView], now_ns: Nanos, *, only: MarketId | None = None
-    ) -> None:
-        for view in map(book, stream.tokens):
-            if only in (None, view.market_id):
-                stream.push(BookShown(market_id=view.market_id, book=view, exchange_ms=view.exchange_ms, at_ns=now_ns))
 
     def _publish_private(self, event: AccountEvent, now_ns: Nanos) -> None:
         for stream in self._accounts.values():
@@ -177,3 +165,10 @@ class Broadcast:
     def _next_key(self) -> int:
         self._count += 1
         return self._count
+
+
+def _show(
+    stream: MarketStream, token_ids: Iterable[TokenId], book: Callable[[TokenId], BookView], now_ns: Nanos
+) -> None:
+    for view in map(book, token_ids):
+        stream.push(BookShown(market_id=view.market_id, book=view, exchange_ms=view.exchange_ms, at_ns=now_ns))

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 import trio
+from msgspec import structs
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import ProtocolError
 
@@ -28,7 +29,7 @@ from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.streams import MarketStream, StreamEnded
 from tbot.exchanges.simulated.transit import Transit, TransitSettings
 from tbot.exchanges.simulated.wire_account import order_frame, trade_frame
-from tbot.exchanges.simulated.wire_books import BookFirst, book_first
+from tbot.exchanges.simulated.wire_books import BookFirst, PriceChange, book_first
 from tbot.exchanges.simulated.wire_custom import BestBidAsk
 from tbot.exchanges.simulated.wire_in import MarketSubscription, SubscriptionChange, UserSubscription, decode
 
@@ -262,9 +263,28 @@ class MarketChannel:
     def _set_out(self, stream: MarketStream) -> None:
         now_ns = self._state.now_ns()
         for frame in self._frames.frames(stream.receive_nowait()):
-            # A change of levels speaks of both outcomes, whichever is subscribed; a best price of one only.
-            if not isinstance(frame, BestBidAsk) or stream.has_token(TokenId(frame.asset_id)):
-                self._transit.send((frame,), Nanos(now_ns + self._transit.draw_ns()))
+            if (wanted := wanted_part(frame, stream)) is not None:
+                self._transit.send((wanted,), Nanos(now_ns + self._transit.draw_ns()))
+
+
+def wanted_part(frame: msgspec.Struct, stream: MarketStream) -> msgspec.Struct | None:
+    """Give what a subscriber gets of a frame; None = nothing.
+
+    A change of levels speaks of both outcomes, whichever is subscribed; a best price of one only. What concerns a
+    frozen token is left out, and all of a change when no token that it is sent for is left.
+    """
+    match frame:
+        case PriceChange():
+            kept = tuple(c for c in frame.price_changes if not stream.is_frozen(TokenId(c.asset_id)))
+            if not any(stream.has_token(TokenId(change.asset_id)) for change in kept):
+                return None
+            return frame if len(kept) == len(frame.price_changes) else structs.replace(frame, price_changes=kept)
+        case BestBidAsk():
+            token_id = TokenId(frame.asset_id)
+            return frame if stream.has_token(token_id) and not stream.is_frozen(token_id) else None
+        case _:
+            asset_id = getattr(frame, "asset_id", "")
+            return None if stream.is_frozen(TokenId(asset_id)) else frame
 
 
 class UserChannel:

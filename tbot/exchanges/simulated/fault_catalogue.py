@@ -110,9 +110,9 @@ CATALOGUE: dict[Fault, Entry] = {
     ),
     Fault.FROZEN_ASSET: Entry(
         draw=Draw.TIME,
-        does="One market stops updating on the streams open now while all others go on.",
+        does="One token stops updating on the streams that have it now while all others, its complement too, go on.",
         report="nautechsystems/nautilus_trader#4901",
-        ends="after its time, with whole books; a new connection is not frozen",
+        ends="after its time, with its whole book; a new connection or subscription is not frozen",
         rate="asset_freezes_per_hour",
         aim=Aim.TOKEN,
         length_s=30.0,

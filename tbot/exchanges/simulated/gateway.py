@@ -24,6 +24,7 @@ from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
     ExchangeReport,
+    Gap,
     MarketEvent,
     OrderState,
     OrderType,
@@ -186,10 +187,15 @@ class InProcessGateway:
             self._rules(token_id)
         await self._travel()
         with self._exchange.market_stream(token_ids) as stream:
-            now_ns = self._now_ns()
+            now_ns, desk = self._now_ns(), self._desk(token_ids)
+
+            def heard(event: TheirMarketEvent, received_ns: Nanos) -> tuple[MarketEvent, ...]:
+                told = market_events(desk, event, received_ns)
+                return tuple(m for m in told if isinstance(m, Gap) or not stream.is_frozen(m.token_id))
+
             yield Session(
                 stream,
-                translate=partial(market_events, self._desk(token_ids)),
+                translate=heard,
                 first=tuple(snapshot_of(self._exchange.book(t), now_ns) for t in token_ids),
                 transit=TransitSettings(way_ms=self._latency.feed_ms),
                 pong_s=self._latency.pong_s,

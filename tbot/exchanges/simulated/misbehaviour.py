@@ -124,7 +124,7 @@ class Misbehaviour:
             case Fault.SILENT_FEED:
                 self._broadcast.freeze(switch.until_ns)
             case Fault.FROZEN_ASSET:
-                self._broadcast.freeze_market(self._market_of(switch.target), switch.until_ns)
+                self._broadcast.freeze_token(TokenId(switch.target), switch.until_ns)
             case Fault.CROSSED_SNAPSHOT:
                 self._show(switch.target, now_ns, is_crossed=True)
             case Fault.CONNECTION_CUT:
@@ -148,7 +148,7 @@ class Misbehaviour:
         if fault is Fault.SILENT_FEED:
             self._broadcast.thaw_all(self._books.book, now_ns)
         elif fault is Fault.FROZEN_ASSET:
-            self._broadcast.thaw_markets(self._books.book, now_ns)
+            self._broadcast.thaw_tokens(self._books.book, now_ns)
 
     # --- at the door ------------------------------------------------------------------------------------------------
 

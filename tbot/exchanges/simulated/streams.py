@@ -119,6 +119,8 @@ class MarketStream(Stream[MarketEvent]):
         self.has_custom = False
         self._tokens: dict[TokenId, MarketId] = {}
         self._markets: dict[MarketId, int] = {}
+        # Tokens that carry nothing until a moment, while the others go on.
+        self._frozen: dict[TokenId, Nanos] = {}
         self.frozen_until_ns = Nanos(0)
 
     @property
@@ -139,6 +141,27 @@ class MarketStream(Stream[MarketEvent]):
             market_id = self._tokens.pop(token_id, None)
             if market_id is not None:
                 self._markets[market_id] -= 1
+            self._frozen.pop(token_id, None)
+
+    def freeze(self, token_id: TokenId, until_ns: Nanos) -> None:
+        """Let one token carry nothing until a moment, if it is subscribed; subscribing it anew ends that."""
+        if token_id in self._tokens:
+            self._frozen[token_id] = until_ns
+
+    def thaw(self, now_ns: Nanos) -> tuple[TokenId, ...]:
+        """End the silences of single tokens that are over, and name the tokens."""
+        thawed = tuple(token_id for token_id, until_ns in self._frozen.items() if until_ns <= now_ns)
+        for token_id in thawed:
+            del self._frozen[token_id]
+        return thawed
+
+    def next_thaw_ns(self) -> Nanos | None:
+        """When the silence of a single token ends next."""
+        return min(self._frozen.values(), default=None)
+
+    def is_frozen(self, token_id: TokenId) -> bool:
+        """Whether a token carries nothing now."""
+        return token_id in self._frozen
 
     def has_market(self, market_id: MarketId) -> bool:
         """Whether a token of this market is subscribed."""

@@ -86,10 +86,10 @@ class WireChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PriceChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One level that an operation changed, of both outcomes."""
+    """One level that an operation changed, of both outcomes, unless a fault withholds one."""
 
     market: str
-    price_changes: tuple[WireChange, WireChange]
+    price_changes: tuple[WireChange, ...]
     timestamp: str
     event_type: str = "price_change"
 

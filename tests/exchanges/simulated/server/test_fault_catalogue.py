@@ -100,17 +100,28 @@ async def silent_feed(world: Any) -> None:
 
 @meets(Fault.FROZEN_ASSET)
 async def frozen_asset(world: Any) -> None:
-    socket = await world.market_socket(world.rain.yes, world.mayor.yes)
-    await world.heard(socket)
+    alone = await world.market_socket(world.rain.yes)
+    socket = await world.market_socket(world.rain.yes, world.rain.no, world.mayor.yes)
+    for reader in (alone, socket):
+        await world.heard(reader)
     await control(world, name="frozen_asset", seconds=20, target=world.rain.yes)
     await world.alice.placed("BUY", "0.40", "10")
     await world.alice.placed("BUY", "0.30", "10", token=world.mayor.yes)
-    frames = await world.heard(socket, seconds=10)
-    assert [frame["market"] for frame in frames] == [world.mayor.market_id]
-    await socket.send_message("PING")
-    await socket.get_message()
-    (book,) = await world.heard(socket, seconds=15)
-    assert (book["asset_id"], book["bids"]) == (world.rain.yes, [{"price": "0.4", "size": "10"}])
+    # The complement goes on, and so does every other market; nobody speaks of the frozen token.
+    named = [[c["asset_id"] for c in frame["price_changes"]] for frame in await world.heard(socket, seconds=10)]
+    assert named == [[world.rain.no], [world.mayor.yes, world.mayor.no]]
+    for reader in (alone, socket):
+        await reader.send_message("PING")
+        assert await reader.get_message() == "PONG"
+    await trio.sleep(12)
+    for reader in (alone, socket):
+        (book,) = await world.heard(reader)  # not a word of the complement to who has not subscribed it
+        assert (book["asset_id"], book["bids"]) == (world.rain.yes, [{"price": "0.4", "size": "10"}])
+    await world.alice.placed("BUY", "0.41", "10")
+    for reader in (alone, socket):
+        (frame,) = await world.heard(reader)
+        for change in frame["price_changes"]:
+            assert change["hash"] == (await world.get(f"/book?token_id={change['asset_id']}")).json["hash"]
 
 
 @meets(Fault.LOST_MARKET_EVENTS)
