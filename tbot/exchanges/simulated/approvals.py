@@ -1,19 +1,25 @@
 """Which contracts have to be allowed to move a wallet's tokens before it can trade, and whether they are.
 
-No contract moves anything here: the exchange's ledger lets every wallet it knows trade, split and redeem, so all of
-theirs are granted without limit, as `/balance-allowance` says too. Nobody has granted anything for a stranger's wallet.
+Every wallet that somebody here owns has granted all of them without limit, until its owner or the operator says
+otherwise (`allowances.py`). Nobody has granted anything for a stranger's wallet.
 
 Contracts as the official client polymarket-client 0.14.0 asks for them, read 2026-11-26.
 """
 
 from __future__ import annotations
 
-from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
-from tbot.exchanges.simulated.wire_data import WireApproval
-from tbot.exchanges.simulated.wire_markets import REWARD_ASSET as COLLATERAL_TOKEN
+from collections.abc import Callable
 
-CONDITIONAL_TOKENS = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
-POSITION_MANAGER = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"
+from tbot.exchanges.simulated.allowances import UNLIMITED, AssetType
+from tbot.exchanges.simulated.contracts import (
+    COLLATERAL_TOKEN,
+    CONDITIONAL_TOKENS,
+    EXCHANGE_V2,
+    EXCHANGE_V2_NEG_RISK,
+    POSITION_MANAGER,
+)
+from tbot.exchanges.simulated.wire_data import WireApproval
+
 COLLATERAL_ADAPTER = "0xAdA100Db00Ca00073811820692005400218FcE1f"
 NEG_RISK_COLLATERAL_ADAPTER = "0xadA2005600Dec949baf300f4C6120000bDB6eAab"
 AUTO_REDEEM_OPERATOR = "0xa1200000d0002264C9a1698e001292D00E1b00af"
@@ -22,30 +28,38 @@ BINARY_MODULE = "0x1000008dD9001B968442c1000017eaE6E0dA00Ba"
 NEG_RISK_MODULE = "0x200000900045e3B6259600682756002200028933"
 PERPS_DEPOSIT = "0xDCa4af75705dbB50f62437045afF9921947917d2"
 
-UNLIMITED = "max"
-
 _CTF_SPENDERS = (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, COLLATERAL_ADAPTER, NEG_RISK_COLLATERAL_ADAPTER)
+_CTF_OPERATORS = (*_CTF_SPENDERS, AUTO_REDEEM_OPERATOR, BINARY_MODULE, NEG_RISK_MODULE)
+_TOKENS = {
+    AssetType.COLLATERAL: COLLATERAL_TOKEN,
+    AssetType.CONDITIONAL: CONDITIONAL_TOKENS,
+    AssetType.CONDITIONAL_V2: POSITION_MANAGER,
+}
 
 
-def approvals(*, is_known: bool, exchange_v3: str) -> tuple[WireApproval, ...]:
+def approvals(left: Callable[[AssetType, str], int], *, exchange_v3: str) -> tuple[WireApproval, ...]:
     """List every approval that trading may need.
 
     Args:
-        is_known: Whether somebody here owns the wallet.
+        left: Tells how much of an asset a contract may still move, base units.
         exchange_v3: The chain's exchange contract for positions of Protocol V2.
     """
-    erc20 = [
-        (COLLATERAL_TOKEN, spender) for spender in (*_CTF_SPENDERS, PROTOCOL_V2_ROUTER, exchange_v3, PERPS_DEPOSIT)
-    ]
-    operators = (*_CTF_SPENDERS, AUTO_REDEEM_OPERATOR, BINARY_MODULE, NEG_RISK_MODULE)
-    erc1155 = [(CONDITIONAL_TOKENS, operator) for operator in operators]
-    erc1155 += [(POSITION_MANAGER, operator) for operator in (PROTOCOL_V2_ROUTER, exchange_v3, AUTO_REDEEM_OPERATOR)]
-    amount = UNLIMITED if is_known else "0"
-    return (
-        *(_approval(pair, "ERC20", is_known=is_known, amount=amount) for pair in erc20),
-        *(_approval(pair, "ERC1155", is_known=is_known, amount=None) for pair in erc1155),
+    asked = {
+        AssetType.COLLATERAL: (*_CTF_SPENDERS, PROTOCOL_V2_ROUTER, exchange_v3, PERPS_DEPOSIT),
+        AssetType.CONDITIONAL: _CTF_OPERATORS,
+        AssetType.CONDITIONAL_V2: (PROTOCOL_V2_ROUTER, exchange_v3, AUTO_REDEEM_OPERATOR),
+    }
+    return tuple(
+        _approval(asset, spender, left(asset, spender)) for asset, spenders in asked.items() for spender in spenders
     )
 
 
-def _approval(pair: tuple[str, str], standard: str, *, is_known: bool, amount: str | None) -> WireApproval:
-    return WireApproval(token=pair[0], spender=pair[1], standard=standard, approved=is_known, amount=amount)
+def _approval(asset: AssetType, spender: str, left: int) -> WireApproval:
+    is_amount = asset is AssetType.COLLATERAL
+    return WireApproval(
+        token=_TOKENS[asset],
+        spender=spender,
+        standard="ERC20" if is_amount else "ERC1155",
+        approved=left > 0,
+        amount=("max" if left >= UNLIMITED else str(left)) if is_amount else None,
+    )

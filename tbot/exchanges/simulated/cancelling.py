@@ -45,7 +45,7 @@ class Cancelling:
             if text:
                 refused.append((order_id, text))
             else:
-                self.cancel(self._orders[order_id], EndReason.USER, turn)
+                self.cancel(self._orders[order_id], operation.reason, turn)
                 canceled.append(order_id)
         return CancelResult(canceled=tuple(canceled), not_canceled=tuple(refused))
 

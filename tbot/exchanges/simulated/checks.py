@@ -133,7 +133,7 @@ def balance_text(*, balance: int, active: int, matched: int, amount: int) -> str
 
 def objection_to_cancelling(operation: CancelOrders | CancelEvery, mode: Mode) -> str:
     """Tell why nobody may cancel now; "" = all may. What the exchange cancels by itself is not asked."""
-    is_own = isinstance(operation, CancelEvery) and operation.reason is not EndReason.USER
+    is_own = operation.reason is not EndReason.USER
     return "" if is_own or mode not in CLOSED_MODES else MODE_TEXTS[mode]
 
 

@@ -253,10 +253,15 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
 
 
 class CancelOrders(Message, frozen=True, kw_only=True):
-    """Cancel orders of one account by id; ids of others are answered as not found."""
+    """Cancel orders of one account by id; ids of others are answered as not found.
+
+    Attributes:
+        reason: USER, or NOT_ENOUGH_BALANCE when an approval behind them is gone.
+    """
 
     account: Account
     order_ids: tuple[ExchangeOrderId, ...]
+    reason: EndReason = EndReason.USER
 
 
 class CancelEvery(Message, frozen=True, kw_only=True):

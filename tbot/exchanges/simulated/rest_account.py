@@ -10,19 +10,19 @@ from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
+from tbot.exchanges.simulated.allowances import AssetType
 from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
 from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.rest_public import page
 from tbot.exchanges.simulated.scoring import is_scoring
+from tbot.exchanges.simulated.standing import Standing
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
 from tbot.exchanges.simulated.wire_in import TEXT_PAYLOAD, Heartbeat, SignatureType, decode
 
 RECORDS_PER_PAGE = 100
-ALLOWANCE_UNLIMITED = str((1 << 256) - 1)
-COLLATERAL, CONDITIONAL, CONDITIONAL_V2 = "COLLATERAL", "CONDITIONAL", "CONDITIONAL-V2"
 
 _SECONDS_DIGITS_MAX = 10
 
@@ -76,8 +76,9 @@ class AccountRoutes:
         self._state.keys.delete(member.api_key)
         return json_response("OK")
 
-    async def _closed_only(self, _: Request, _member: Member) -> Reply:
-        return json_response({"closed_only": False})
+    async def _closed_only(self, _: Request, member: Member) -> Reply:
+        standing = self._state.standings.of(member.address).standing
+        return json_response({"closed_only": standing is Standing.CLOSED_ONLY})
 
     # The name of the field is not documented; the headers' word is the likeliest.
     async def _tier(self, _: Request, member: Member) -> Reply:
@@ -158,12 +159,17 @@ class AccountRoutes:
     # --- balances ---------------------------------------------------------------------------------------------------
 
     async def _balance(self, request: Request, member: Member) -> Reply:
-        balances = self._state.exchange.shown_balances(self._asked_wallet(request, member))
-        asset_type, v3 = request.query["asset_type"], self._state.verifier.exchange_v3
-        if asset_type == COLLATERAL:
-            return _balance_answer(balances.cash_settled, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, v3))
-        amount = dict(balances.tokens_settled).get(TokenId(request.query["token_id"]), 0)
-        return _balance_answer(amount, (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK) if asset_type == CONDITIONAL else (v3,))
+        wallet = self._asked_wallet(request, member)
+        balances = self._state.exchange.shown_balances(wallet)
+        asset, v3 = AssetType(request.query["asset_type"]), self._state.verifier.exchange_v3
+        amount = int(balances.cash_settled)
+        if asset is not AssetType.COLLATERAL:
+            amount = dict(balances.tokens_settled).get(TokenId(request.query["token_id"]), 0)
+        spenders = (v3,) if asset is AssetType.CONDITIONAL_V2 else (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK)
+        if asset is AssetType.COLLATERAL:
+            spenders = (*spenders, v3)
+        allowances = {spender: str(self._state.allowances.left(wallet, asset, spender)) for spender in spenders}
+        return json_response({"balance": str(amount), "allowances": allowances})
 
     async def _update_balance(self, request: Request, member: Member) -> Reply:
         self._state.exchange.refresh_balances(self._asked_wallet(request, member))
@@ -172,9 +178,9 @@ class AccountRoutes:
     def _asked_wallet(self, request: Request, member: Member) -> Account:
         query = request.query
         asset_type = query.get("asset_type")
-        if asset_type not in (COLLATERAL, CONDITIONAL, CONDITIONAL_V2):
+        if asset_type not in frozenset(AssetType):
             raise HttpRefusal("Invalid asset type")
-        if asset_type != COLLATERAL and self._state.directory.rules(query.get("token_id", "")) is None:
+        if asset_type != AssetType.COLLATERAL and self._state.directory.rules(query.get("token_id", "")) is None:
             raise HttpRefusal("Invalid token id")
         kinds = {str(int(kind)): kind for kind in SignatureType}
         kind = kinds.get(query.get("signature_type", "0"))
@@ -226,11 +232,6 @@ def _heartbeat_id(api_key: str, beats: int) -> str:
 
 def _key_answer(key: ApiCredentials) -> Response:
     return json_response({"apiKey": key.api_key, "secret": key.secret, "passphrase": key.passphrase})
-
-
-def _balance_answer(amount: int, spenders: tuple[str, ...]) -> Response:
-    allowances = dict.fromkeys(spenders, ALLOWANCE_UNLIMITED)
-    return json_response({"balance": str(amount), "allowances": allowances})
 
 
 def _matches(order: OrderView, query: Callable[[str], str | None]) -> bool:

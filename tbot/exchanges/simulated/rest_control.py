@@ -12,6 +12,8 @@ from eth_utils.address import to_checksum_address
 
 from tbot.core.market import MarketId
 from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size, micro_from_text
+from tbot.exchanges.simulated.allowances import UNLIMITED, AssetType
+from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Fault
 from tbot.exchanges.simulated.fault_switches import FOREVER_NS, FaultOrder
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
@@ -29,6 +31,7 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.quota import Tier
 from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
+from tbot.exchanges.simulated.standing import Standing, Terms
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
 
@@ -95,6 +98,29 @@ class TierOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tier: Tier
 
 
+class StandingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `standing`: what one address of API keys may do from now on."""
+
+    account: Address
+    standing: Standing = Standing.NORMAL
+    needs_deposit_wallet: bool = False
+
+
+class AllowanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `allowance`.
+
+    Attributes:
+        account: The wallet that holds the asset.
+        spender: Contract that may move it; None = each exchange contract.
+        allowance: Dollars, or "max"; of tokens "0" or "max".
+    """
+
+    account: Address
+    asset_type: AssetType
+    allowance: str
+    spender: Address | None = None
+
+
 class FaultEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `DELETE /control/fault`."""
 
@@ -148,6 +174,8 @@ class ControlRoutes:
             ("POST", "/control/restart"): self._restart,
             ("POST", "/control/tier"): self._tier,
             ("POST", "/control/place"): self._place,
+            ("POST", "/control/standing"): self._standing,
+            ("POST", "/control/allowance"): self._allowance,
             ("POST", "/control/fault"): self._begin_fault,
             ("DELETE", "/control/fault"): self._end_fault,
             ("GET", "/control/faults"): self._list_faults,
@@ -203,6 +231,24 @@ class ControlRoutes:
 
     async def _place(self, request: Request) -> Reply:
         self._state.place.told = decode(request.body, PlaceSettings, refusal=TEXT_CONTROL)
+        return _ok()
+
+    async def _standing(self, request: Request) -> Reply:
+        body = decode(request.body, StandingOrder, refusal=TEXT_CONTROL)
+        terms = Terms(standing=body.standing, needs_deposit_wallet=body.needs_deposit_wallet)
+        self._state.standings.set(_account(body.account), terms)
+        return _ok()
+
+    async def _allowance(self, request: Request) -> Reply:
+        body = decode(request.body, AllowanceOrder, refusal=TEXT_CONTROL)
+        amount = UNLIMITED if body.allowance == "max" else _micro(body.allowance)
+        is_partial = 0 < amount < UNLIMITED
+        if amount < 0 or (is_partial and body.asset_type is not AssetType.COLLATERAL):
+            raise HttpRefusal(TEXT_CONTROL)
+        exchanges = (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, self._state.verifier.exchange_v3)
+        for spender in (_account(body.spender),) if body.spender else exchanges:
+            wallet, now_ns = _account(body.account), self._state.now_ns()
+            self._state.allowances.grant(wallet, body.asset_type, spender, amount, now_ns)
         return _ok()
 
     async def _begin_fault(self, request: Request) -> Reply:

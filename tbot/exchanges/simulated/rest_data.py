@@ -6,9 +6,11 @@ It is an index of the chain: a trade is here once it is MINED, seconds after the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import trio
+from eth_utils.address import to_checksum_address
 
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.approvals import approvals
@@ -157,8 +159,9 @@ class DataRoutes:
     async def _approvals(self, request: Request) -> Reply:
         who, keys = required_wallet(request), self._state.keys
         wallets = {owned.lower() for owner in keys.owners() for owned in keys.wallets_of(owner)}
-        verifier = self._state.verifier
-        rows = approvals(is_known=who in wallets, exchange_v3=verifier.exchange_v3)
+        verifier, account = self._state.verifier, Account(to_checksum_address(who))
+        granted = partial(self._state.allowances.left, account) if who in wallets else lambda *_: 0
+        rows = approvals(granted, exchange_v3=verifier.exchange_v3)
         return json_response({"data": {"address": who, "chain_id": verifier.chain_id, "contracts": rows}})
 
     # --- what is asked for ------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ class OrderRoutes:
         if signer != member.address:
             raise HttpRefusal(TEXT_SIGNATURE)
         wish = wish_of(order, body.order_type, tick=_TICK_UNKNOWN if rules is None else rules.tick)
-        return PlaceOrder(
+        place = PlaceOrder(
             account=Account(self._state.keys.wallet_of(member.address, order.signature_type)),
             order_id=order_id,
             token_id=TokenId(order.token_id),
@@ -194,6 +194,9 @@ class OrderRoutes:
             expires_ns=_expires_ns(order, body.order_type),
             owner=member.api_key,
         )
+        if text := self._state.allowances.refusal(place):
+            raise HttpRefusal(text)
+        return place
 
     def _check_parties(self, body: PostOrder, member: Member) -> None:
         order = body.order
@@ -205,6 +208,7 @@ class OrderRoutes:
         signs = order.maker if order.signature_type is SignatureType.POLY_1271 else member.address
         if order.signer.lower() != signs.lower():
             raise HttpRefusal("the order signer address has to be the address of the API KEY")
+        self._state.standings.check(member.address, order)
         if order.maker.lower() != wallet.lower():
             raise HttpRefusal(TEXT_SIGNATURE)
 

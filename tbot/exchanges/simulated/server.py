@@ -22,6 +22,7 @@ from tbot.core.units import NANOS_PER_S, Nanos, Notional
 from tbot.errors import ConfigError
 from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccount
 from tbot.exchanges.simulated.address_windows import AddressWindows, WindowSettings
+from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.descriptions import Description
@@ -49,6 +50,7 @@ from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
 from tbot.exchanges.simulated.rest_relayer import RELAYER_PATH, RelayerRoutes
+from tbot.exchanges.simulated.standing import Standings
 from tbot.exchanges.simulated.state import Directory, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
 
@@ -176,6 +178,8 @@ class LocalServer:
             catalog=Catalog(exchange, described, opened_ns=now_ns()),
             modes=exchange.modes,
             place=Place(settings.place),
+            standings=Standings(),
+            allowances=Allowances(exchange, settings.chain_id),
             now_ns=now_ns,
             feed_dice=_dice(secret),
         )

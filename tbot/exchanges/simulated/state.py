@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
+from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
@@ -18,6 +19,7 @@ from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import Account, MarketRules
 from tbot.exchanges.simulated.quota import Quotas
 from tbot.exchanges.simulated.rest_geoblock import Place
+from tbot.exchanges.simulated.standing import Standings
 from tbot.exchanges.simulated.verify import OrderVerifier
 from tbot.exchanges.simulated.wire_markets import OUTCOMES
 
@@ -86,6 +88,8 @@ class ServerState:
     catalog: Catalog
     modes: Modes
     place: Place
+    standings: Standings
+    allowances: Allowances
     now_ns: Callable[[], Nanos]
     feed_dice: Callable[[], random.Random]
 

@@ -9,6 +9,7 @@ the first surprise ends the program with a traceback.
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import inspect
 import json
@@ -60,7 +61,7 @@ class House:
         )
 
     @asynccontextmanager
-    async def client(self, wallet: str | None = "address") -> AsyncIterator[Any]:
+    async def client(self, wallet: str | None = "address", **more: Any) -> AsyncIterator[Any]:
         """Log in for a wallet of the test key; None = the one that the client chooses by itself."""
         kind: Any = polymarket.AsyncSecureClient if self.is_async else polymarket.SecureClient
         client = await settled(
@@ -68,6 +69,7 @@ class House:
                 private_key=self.account["private_key"],
                 wallet=None if wallet is None else self.wallets[wallet],
                 environment=self.environment,
+                **more,
             )
         )
         try:
@@ -385,6 +387,48 @@ async def heartbeats_keep_orders(house: House) -> None:
         await settled(client.send_order_heartbeat(heartbeat_id=second.heartbeat_id))
 
 
+async def standing_is_told(house: House) -> None:
+    address = house.account["address"]
+    async with house.client() as client, house.client("deposit") as wallet:
+        rain = await house.market(client, RAIN)
+        bid = {"asset_id": rain.yes, "side": "BUY", "price": "0.05", "size": "20"}
+        house.control("standing", account=address, standing="closed_only")
+        assert await settled(client.get_closed_only_mode()) is True
+        refused = await refusal(lambda: client.place_limit_order(**bid))
+        assert (refused.status, f"'{address}' address in closed only mode" in str(refused)) == (400, True)
+        house.control("standing", account=address, standing="banned")
+        assert f"'{address}' address banned" in str(await refusal(lambda: client.place_limit_order(**bid)))
+        house.control("standing", account=address, needs_deposit_wallet=True)
+        assert "use the deposit wallet flow" in str(await refusal(lambda: client.place_limit_order(**bid)))
+        accepted(await settled(wallet.place_limit_order(**bid)))
+        house.control("standing", account=address)
+        accepted(await settled(client.place_limit_order(**bid)))
+        await settled(client.cancel_all())
+
+
+async def missing_approval_is_given_and_the_order_posted_again(house: House) -> None:
+    key = polymarket.RelayerApiKey(key="play", address=house.account["address"])
+    # With the address of the real chain's node, which it then does not ask, the client looks at its own clock.
+    house = copy.copy(house)
+    rpc_url = environments.PRODUCTION._config.rpc_url
+    house.environment = environments._create_environment(
+        name="local", config=dataclasses.replace(house.environment._config, rpc_url=rpc_url)
+    )
+    async with house.client("deposit", api_key=key) as client:
+        for slug in (RAIN, COIN, QUIMBY):
+            market, wallet = await house.market(client, slug), house.wallets["deposit"]
+            house.control("allowance", account=wallet, asset_type="COLLATERAL", allowance="0")
+            house.control("split", account=wallet, market=market.condition, size="10")
+            kind = "CONDITIONAL-V2" if market.is_v2 else "CONDITIONAL"
+            house.control("allowance", account=wallet, asset_type=kind, allowance="0")
+            for side, price in (("BUY", "0.05"), ("SELL", "0.95")):
+                order = client.place_limit_order(asset_id=market.yes, side=side, price=price, size="10")
+                assert accepted(await settled(order)).status == "live"
+            # Given once, an approval serves the next order too.
+            accepted(await settled(client.place_limit_order(asset_id=market.yes, side="BUY", price="0.06", size="10")))
+        await settled(client.cancel_all())
+
+
 async def streams_tell_what_happens(house: House) -> None:
     async with house.client() as client, house.client("safe") as rival:
         rain, coin, quimby = [await house.market(client, slug) for slug in (RAIN, COIN, QUIMBY)]
@@ -450,6 +494,8 @@ STEPS: tuple[Step, ...] = (
     refusals_have_their_codes,
     restrictions_and_limits_are_understood,
     heartbeats_keep_orders,
+    standing_is_told,
+    missing_approval_is_given_and_the_order_posted_again,
 )
 ASYNC_STEPS: tuple[Step, ...] = (*STEPS, streams_tell_what_happens)
 

@@ -24,6 +24,8 @@ SHARED_STEPS = [
     "refusals_have_their_codes",
     "restrictions_and_limits_are_understood",
     "heartbeats_keep_orders",
+    "standing_is_told",
+    "missing_approval_is_given_and_the_order_posted_again",
 ]
 PUBLIC_TEST_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 QUICK = "\n[engine]\nmined_after_ns = 50000000\nconfirmed_after_ns = 100000000\n"
@@ -59,7 +61,7 @@ def test_polymarket_client_trades_as_in_production(announced: dict[str, Any], ki
         env={},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout.split()) == (0, steps), done.stderr[-3000:]

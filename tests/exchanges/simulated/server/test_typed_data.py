@@ -14,23 +14,26 @@ from tbot.exchanges.simulated.typed_data import StructType, TypedMessage
 
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 DOMAIN_FIELDS = "string name,string version,uint256 chainId,address verifyingContract"
-PART_FIELDS = "uint256 salt,address maker,uint8 side,bytes32 metadata"
-WHOLE_FIELDS = "Part contents,string name,uint256 chainId"
+PART_FIELDS = "uint256 salt,address maker,uint8 side,bytes32 metadata,bytes data"
+WHOLE_FIELDS = "Part contents,string name,uint256 chainId,Part[] others"
 DOMAIN = {"name": "Test", "version": "2", "chainId": 137, "verifyingContract": "0x" + "e1" * 20}
 PART = StructType("Part", PART_FIELDS)
 WHOLE = StructType("Whole", WHOLE_FIELDS, PART)
 DOMAIN_HASH = StructType("EIP712Domain", DOMAIN_FIELDS).hash(DOMAIN)
 
+PARTS = st.fixed_dictionaries(
+    {
+        "salt": st.integers(0, (1 << 256) - 1),
+        "maker": st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex()),
+        "side": st.integers(0, 255),
+        "metadata": st.binary(min_size=32, max_size=32),
+        "data": st.binary(max_size=70),
+    }
+)
 VALUES = st.fixed_dictionaries(
     {
-        "contents": st.fixed_dictionaries(
-            {
-                "salt": st.integers(0, (1 << 256) - 1),
-                "maker": st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex()),
-                "side": st.integers(0, 255),
-                "metadata": st.binary(min_size=32, max_size=32),
-            }
-        ),
+        "contents": PARTS,
+        "others": st.lists(PARTS, max_size=3),
         "name": st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
         "chainId": st.integers(0, (1 << 64) - 1),
     }
