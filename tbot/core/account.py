@@ -198,19 +198,26 @@ class Account:
             self.note(f"halted: {reason}")
 
     def open_ledger(self, report: ExchangeReport) -> bool:
-        """Begin the books with the exchange's cash, once no earlier trade can change it any more.
+        """Begin the books with the exchange's cash, once no earlier trade can change it and every balance was told.
+
+        Balances may come in several reports, as nothing is traded meanwhile.
 
         Returns:
             False while trades from before are still pending, or a balance is not told; the next report is asked.
         """
-        if not set(self.market_of) <= {token for token, _ in report.balances}:
-            return False
         if any(fill.settlement in (Settlement.MATCHED, Settlement.RETRYING) for fill in report.fills):
+            return False
+        self.offsets |= {token: int(size) for token, size in report.balances}
+        if self.untold():
             return False
         self.ledger = Ledger(report.cash)
         self.opened_ns = report.requested_ns
-        self.offsets = {token: int(size) for token, size in report.balances if size}
+        self.offsets = {token: size for token, size in self.offsets.items() if size}
         return True
+
+    def untold(self) -> tuple[TokenId, ...]:
+        """Name the tokens whose balances must be told before the ledger can be opened; () when it is."""
+        return tuple(t for t in self.market_of if self.ledger is None and t not in self.offsets)
 
     def forget(self, now_ns: Nanos) -> None:
         """Drop orders and trades that are over for so long that nobody speaks of them any more."""

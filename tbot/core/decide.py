@@ -348,8 +348,8 @@ def _question(c: Coordinator, now_ns: Nanos) -> RequestReport | None:
 
 
 def _balances_wanted(account: Account) -> tuple[TokenId, ...]:
-    """Name the tokens whose balances decide something: all of them for a new ledger, else those that seem to differ."""
-    return tuple(t for t in account.market_of if account.ledger is None or t in account.drift)
+    """Name the tokens whose balances decide something: those a new ledger waits for, else those that seem to differ."""
+    return account.untold() or tuple(t for t in account.market_of if t in account.drift)
 
 
 def _why_ask(c: Coordinator, doubtful: int, now_ns: Nanos) -> str:

@@ -218,7 +218,7 @@ class Gateway(Protocol):
         Args:
             since_ns: Fills at or after this moment; the caller overlaps.
             lookups: Orders to ask for one by one.
-            balances_of: Tokens whose balances must be told; of others as many as is cheap, all of them sooner or later.
+            balances_of: Tokens whose balances go first; as many as is affordable are told, all of them sooner or later.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.

@@ -16,6 +16,8 @@ from tbot.exchanges.polymarket.wire import TradeRow
 # The window of this path lets 10 a second pass, and each is a round trip: more would hold the next look at orders and
 # trades back. 200 tokens are told within two minutes.
 BALANCES_EACH = 10
+# Of those that are wanted: what the window gives in ten seconds, so that no report looks like a wedged task.
+BALANCES_MOST = 100
 
 
 class Reporter:
@@ -57,7 +59,7 @@ class Reporter:
             since_ns: Fills at or after this moment.
             lookups: Orders to ask for one by one.
             tokens: Whose fills are told, and whose balances in turn; other markets of the account are left out.
-            balances_of: Those of them whose balances are told in any case.
+            balances_of: Those of them whose balances go first; beyond a hundred they take several reports.
 
         Raises:
             ExchangeUnavailable: Nothing is known; try again later.
@@ -82,11 +84,12 @@ class Reporter:
             )
 
     def _turn(self, tokens: Collection[TokenId], wanted: Collection[TokenId]) -> list[TokenId]:
-        """Choose whose balances this report tells: what is wanted, and those not told for longest, in their order."""
+        """Choose whose balances this report tells: what is wanted first, then those not told for longest."""
         self._reports += 1
-        others = sorted((t for t in tokens if t not in wanted), key=lambda token: self._told.get(token, 0))
-        chosen = {*wanted, *others[: max(0, BALANCES_EACH - len(wanted))]}
-        self._told |= dict.fromkeys(sorted(chosen), self._reports)
+        count = min(max(BALANCES_EACH, len(wanted)), BALANCES_MOST)
+        in_turn = sorted(tokens, key=lambda token: (token not in wanted, self._told.get(token, 0)))
+        chosen = dict.fromkeys(in_turn[:count], self._reports)
+        self._told |= chosen
         return [token for token in tokens if token in chosen]
 
     async def _trades_since(self, since_ns: Nanos) -> list[TradeRow]:
