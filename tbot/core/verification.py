@@ -131,6 +131,9 @@ class MarketVerifier:
             return self._lose(event)
         if event.token_id not in self._tokens:
             return []
+        # It is stamped some 20 ms after the change whose hash covers it, so it is a guess worth having at once.
+        if isinstance(event, TradePrint):
+            self._note_print(event)
         self._count += 1
         self._newest_ms = max(self._newest_ms, event.exchange_ms)
         heapq.heappush(self._waiting, (event.exchange_ms, _RANKS[type(event)], self._count, event))
@@ -188,7 +191,7 @@ class MarketVerifier:
                 case BookDelta():
                     deltas.append(event)
                 case TradePrint():
-                    self._note_print(event)
+                    pass  # noted when it came
                 case _:
                     rest.append(event)
         changed: dict[TokenId, list[BookDelta]] = {}
@@ -309,7 +312,7 @@ class MarketVerifier:
 
 
 _Event = BookSnapshot | BookDelta | TradePrint | TickSizeChanged
-# Within a millisecond the snapshot is the later truth, and a print says what the hashes cover.
+# Within a millisecond the snapshot is the later truth.
 _RANKS: Final[dict[type, int]] = {TradePrint: 0, BookDelta: 1, TickSizeChanged: 2, BookSnapshot: 3}
 _VERSIONS: Final = ("", "v2")
 

@@ -316,7 +316,7 @@ def test_level_changes_alone_rebuild_both_books(log: Timed) -> None:
         last: dict[MarketId, LevelsChanged] = {}
         for event in engine.apply(operation, now)[1]:
             if isinstance(event, LevelsChanged):
-                assert event.exchange_ms > newest_ms.get(event.market_id, 0)
+                assert event.exchange_ms >= newest_ms.get(event.market_id, 0)
                 newest_ms[event.market_id] = event.exchange_ms
                 levels |= {(c.token_id, c.side, c.price): c.size for c in event.changes}
                 last[event.market_id] = event

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.units import Nanos
+from tbot.core.units import NANOS_PER_MS, Nanos
 from tbot.exchanges.simulated.events import (
     AccountEvent,
     BookShown,
@@ -16,6 +16,7 @@ from tbot.exchanges.simulated.events import (
     MarketEvent,
     OrderChanged,
     TradeChanged,
+    TradePrinted,
 )
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.fault_switches import FOREVER_NS
@@ -39,6 +40,8 @@ class Broadcast:
         self._markets: dict[int, MarketStream] = {}
         self._accounts: dict[int, AccountStream] = {}
         self._delayed: list[tuple[Nanos, int, AccountStream, AccountEvent]] = []
+        # Prints, which bear a later time than the operation they come from.
+        self._later: list[tuple[Nanos, int, MarketEvent]] = []
         self._count = 0
         self._dark_since_ns: Nanos | None = None
 
@@ -72,6 +75,9 @@ class Broadcast:
         for event in events:
             if isinstance(event, OrderChanged | TradeChanged):
                 self._publish_private(event, now_ns)
+            elif isinstance(event, TradePrinted) and self._markets:
+                due_ns = Nanos(event.exchange_ms * NANOS_PER_MS)
+                heapq.heappush(self._later, (due_ns, self._next_key(), event))
             else:
                 self._publish_public(event, now_ns)
 
@@ -127,13 +133,16 @@ class Broadcast:
 
     def next_due_ns(self) -> Nanos | None:
         """When the next delayed event is due."""
-        return self._delayed[0][0] if self._delayed else None
+        dues = [heap[0][0] for heap in (self._delayed, self._later) if heap]
+        return min(dues, default=None)
 
     def deliver_delayed(self, now_ns: Nanos) -> None:
         """Push the delayed events that are due."""
         while self._delayed and self._delayed[0][0] <= now_ns:
             _, _, stream, event = heapq.heappop(self._delayed)
             stream.push(event)
+        while self._later and self._later[0][0] <= now_ns:
+            self._publish_public(heapq.heappop(self._later)[2], now_ns)
 
     def _publish_public(self, event: MarketEvent, now_ns: Nanos) -> None:
         for stream in self._markets.values():

@@ -1,8 +1,9 @@
 """What the exchange tells: public market events, private account events, and its records.
 
-All are frozen snapshots; nothing handed out by the exchange changes afterwards. `exchange_ms` rises strictly from one
-operation to the next within a market, so all events of one millisecond belong to one operation and a book is always
-the state after it. `at_ns` is the moment of publication.
+All are frozen snapshots; nothing handed out by the exchange changes afterwards. `exchange_ms` never falls from one
+operation to the next within a market; several may share a millisecond, as on production, and `step` tells those of one
+operation from those of the next (0 = shown again by no operation). A book is the state after its operation. A print
+bears a later time, and is told then. `at_ns` is the moment of the operation.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ class LevelsChanged(Message, frozen=True, kw_only=True):
     changes: tuple[LevelChange, ...]
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class BookShown(Message, frozen=True, kw_only=True):
@@ -208,10 +210,11 @@ class BookShown(Message, frozen=True, kw_only=True):
     book: BookView
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class TradePrinted(Message, frozen=True, kw_only=True):
-    """A public trade, told in the taker's token."""
+    """A public trade, told in the taker's token, some milliseconds after the change of its level."""
 
     market_id: MarketId
     token_id: TokenId
@@ -222,6 +225,7 @@ class TradePrinted(Message, frozen=True, kw_only=True):
     transaction_id: TradeId
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class TickChanged(Message, frozen=True, kw_only=True):
@@ -233,6 +237,7 @@ class TickChanged(Message, frozen=True, kw_only=True):
     tick: Price
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class TopChanged(Message, frozen=True, kw_only=True):
@@ -250,6 +255,7 @@ class TopChanged(Message, frozen=True, kw_only=True):
     best_ask: Price | None
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class MarketOpened(Message, frozen=True, kw_only=True):
@@ -259,6 +265,7 @@ class MarketOpened(Message, frozen=True, kw_only=True):
     rules: MarketRules
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 class MarketResolved(Message, frozen=True, kw_only=True):
@@ -268,6 +275,7 @@ class MarketResolved(Message, frozen=True, kw_only=True):
     yes_payout: Price
     exchange_ms: int
     at_ns: Nanos
+    step: int = 0
 
 
 CustomEvent = TopChanged | MarketOpened | MarketResolved

@@ -1,7 +1,8 @@
 """From market events to frames with true book hashes. Pure.
 
-A hash belongs to the whole book after every change of its millisecond, so events are taken in groups of one market and
-millisecond: first the books are brought up to date, then the frames of the group are made.
+A hash belongs to the whole book after its operation, stamped with its millisecond: where several share one, each frame
+captured on 2026-04-21 has its own. So events are taken in groups of one market and operation: first the books are
+brought up to date, then the frames of the group are made.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ class MarketFrames:
         """
         made: list[msgspec.Struct] = []
         touched: dict[MarketId, bool] = {}
-        for (market_id, exchange_ms), group in groupby(events, key=lambda event: (event.market_id, event.exchange_ms)):
+        for (market_id, _), group in groupby(events, key=lambda event: (event.market_id, event.step)):
             members = list(group)
-            made += self._group(market_id, exchange_ms, members)
+            made += self._group(market_id, members)
             has_whole = any(isinstance(event, BookShown) for event in members)
             if market_id in self._last_trade:
                 touched[market_id] = touched.get(market_id, False) or has_whole
@@ -95,16 +96,14 @@ class MarketFrames:
         )
         return believed == self._engine.standing(market_id)
 
-    def _group(self, market_id: MarketId, exchange_ms: int, events: list[MarketEvent]) -> list[msgspec.Struct]:
+    def _group(self, market_id: MarketId, events: list[MarketEvent]) -> list[msgspec.Struct]:
         for event in events:
             self._update(event)
-        has_changes = any(isinstance(event, LevelsChanged) for event in events)
-        hashes = self._hashes(market_id, exchange_ms) if has_changes else {}
         made: list[msgspec.Struct] = []
         for event in events:
             match event:
                 case LevelsChanged():
-                    made += price_changes(event, hashes)
+                    made += price_changes(event, self._hashes(market_id, event.exchange_ms))
                 case BookShown():
                     made.append(book_after_trade(event.book))
                 case TradePrinted():

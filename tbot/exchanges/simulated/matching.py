@@ -96,6 +96,7 @@ class Engine:
         self._trades = TradeLog()
         self._agenda = Agenda()
         self._sequence = 0
+        self._steps = 0
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
@@ -113,11 +114,15 @@ class Engine:
         if isinstance(operation, ChangeMode):
             self.mode = operation.mode  # at once: it holds for what is due in this very moment
         events = list(self._run_due())
-        turn = Turn(self.now_ns)
+        turn = self._turn(self.now_ns)
         reply = self._perform(operation, turn)
         self._follow_up(turn)
         events += turn.end()
         return reply, tuple(events)
+
+    def _turn(self, now_ns: Nanos) -> Turn:
+        self._steps += 1
+        return Turn(now_ns, self._steps)
 
     def advance(self, now_ns: Nanos) -> tuple[Event, ...]:
         """Do what time made due."""
@@ -432,7 +437,7 @@ class Engine:
     def _run_due(self) -> Iterator[Event]:
         while (due := self._agenda.pop_due(self.now_ns)) is not None:
             due_ns, step = due
-            turn = Turn(due_ns)
+            turn = self._turn(due_ns)
             try:
                 self._run_step(step, turn)
                 self._follow_up(turn)

@@ -9,10 +9,11 @@ from typing import Generic, TypeVar
 import trio
 
 from tbot.core.market import TokenId
-from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import Disconnected
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
+from tbot.exchanges.simulated.events import TradePrinted
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.streams import Stream, StreamEnded
@@ -117,6 +118,9 @@ class Session(Generic[Theirs, Ours]):
             self._transit.send((event,), self._arrival_ns(event))
 
     def _arrival_ns(self, event: Theirs) -> Nanos:
+        # A print is told alone, long after its operation.
+        if isinstance(event, TradePrinted):
+            return Nanos(event.exchange_ms * NANOS_PER_MS + self._transit.draw_ns())
         if event.exchange_ms != self._last[0]:
             self._last = (event.exchange_ms, self._transit.draw_ns())
         return Nanos(event.at_ns + self._last[1])

@@ -1,7 +1,11 @@
 """One operation in progress: it collects what changed and turns it into events at its end.
 
 A level touched five times by one operation is told once, with its final total; a market that traded shows both whole
-books last, as the later truth of its millisecond.
+books last, as the later truth of the operation.
+
+Times are as captured on 2026-04-21 (5,544 events): operations share a millisecond (595 of 4,569 of a market hold
+several, each with hashes of its own); best prices are mostly stamped a millisecond after the book (102 of 142), and a
+print 18 to 25 ms after it (57 of 71).
 """
 
 from __future__ import annotations
@@ -28,16 +32,22 @@ from tbot.exchanges.simulated.events import (
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.orderbook import Order, UnifiedBook, last_trade_text
 
+PRINT_MS_MIN = 18
+PRINT_MS_SPREAD = 8
+TOP_MS = 1
+
 
 class Turn:
     """The events of one operation.
 
     Args:
         now_ns: Moment of the operation; for a timed step the moment it was due.
+        step: Its number.
     """
 
-    def __init__(self, now_ns: Nanos) -> None:
+    def __init__(self, now_ns: Nanos, step: int) -> None:
         self.now_ns = now_ns
+        self._step = step
         self.weakened: dict[Account, None] = {}
         self._events: list[Event] = []
         self._ms: dict[MarketId, int] = {}
@@ -47,11 +57,11 @@ class Turn:
         self._traded: dict[MarketId, None] = {}
 
     def ms(self, book: UnifiedBook) -> int:
-        """Give the exchange time of this operation in one market: later than every operation before it."""
+        """Give the exchange time of this operation in one market, never earlier than an operation before it."""
         market_id = book.rules.market_id
         ms = self._ms.get(market_id)
         if ms is None:
-            ms = book.exchange_ms = max(self.now_ns // NANOS_PER_MS, book.exchange_ms + 1)
+            ms = book.exchange_ms = max(self.now_ns // NANOS_PER_MS, book.exchange_ms)
             self._ms[market_id] = ms
         return ms
 
@@ -98,8 +108,9 @@ class Turn:
                 taker_side=trade.side,
                 trade_id=trade.trade_id,
                 transaction_id=trade.transaction_id,
-                exchange_ms=self.ms(book),
+                exchange_ms=self.ms(book) + PRINT_MS_MIN + self._step % PRINT_MS_SPREAD,
                 at_ns=self.now_ns,
+                step=self._step,
             )
         )
 
@@ -114,6 +125,7 @@ class Turn:
                 tick=book.rules.tick,
                 exchange_ms=self.ms(book),
                 at_ns=self.now_ns,
+                step=self._step,
             )
         )
 
@@ -121,14 +133,24 @@ class Turn:
         """Tell the public of a new market."""
         book.changed_ms = self.ms(book)
         self._events.append(
-            MarketOpened(market_id=book.rules.market_id, rules=book.rules, exchange_ms=self.ms(book), at_ns=self.now_ns)
+            MarketOpened(
+                market_id=book.rules.market_id,
+                rules=book.rules,
+                exchange_ms=self.ms(book),
+                at_ns=self.now_ns,
+                step=self._step,
+            )
         )
 
     def tell_resolved(self, book: UnifiedBook, yes_payout: Price) -> None:
         """Tell the public what the tokens of a market are worth."""
         self._events.append(
             MarketResolved(
-                market_id=book.rules.market_id, yes_payout=yes_payout, exchange_ms=self.ms(book), at_ns=self.now_ns
+                market_id=book.rules.market_id,
+                yes_payout=yes_payout,
+                exchange_ms=self.ms(book),
+                at_ns=self.now_ns,
+                step=self._step,
             )
         )
 
@@ -141,7 +163,9 @@ class Turn:
             for token_id in (book.rules.yes, book.rules.no):
                 view = view_of(book, token_id)
                 self._events.append(
-                    BookShown(market_id=market_id, book=view, exchange_ms=view.exchange_ms, at_ns=self.now_ns)
+                    BookShown(
+                        market_id=market_id, book=view, exchange_ms=view.exchange_ms, at_ns=self.now_ns, step=self._step
+                    )
                 )
         for market_id in self._levels:
             self._tell_top(self._books[market_id])
@@ -161,8 +185,9 @@ class Turn:
                 no=book.rules.no,
                 best_bid=bid,
                 best_ask=ask,
-                exchange_ms=self.ms(book),
+                exchange_ms=self.ms(book) + TOP_MS,
                 at_ns=self.now_ns,
+                step=self._step,
             )
         )
 
@@ -184,7 +209,11 @@ class Turn:
             mirror, at = side.opposite, complement(price)
             changes.append(LevelChange(token_id=no, side=mirror, price=at, size=size, best_bid=no_bid, best_ask=no_ask))
         return LevelsChanged(
-            market_id=book.rules.market_id, changes=tuple(changes), exchange_ms=self.ms(book), at_ns=self.now_ns
+            market_id=book.rules.market_id,
+            changes=tuple(changes),
+            exchange_ms=self.ms(book),
+            at_ns=self.now_ns,
+            step=self._step,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -183,14 +184,15 @@ async def test_every_hash_is_that_of_the_clients_own_rebuilt_book(world: Any, au
     await world.alice.ask("POST", "/orders", orders)
     checked = 0
     frames = await world.heard(socket)
-    texts = {frame["timestamp"]: frame for frame in frames if frame["event_type"] == "last_trade_price"}
-    assert len(texts) == 2
-    for frame in frames:
+    prints = [f"{float(frame['price']):.3f}" for frame in frames if frame["event_type"] == "last_trade_price"]
+    assert len(prints) == 2
+    assert len({frame["timestamp"] for frame in frames if frame["event_type"] == "price_change"}) == 1
+    for frame, after in pairwise([*frames, {"event_type": "end"}]):
         if frame["event_type"] == "price_change":
-            if frame["timestamp"] in texts:
-                price = f"{float(texts[frame['timestamp']]['price']):.3f}"
+            if after["event_type"] == "book":  # of a trade, whose print comes later
+                last = prints.pop(0)
                 for book in books.values():
-                    book.last = price
+                    book.last = last
             for change in frame["price_changes"]:
                 books[change["asset_id"]].apply(change)
             for change in frame["price_changes"]:
