@@ -17,7 +17,7 @@ from tbot.core.messages import Prepared, Settlement, Snapshot
 from tbot.core.units import Nanos, Notional
 from tbot.errors import TbotError
 from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.operations import Account, Mode
 from tbot.simulation.audit import Evidence, Testimony, audit
 from tbot.simulation.chaos import Chaos
 from tbot.simulation.reach import GatewayFactory, Reach
@@ -184,7 +184,9 @@ def _is_calm(world: World) -> bool:
     trades = world.exchange.trades(world.account)
     are_final = all(t.settlement in (Settlement.CONFIRMED, Settlement.FAILED) for t in trades)
     orders = world.snapshot.orders if world.snapshot is not None else ()
-    return are_final and not world.exchange.is_expecting() and all(o.status != "UNKNOWN" for o in orders)
+    # While the engine restarts no cancel is taken, and orders would stay behind.
+    is_up = world.exchange.modes.current(world.now_ns()) is not Mode.RESTARTING
+    return are_final and is_up and not world.exchange.is_expecting() and all(o.status != "UNKNOWN" for o in orders)
 
 
 async def _observe(world: World, parts: BotParts) -> None:
