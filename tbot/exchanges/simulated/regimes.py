@@ -73,7 +73,7 @@ CALIBRATED: Mapping[str, Regime] = {
         ),
         takers=TakerSettings(
             noise_per_s=0.4,
-            noise_shares=16.0,
+            noise_shares=14.0,
             noise_sigma=2.6,
             noise_shares_max=7_000,
             herding=0.25,
@@ -94,7 +94,7 @@ CALIBRATED: Mapping[str, Regime] = {
             lag_s=0.035,
             error_ticks=0.2,
             renewals=2,
-            pause_s=0.002,
+            pause_s=0.0012,
         ),
         takers=TakerSettings(
             noise_per_s=5.5,
