@@ -131,7 +131,7 @@ class MarketVerifier:
             return self._lose(event)
         if event.token_id not in self._tokens:
             return []
-        # It is stamped some 20 ms after the change whose hash covers it, so it is a guess worth having at once.
+        # Production stamps it some 20 ms after the change whose hash covers it, so it is a guess worth having at once.
         if isinstance(event, TradePrint):
             self._note_print(event)
         self._count += 1
@@ -191,7 +191,7 @@ class MarketVerifier:
                 case BookDelta():
                     deltas.append(event)
                 case TradePrint():
-                    pass  # noted when it came
+                    self._note_print(event)  # again: of many on their way this one is the likeliest from now on
                 case _:
                     rest.append(event)
         changed: dict[TokenId, list[BookDelta]] = {}
