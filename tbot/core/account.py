@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from tbot.core.exchange_mode import OPEN, ExchangeMode
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, TokenId, difference
 from tbot.core.messages import (
     AccountView,
     ExchangeReport,
@@ -257,6 +257,20 @@ class Account:
         """
         self.loss_reference = self.ledger.pnl({}) if self.ledger is not None else Notional(0)
         self.loss_unrealized = Notional(self.profit() - self.loss_reference)
+
+    def relist(self, market: Market) -> None:
+        """Go on under new terms of a market; orders and positions stay, what may not rest any more is cancelled."""
+        before = self.market_of.get(market.yes)
+        if before is not None and before != market:
+            self.market_of |= dict.fromkeys(market.tokens, market)
+            self.markets = tuple(self.market_of[m.yes] for m in self.markets)
+            if changes := difference(before, market):
+                self.notes.append(f"{market.slug}: {changes}")  # not counted: terms are no facts, a replay has none
+
+    def takes_orders(self, token_id: TokenId) -> bool:
+        """Whether the market of a token is ours to trade, and takes orders now."""
+        market = self.market_of.get(token_id)
+        return market is not None and market.is_accepting_orders
 
     def held(self, token_id: TokenId) -> Size:
         """Micro-shares held, pending ones included."""

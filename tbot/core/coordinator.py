@@ -29,6 +29,7 @@ from tbot.core.messages import (
     Flatten,
     Halt,
     LimitLearned,
+    MarketChanged,
     Message,
     OrderState,
     OrderUpdate,
@@ -72,7 +73,7 @@ TAKES_MAX = 16
 # A flatten order that found no buyer is tried again after this.
 FLATTEN_EVERY_NS = NANOS_PER_S
 
-State = TopOfBook | Quotes
+State = TopOfBook | Quotes | MarketChanged
 
 
 class Coordinator:
@@ -100,6 +101,7 @@ class Coordinator:
             Flatten: self._flatten,
             Halt: self._halt,
             LimitLearned: lambda message, _: self.account.afford(message.open_orders_max),
+            MarketChanged: self._market_changed,
             OrderUpdate: self._order_update,
             OutcomeUnknown: self._outcome_unknown,
             Prepared: self._prepared,
@@ -166,7 +168,7 @@ class Coordinator:
         """Rebuild state from one journal record."""
         if isinstance(message, SubmitOrder | ResendOrder | CancelOrder | RequestReport):
             self.apply(message, now_ns)
-        elif not isinstance(message, TopOfBook | Quotes):  # causing views are in the journal for people
+        elif not isinstance(message, TopOfBook | Quotes | MarketChanged):  # causing views are in the journal for people
             self._absorbers[type(message)](message, now_ns)
 
     def recover(self, prepared: Sequence[Prepared], now_ns: Nanos) -> tuple[Fact, ...]:
@@ -275,6 +277,9 @@ class Coordinator:
         self.account.tops[message.token_id] = message
         if message.best_bid is not None:
             self.account.bids_seen[message.token_id] = message.best_bid
+
+    def _market_changed(self, message: MarketChanged, _: Nanos) -> None:
+        self.account.relist(message.market)
 
     # Dispatcher.
 

@@ -152,7 +152,15 @@ def _kept(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> dict[Exch
 
 def _may_quote(account: Account, token_id: TokenId) -> bool:
     top = account.tops.get(token_id)
-    return account.mode is Mode.TRADING and top is not None and not top.is_stale
+    is_known = top is not None and not top.is_stale
+    return account.mode is Mode.TRADING and is_known and account.takes_orders(token_id)
+
+
+def _why_not(account: Account, token_id: TokenId) -> str:
+    """Say why quotes of a token may not rest though they may be wanted."""
+    if account.mode is Mode.TRADING and not account.takes_orders(token_id):
+        return "market takes no orders"
+    return f"{account.mode.value.lower()} or stale"
 
 
 def _cancels(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> list[tuple[Order, str]]:
@@ -169,7 +177,7 @@ def _cancels(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> list[t
     for order in _surplus(account, active):
         _add(found, order, "more than can be cancelled at once")
     for (_, token_id, _), plan in plans.items():
-        reason = "not wanted" if _may_quote(account, token_id) else f"{account.mode.value.lower()} or stale"
+        reason = "not wanted" if _may_quote(account, token_id) else _why_not(account, token_id)
         for order in plan.cancels:
             _add(found, order, reason)
     return [(o, r) for o, r in found.values() if o.cancel_after_ns <= now_ns]

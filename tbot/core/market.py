@@ -11,7 +11,7 @@ from typing import NewType
 
 import msgspec
 
-from tbot.core.units import MICRO, Notional, Price, Size
+from tbot.core.units import MICRO, Notional, Price, Size, text_from_micro
 
 TokenId = NewType("TokenId", str)
 MarketId = NewType("MarketId", str)
@@ -53,7 +53,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         notional_min: Smallest marketable order, micro-dollars.
         fee: Taker fee schedule.
         is_neg_risk: Whether orders are signed for the neg-risk exchange contract.
-        is_accepting_orders: False before opening and after closing.
+        is_accepting_orders: False before opening, while paused, and after closing.
+        is_closed: It will never trade again; only its winner is still to be paid.
     """
 
     market_id: MarketId
@@ -67,6 +68,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     fee: FeeSchedule = NO_FEE
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
+    is_closed: bool = False
 
     @property
     def tokens(self) -> tuple[TokenId, TokenId]:
@@ -80,6 +82,35 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     def other(self, token_id: TokenId) -> TokenId:
         """Return the opposite token of the pair."""
         return self.no if token_id == self.yes else self.yes
+
+
+def difference(before: Market, after: Market) -> str:
+    """Say in a few words what changed in the terms of a market; "" when nothing that matters for trading did.
+
+    The tick is left out: it is told with the book.
+    """
+    changes = []
+    if after.is_closed != before.is_closed:
+        changes.append("closed for good" if after.is_closed else "open again")
+    elif after.is_accepting_orders != before.is_accepting_orders:
+        changes.append("takes orders again" if after.is_accepting_orders else "takes no orders")
+    if after.fee != before.fee:
+        changes.append(f"taker fee {_fee_text(before.fee)} -> {_fee_text(after.fee)}")
+    if after.size_min != before.size_min:
+        changes.append(f"smallest order {text_from_micro(before.size_min)} -> {text_from_micro(after.size_min)}")
+    if after.notional_min != before.notional_min:
+        changes.append(f"least value {text_from_micro(before.notional_min)} -> {text_from_micro(after.notional_min)}")
+    return ", ".join(changes)
+
+
+def is_same_asset(one: Market, two: Market) -> bool:
+    """Whether orders for both are signed alike: the same tokens on the same contract."""
+    return (one.market_id, one.tokens, one.is_neg_risk) == (two.market_id, two.tokens, two.is_neg_risk)
+
+
+def _fee_text(fee: FeeSchedule) -> str:
+    power = "" if fee.exponent == 1 else f" to the power of {fee.exponent}"
+    return f"{text_from_micro(fee.rate_micro)}{power}"
 
 
 def fee_taker_floor(price: Price, size: Size, schedule: FeeSchedule) -> Notional:

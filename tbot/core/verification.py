@@ -31,6 +31,7 @@ from tbot.core.messages import (
     BookSnapshot,
     Gap,
     MarketEvent,
+    MarketNews,
     Side,
     TickSizeChanged,
     TradePrint,
@@ -129,7 +130,7 @@ class MarketVerifier:
         """
         if isinstance(event, Gap):
             return self._lose(event)
-        if event.token_id not in self._tokens:
+        if isinstance(event, MarketNews) or event.token_id not in self._tokens:
             return []
         # Production stamps it some 20 ms after the change whose hash covers it, so it is a guess worth having at once.
         if isinstance(event, TradePrint):

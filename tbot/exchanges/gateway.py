@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     AccountEvent,
     BookSnapshot,
@@ -138,6 +138,15 @@ class Gateway(Protocol):
         Raises:
             ExchangeUnavailable: Try again later.
             ConfigError: A configured market does not exist.
+        """
+        ...
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a loaded market anew: whether it takes orders, fee, smallest order, tick.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: It is of a kind now that we cannot trade.
         """
         ...
 

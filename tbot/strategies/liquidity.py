@@ -180,10 +180,10 @@ class Liquidity:
         memory.volatility.observe(fair, view.at_ns)
         if not dollars(self._settings.price_min) <= fair <= dollars(self._settings.price_max):
             return None
-        if not (yes.is_trading and no.is_trading and market.is_accepting_orders):
+        if not (yes.is_trading and no.is_trading and view.market.is_accepting_orders):
             return None
         return _Scene(
-            market=market,
+            market=view.market,
             view=view,
             yes=yes,
             no=no,

@@ -25,6 +25,7 @@ from tbot.core.messages import (
     ExchangeReport,
     Fact,
     Halt,
+    MarketChanged,
     Message,
     OrderExposure,
     Prepared,
@@ -271,7 +272,8 @@ def rebuild(
 
 def _is_fact(message: Message) -> bool:
     # Prepared is on record already, in its own table, before we hear of it; replaying it from here too keeps its place.
-    return not isinstance(message, TopOfBook | Quotes)
+    # So are terms: they shape decisions, and those are on record.
+    return not isinstance(message, TopOfBook | Quotes | MarketChanged)
 
 
 def _leaves_views_alone(batch: Iterable[Message], commands: Iterable[Command]) -> bool:

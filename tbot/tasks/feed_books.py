@@ -18,13 +18,14 @@ from typing import assert_never
 import msgspec
 
 from tbot.core.book import Book
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     BookDelta,
     BookSnapshot,
     Gap,
     Level,
     MarketEvent,
+    MarketNews,
     MarketView,
     Side,
     TickSizeChanged,
@@ -85,6 +86,8 @@ class FeedBooks:
         self._markets = {market.market_id: market for market in markets}
         carrier = {token: line for line in self.lines for token in line.tokens}
         self._books = {t: TokenBook(m, t, carrier[t], now_s) for m in markets for t in m.tokens}
+        # Just read, so the next readings are spread over the time until they are due.
+        self._read_s = {m.market_id: now_s - settings.terms_s * i / len(markets) for i, m in enumerate(markets)}
         self._mirror_s: dict[str, float] = {}  # since when the two books of a market disagree
         self._traded = {market.market_id: (Size(0), Size(0)) for market in markets}
         self._touched = dict.fromkeys(self._books)
@@ -134,6 +137,9 @@ class FeedBooks:
         if isinstance(event, Gap):
             self.gaps += 1
             self.distrust(event.token_ids or line.tokens, f"gap: {event.reason}", now_s)
+            return
+        if isinstance(event, MarketNews):
+            self._hurry(event.token_ids)
             return
         book = self._books.get(event.token_id)
         if book is None or book.line is not line:
@@ -221,6 +227,46 @@ class FeedBooks:
             for book in new:
                 book.frozen_s = book.retried_s = now_s
         return cures
+
+    # --- terms --------------------------------------------------------------------------------------------------
+
+    def terms_due(self, now_s: float) -> MarketId | None:
+        """Name the market whose terms should be read now, the longest unread first; None = none is due."""
+        oldest = min(self._read_s, key=self._read_s.__getitem__, default=None)
+        is_due = oldest is not None and now_s - self._read_s[oldest] >= self._settings.terms_s
+        return oldest if is_due else None
+
+    def terms_asked(self, market_id: MarketId, now_s: float) -> None:
+        """Note that terms are being read."""
+        self._read_s[market_id] = now_s
+
+    def terms_unanswered(self, market_id: MarketId, now_s: float) -> None:
+        """Note that terms could not be read: they are asked for again after `canary_s`."""
+        self._read_s[market_id] = now_s - self._settings.terms_s + self._settings.canary_s
+
+    def market(self, market_id: MarketId) -> Market:
+        """Return a market with its terms in force."""
+        return self._markets[market_id]
+
+    def relist(self, market: Market, now_s: float) -> None:
+        """Take new terms of a market; its books stay, unless its tick changed and nobody told them."""
+        before = self._markets[market.market_id]
+        self._markets[market.market_id] = market
+        if before.size_min != market.size_min:
+            self.proof.relist(market)
+        for token_id in market.tokens:
+            book = self._books[token_id]
+            book.market = market
+            self._touched[token_id] = None
+            if before.tick != market.tick != book.live.tick:
+                book.distrust("tick size changed unheard", now_s)
+
+    def _hurry(self, token_ids: Iterable[TokenId]) -> None:
+        for token_id in token_ids:
+            if (book := self._books.get(token_id)) is not None:
+                self._read_s[book.market.market_id] = float("-inf")
+
+    # --- publishing ---------------------------------------------------------------------------------------------
 
     def changes(self, now_s: float, now_ns: Nanos) -> tuple[list[TopOfBook], list[MarketView]]:
         """Take what changed since the last call, once each: tops of tokens, views of markets."""
@@ -361,6 +407,7 @@ class FeedBooks:
         bought, sold = self._traded[market.market_id]
         return MarketView(
             market_id=market.market_id,
+            market=market,
             bids=_best(yes, Side.BUY),
             asks=_best(yes, Side.SELL),
             tick=yes.tick,

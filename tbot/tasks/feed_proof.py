@@ -41,11 +41,8 @@ class FeedProof:
 
     def __init__(self, markets: Sequence[Market], settings: FeedSettings) -> None:
         """Begin without books; nothing is verified when the settings say so."""
-        self._verifiers = {
-            market.market_id: MarketVerifier(market, hash_gap_ms=int(settings.hash_gap_s * 1000))
-            for market in markets
-            if settings.is_verified
-        }
+        self._hash_gap_ms = int(settings.hash_gap_s * 1000)
+        self._verifiers = {market.market_id: self._verifier(market) for market in markets if settings.is_verified}
         self._waiting_s: dict[MarketId, float] = {}  # since when nothing came, of those with events that wait
         self._mismatches: dict[TokenId, int] = {}  # in a row
         self._counts = dict.fromkeys(Verdict, 0)
@@ -66,6 +63,12 @@ class FeedProof:
             if market_id in self._verifiers:
                 self._verifiers[market_id].reset()
                 self._waiting_s.pop(market_id, None)
+
+    def relist(self, market: Market) -> None:
+        """Take new terms of a market: its hashes are made with them. Nothing is verified before its next snapshot."""
+        if market.market_id in self._verifiers:
+            self._verifiers[market.market_id] = self._verifier(market)
+            self._waiting_s.pop(market.market_id, None)
 
     def see(self, market: Market, event: MarketEvent, now_s: float) -> tuple[BookDelta, ...]:
         """Take one event and return corrections of our books: writes that were the later of their millisecond."""
@@ -97,6 +100,9 @@ class FeedProof:
     def mismatches(self, token_id: TokenId) -> int:
         """Count the increments in a row that differed; 0 = the book is theirs, or nobody can tell."""
         return self._mismatches.get(token_id, 0)
+
+    def _verifier(self, market: Market) -> MarketVerifier:
+        return MarketVerifier(market, hash_gap_ms=self._hash_gap_ms)
 
     def _note(self, increments: Iterable[Increment]) -> tuple[BookDelta, ...]:
         corrections: tuple[BookDelta, ...] = ()

@@ -32,6 +32,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             made anew; at once when it had frozen within the minute before.
         is_verified: Whether every increment is held against the book's hash, best prices and mirror told.
         hash_gap_s: Least time between two hashes of one token's book while they agree: a hash costs ten updates.
+        terms_s: Between two readings of the terms of one market: fee, smallest order, whether it takes orders.
         poll_s: Between reads by request while disconnected.
         is_rest_usable: Whether books read by request may be acted on while disconnected. They are seconds old.
         bad_frames_max: More bad frames than this within a minute end the connection.
@@ -54,6 +55,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     resubscribe_s: Seconds = 2.0
     is_verified: bool = True
     hash_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    terms_s: Seconds = 30.0
     poll_s: Seconds = 1.0
     is_rest_usable: bool = False
     bad_frames_max: Annotated[int, msgspec.Meta(ge=0)] = 10

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from tbot.core.market import Market, MarketId, TokenId
-from tbot.core.messages import BookSnapshot, MarketView, Message
+from tbot.core.market import Market, MarketId, TokenId, difference, is_same_asset
+from tbot.core.messages import BookSnapshot, MarketChanged, MarketView, Message
 from tbot.core.units import Nanos
-from tbot.errors import BadFrame, ExchangeUnavailable, RateLimited
+from tbot.errors import BadFrame, ExchangeUnavailable, RateLimited, TbotError
 from tbot.exchanges.gateway import Gateway
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.feed_books import FeedBooks
@@ -38,7 +38,13 @@ log = structlog.get_logger()
 # How often the clocks are read, seconds: fine against the shortest of them (`heal_s`, half a second).
 CHECK_S = 0.25
 HEALTH_EVERY_S = 1.0
+# Up to three requests, one after the other.
+TERMS_WAIT_S = 10.0
 HEALTH_KEY = "market_feed"
+
+
+class Redefined(TbotError):
+    """What we trade is not what it was: nothing of it can be trusted, so the desk starts anew and loads all markets."""
 
 
 class FeedHealth(Message, frozen=True, kw_only=True):
@@ -121,6 +127,7 @@ class MarketFeed:
                 for shard in self._shards:
                     nursery.start_soon(shard.run)
                 nursery.start_soon(self._ask)
+                nursery.start_soon(self._reread)
                 nursery.start_soon(self._watch, ctx)
 
         await ctx.until_stopped(follow)
@@ -197,6 +204,48 @@ class MarketFeed:
         except (ExchangeUnavailable, BadFrame, trio.TooSlowError) as error:
             log.info("feed.books_unavailable", reason=str(error) or type(error).__name__)
         return ()
+
+    async def _reread(self) -> None:
+        """Read the terms of one market after another, sooner where an event hints at a change, and act on them."""
+        while True:
+            await trio.sleep(CHECK_S)
+            now_s = trio.current_time()
+            market_id = self._books.terms_due(now_s) if now_s >= self._ask_after_s else None
+            if market_id is not None:
+                self._books.terms_asked(market_id, now_s)
+                market = await self._read_terms(market_id)
+                if market is None:
+                    self._books.terms_unanswered(market_id, trio.current_time())
+                else:
+                    self._relist(market)
+
+    async def _read_terms(self, market_id: MarketId) -> Market | None:
+        try:
+            with trio.fail_after(TERMS_WAIT_S):
+                return await self.gateway.reread(market_id)
+        except RateLimited as error:
+            self._ask_after_s = trio.current_time() + error.retry_after_s
+        except (ExchangeUnavailable, trio.TooSlowError) as error:
+            log.info("feed.terms_unavailable", market_id=market_id, reason=str(error) or type(error).__name__)
+        return None
+
+    def _relist(self, market: Market) -> None:
+        """Tell everybody of new terms.
+
+        Raises:
+            Redefined: It is another asset now.
+        """
+        before = self._books.market(market.market_id)
+        if not is_same_asset(before, market):
+            raise Redefined(f"market {market.market_id} names other tokens or another contract than before")
+        if before == market:
+            return
+        self._books.relist(market, trio.current_time())
+        if changes := difference(before, market):
+            log.warning("market.changed", market_id=market.market_id, slug=market.slug, changes=changes)
+            # Only these: what the coordinator needs of a tick comes with the top of each book.
+            self.coordinator.put_state(("market", market.market_id), MarketChanged(market=market, at_ns=self.now_ns()))
+        self._publish()
 
     def _publish(self) -> None:
         tops, views = self._books.changes(trio.current_time(), self.now_ns())

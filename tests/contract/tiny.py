@@ -121,6 +121,11 @@ class TinyGateway:
         await trio.sleep(LATENCY_S)
         return (self.market,)
 
+    async def reread(self, market_id: MarketId) -> Market:
+        """Nothing ever changes."""
+        await trio.sleep(LATENCY_S)
+        return self.market
+
     async def can_trade(self) -> str:
         """Always."""
         await trio.sleep(LATENCY_S)

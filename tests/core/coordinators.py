@@ -17,6 +17,7 @@ from tbot.core.messages import (
     ExchangeReport,
     Fact,
     Fill,
+    MarketChanged,
     Message,
     OpenOrder,
     OrderLookup,
@@ -63,7 +64,7 @@ BEGIN = Nanos(1_800_000_000 * NANOS_PER_S)
 
 MATCHED = Settlement.MATCHED
 
-Said = Fact | TopOfBook | Quotes
+Said = Fact | TopOfBook | Quotes | MarketChanged
 _states = msgspec.msgpack.Decoder(CoordinatorState)
 
 
@@ -132,7 +133,7 @@ class Desk:
     def absorb(self, message: Said) -> None:
         """Say something without a decision."""
         self.core.absorb(message, self.now)
-        if not isinstance(message, TopOfBook | Quotes):
+        if not isinstance(message, TopOfBook | Quotes | MarketChanged):
             self.journal.append((message, self.now))
 
     def crash(self) -> Desk:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot.core.market import MarketId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import Level, MarketView
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.strategies.fair_value import Volatility, imbalance, microprice, qualified
 
+MARKET = Market(market_id=MarketId("m"), slug="m", yes=TokenId("1"), no=TokenId("2"), tick=Price(10_000))
 some_size = st.integers(1, 10**9).map(Size)
 
 
@@ -20,7 +21,8 @@ def side(*levels: tuple[float, float]) -> tuple[Level, ...]:
 
 def view(bids: tuple[Level, ...], asks: tuple[Level, ...]) -> MarketView:
     return MarketView(
-        market_id=MarketId("m"),
+        market_id=MARKET.market_id,
+        market=MARKET,
         bids=bids,
         asks=asks,
         tick=Price(10_000),

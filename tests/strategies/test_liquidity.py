@@ -27,6 +27,7 @@ def side(*levels: tuple[float, float]) -> tuple[Level, ...]:
 
 VIEW = MarketView(
     market_id=MARKET.market_id,
+    market=MARKET,
     bids=side((0.48, 100), (0.47, 100)),
     asks=side((0.52, 100), (0.53, 100)),
     tick=Price(10_000),

@@ -57,6 +57,7 @@ def some_view(draw: st.DrawFn, at_ns: Nanos) -> MarketView:
     asks = [Level(Price(n * tick), draw(some_size)) for n in _walk(ask, 1, draw(steps)) if n < rungs]
     return MarketView(
         market_id=MARKET.market_id,
+        market=MARKET,
         bids=tuple(bids),
         asks=tuple(asks),
         tick=tick,
@@ -258,6 +259,7 @@ def sound_world() -> StrategyView:
     levels = (Level(Price(480_000), Size(100 * MICRO)),), (Level(Price(520_000), Size(100 * MICRO)),)
     view = MarketView(
         market_id=MARKET.market_id,
+        market=MARKET,
         bids=levels[0],
         asks=levels[1],
         tick=Price(10_000),

@@ -87,6 +87,9 @@ class FakeExchange:
         self.refusals: list[Exception | None] = []  # of the next attempts to connect; None = let it through
         self.books_error: Exception | None = None
         self.book_reads = 0
+        self.terms = MARKET
+        self.terms_reads: list[float] = []  # Trio time of each
+        self.terms_errors: list[Exception | None] = []  # of the next readings; None = let it through
         self.is_deaf = False  # subscribing anew brings no book
         self.protects: list[float] = []
         self.protect_errors: list[Exception | None] = []
@@ -190,6 +193,13 @@ class FakeExchange:
 
     async def load_markets(self) -> tuple[Market, ...]:
         return (MARKET,)
+
+    async def reread(self, market_id: MarketId) -> Market:
+        self.terms_reads.append(trio.current_time())
+        await trio.sleep(WAY_S)
+        if self.terms_errors and (error := self.terms_errors.pop(0)) is not None:
+            raise error
+        return self.terms
 
     async def can_trade(self) -> str:
         return ""

@@ -70,6 +70,7 @@ class Recording:
 def market_view(exchange_ms: int = 1, market_id: MarketId = MARKET.market_id) -> MarketView:
     return MarketView(
         market_id=market_id,
+        market=MARKET,
         bids=(),
         asks=(),
         tick=CENT,

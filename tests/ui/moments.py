@@ -46,6 +46,7 @@ def view(
 ) -> MarketView:
     return MarketView(
         market_id=of.market_id,
+        market=of,
         bids=(Level(Price(bid), Size(234_500_000)),),
         asks=(Level(Price(ask), Size(300 * MICRO)),),
         tick=of.tick,

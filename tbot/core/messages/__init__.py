@@ -19,6 +19,7 @@ from tbot.core.messages.exchange import (
     Gap,
     Level,
     MarketEvent,
+    MarketNews,
     OrderState,
     OrderUpdate,
     TickSizeChanged,
@@ -56,6 +57,7 @@ from tbot.core.messages.replies import (
 )
 from tbot.core.messages.states import (
     AccountView,
+    MarketChanged,
     MarketView,
     OrderExposure,
     PositionRow,
@@ -102,7 +104,9 @@ __all__ = [
     "Halt",
     "Level",
     "LimitLearned",
+    "MarketChanged",
     "MarketEvent",
+    "MarketNews",
     "MarketView",
     "Message",
     "OpenOrder",

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from tbot.core.market import TokenId
+from tbot.core.market import MarketId, TokenId
 from tbot.core.messages.vocabulary import (
     ExchangeOrderId,
     Message,
@@ -109,7 +109,21 @@ class Gap(Message, frozen=True, kw_only=True):
     received_ns: Nanos
 
 
-MarketEvent = BookSnapshot | BookDelta | TradePrint | TickSizeChanged | Gap
+class MarketNews(Message, frozen=True, kw_only=True):
+    """Something happened to a market as a whole: a hint to read its terms anew, never more than that.
+
+    Attributes:
+        token_ids: Its tokens.
+        what: Such as "resolved"; for the log.
+    """
+
+    market_id: MarketId
+    token_ids: tuple[TokenId, ...]
+    what: str
+    received_ns: Nanos
+
+
+MarketEvent = BookSnapshot | BookDelta | TradePrint | TickSizeChanged | Gap | MarketNews
 
 # Exchange -> account feed -> coordinator.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tbot.core.market import MarketId, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages.exchange import (
     Level,
 )
@@ -25,6 +25,7 @@ class MarketView(Message, frozen=True, kw_only=True):
 
     Attributes:
         market_id: The market.
+        market: Its terms in force; of these, the tick is the one below.
         bids: Best first, at most `DEPTH_LEVELS`, of the YES token.
         asks: Best first, of the YES token.
         tick: Current tick.
@@ -36,6 +37,7 @@ class MarketView(Message, frozen=True, kw_only=True):
     """
 
     market_id: MarketId
+    market: Market
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     tick: Price
@@ -60,6 +62,13 @@ class TopOfBook(Message, frozen=True, kw_only=True):
     best_ask: Price | None
     tick: Price
     is_stale: bool
+    at_ns: Nanos
+
+
+class MarketChanged(Message, frozen=True, kw_only=True):
+    """The terms on which a market trades from now on: fee, smallest order, whether it takes orders at all."""
+
+    market: Market
     at_ns: Nanos
 
 

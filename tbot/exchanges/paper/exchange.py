@@ -23,6 +23,7 @@ from tbot.core.messages import (
     Gap,
     Level,
     MarketEvent,
+    MarketNews,
     OrderState,
     OrderType,
     OrderUpdate,
@@ -99,11 +100,19 @@ class PaperExchange:
     # --- markets ----------------------------------------------------------------------------------------------------
 
     def list_markets(self, markets: Sequence[Market]) -> None:
-        """Trade in these markets; those known already go on with what waits in them."""
+        """Trade in these markets; those known already go on under these terms, with what waits in them.
+
+        Orders in a market that is closed for good end, as they do on the exchange.
+        """
         for market in markets:
             if market.yes not in self._markets:
                 lag_ns = int(self.settings.print_lag_ms * NANOS_PER_MS)
                 self._markets |= dict.fromkeys(market.tokens, PaperMarket(market, print_lag_ns=lag_ns))
+            self._market(market.yes).relist(market)
+            if market.is_closed:
+                for order in self.account.open_orders():
+                    if order.token_id in market.tokens:
+                        self._end(order.exchange_order_id, "the market is closed")
 
     def observe(self, events: Sequence[MarketEvent]) -> None:
         """Take public events in order of arrival. One that no book can take is counted; its book is stale then."""
@@ -194,6 +203,8 @@ class PaperExchange:
             self._plan_settlement(fill.trade_id)
 
     def _concerned(self, event: MarketEvent) -> tuple[PaperMarket, ...]:
+        if isinstance(event, MarketNews):
+            return ()
         token_ids = (event.token_ids or tuple(self._markets)) if isinstance(event, Gap) else (event.token_id,)
         found = {m.market.market_id: m for t in token_ids if (m := self._markets.get(t)) is not None}
         return tuple(found.values())

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     AccountEvent,
     BookSnapshot,
@@ -66,6 +66,10 @@ class PublicData(Protocol):
 
     async def load_markets(self) -> tuple[Market, ...]:
         """Read the configured markets."""
+        ...
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a loaded market anew."""
         ...
 
     async def can_trade(self) -> str:
@@ -195,6 +199,17 @@ class PaperGateway:
         self._exchange.list_markets(markets)
         self._tokens = tuple(token for market in markets for token in market.tokens)
         return markets
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a loaded market anew; the paper account trades under them from now on.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: It cannot be traded by us any more.
+        """
+        market = await self._source.reread(market_id)
+        self._exchange.list_markets((market,))
+        return market
 
     async def can_trade(self) -> str:
         """Return "" when the source's place and clock would allow trading, else the reason.

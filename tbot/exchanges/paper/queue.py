@@ -26,6 +26,7 @@ from tbot.core.messages import (
     Gap,
     Level,
     MarketEvent,
+    MarketNews,
     Side,
     TickSizeChanged,
     TradePrint,
@@ -73,6 +74,10 @@ class PaperMarket:
     def market(self) -> Market:
         """Reference data, with the tick told last."""
         return msgspec.structs.replace(self._market, tick=self._book.tick)
+
+    def relist(self, market: Market) -> None:
+        """Go on under new terms; book and waiting orders stay."""
+        self._market = market
 
     @property
     def is_open(self) -> bool:
@@ -125,6 +130,8 @@ class PaperMarket:
                 if not event.token_ids or self._market.yes in event.token_ids:
                     self.distrust()
                 return ()
+            case MarketNews():
+                return ()  # whether orders still rest is for the terms to say, when they are read
 
     def distrust(self) -> None:
         """Trade nothing before the next snapshot: updates may have been lost."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
 from tbot.core.units import Price, Size
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
@@ -34,6 +36,29 @@ async def load_market(rest: Rest, market_id: MarketId) -> Market:
         raise ExchangeUnavailable(f"market {market_id}: {error}") from error
 
 
+async def reread_market(rest: Rest, known: Market) -> Market:
+    """Read the terms of a market anew: one request while nothing changed, one more for each doubt.
+
+    The compact parameters may be served from a cache, so a tick that differs there is asked for where it is freshest;
+    and whether a market that takes no orders is closed for good is told by the long description only.
+
+    Raises:
+        ConfigError: It is of a kind now that we cannot trade.
+        ExchangeUnavailable: Try again later.
+    """
+    try:
+        clob = await rest.clob_market(known.market_id)
+        is_closed = known.is_closed or (not clob.ao and (await rest.full_market(known.market_id)).closed)
+        is_moved = clob.mts is not None and micro_from_decimal(clob.mts) != known.tick
+        tick = await rest.tick_size(known.yes) if is_moved else None
+        new = _terms(clob, known.tick if tick is None else _tick(tick))
+    except NotFound:
+        return msgspec.structs.replace(known, is_accepting_orders=False)
+    except BadFrame as error:
+        raise ExchangeUnavailable(f"market {known.market_id}: {error}") from error
+    return msgspec.structs.replace(new, slug=known.slug, is_neg_risk=known.is_neg_risk, is_closed=is_closed)
+
+
 def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_neg_risk: bool) -> Market:
     """Put the answers about one market together.
 
@@ -41,21 +66,31 @@ def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_ne
         ConfigError: A market of a protocol that we do not speak, or whose asset ids contradict its protocol.
         BadFrame: A number that cannot be.
     """
+    terms = _terms(clob, _tick(tick))
+    return msgspec.structs.replace(
+        terms, slug=full.market_slug, is_neg_risk=is_neg_risk, is_closed=full.closed and not clob.ao
+    )
+
+
+def _terms(clob: ClobMarket, tick: Price) -> Market:
     _check_protocol(clob)
-    tick_micro = micro_from_decimal(tick.minimum_tick_size)
-    if tick_micro not in TICKS:
-        raise BadFrame(f"tick {tick.minimum_tick_size} is none of the exchange's ticks")
     return Market(
         market_id=MarketId(clob.c),
-        slug=full.market_slug,
+        slug="",
         yes=TokenId(clob.t[0].t),
         no=TokenId(clob.t[1].t),
-        tick=Price(tick_micro),
+        tick=tick,
         size_min=Size(micro_from_decimal(clob.mos)),
         fee=_fee(clob.fd),
-        is_neg_risk=is_neg_risk,
         is_accepting_orders=clob.ao,
     )
+
+
+def _tick(answer: TickSizeAnswer) -> Price:
+    tick = micro_from_decimal(answer.minimum_tick_size)
+    if tick not in TICKS:
+        raise BadFrame(f"tick {answer.minimum_tick_size} is none of the exchange's ticks")
+    return Price(tick)
 
 
 def _check_protocol(clob: ClobMarket) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 import httpx2
 import msgspec
 
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     BookSnapshot,
     CancelReply,
@@ -158,6 +158,15 @@ class PolymarketGateway:
             ConfigError: A configured market does not exist, or cannot be traded by us.
         """
         return await self._public.load_markets()
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a loaded market anew; orders are signed, and fees reckoned, by them from now on.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: It is of a kind now that we cannot trade.
+        """
+        return await self._public.reread(market_id)
 
     async def can_trade(self) -> str:
         """Return "" when this account may trade from here, else the reason in one sentence.

@@ -13,12 +13,12 @@ import msgspec
 import structlog
 
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
-from tbot.core.messages import BookSnapshot, Role, TickSizeChanged
+from tbot.core.messages import BookSnapshot, Role
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.errors import InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
-from tbot.exchanges.polymarket.catalog import load_market
+from tbot.exchanges.polymarket.catalog import load_market, reread_market
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
 from tbot.exchanges.polymarket.gamma import markets_named
 from tbot.exchanges.polymarket.http import Http
@@ -104,6 +104,21 @@ class PublicMarkets:
         markets = [await load_market(self.rest, each) for each in self.market_ids]
         self._markets = {token: market for market in markets for token in market.tokens}
         return tuple(markets)
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a loaded market anew; a tick told meanwhile is believed.
+
+        Raises:
+            ExchangeUnavailable: Try again later.
+            ConfigError: It is of a kind now that we cannot trade.
+            InvariantViolated: It was never loaded.
+        """
+        known = self._loaded(market_id)
+        new = await reread_market(self.rest, known)
+        if (told := self._loaded(market_id)).tick != known.tick:
+            new = msgspec.structs.replace(new, tick=told.tick)
+        self._markets |= dict.fromkeys(new.tokens, new)
+        return new
 
     async def refresh(self, token_id: TokenId) -> None:
         """Read a token's market and the order version anew: an order was refused for what we believed of them.
@@ -207,6 +222,12 @@ class PublicMarkets:
         """Close the connections of requests; sessions end with their own contexts."""
         await self._http.aclose()
 
+    def _loaded(self, market_id: MarketId) -> Market:
+        for market in self._markets.values():
+            if market.market_id == market_id:
+                return market
+        raise InvariantViolated(f"market {market_id[:80]} was never loaded")
+
     # Names are looked up once: what they mean does not change, and the catalogue may be down at the next refresh.
     async def _find_named(self) -> None:
         if not self._are_named_found:
@@ -214,8 +235,8 @@ class PublicMarkets:
             self.market_ids = tuple(dict.fromkeys((*self.market_ids, *named)))
             self._are_named_found = True
 
-    def _learn_tick(self, event: TickSizeChanged) -> None:
-        market = self._markets.get(event.token_id)
-        if market is not None:
-            changed = msgspec.structs.replace(market, tick=event.tick)
+    def _learn_tick(self, token_id: TokenId, tick: Price) -> None:
+        market = self._markets.get(token_id)
+        if market is not None and market.tick != tick:
+            changed = msgspec.structs.replace(market, tick=tick)
             self._markets |= dict.fromkeys(market.tokens, changed)

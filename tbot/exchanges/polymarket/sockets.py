@@ -30,8 +30,8 @@ from trio_websocket import (
 from wsproto.utilities import ProtocolError
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import AccountEvent, MarketEvent, TickSizeChanged
-from tbot.core.units import Nanos
+from tbot.core.messages import AccountEvent, BookSnapshot, MarketEvent, TickSizeChanged
+from tbot.core.units import Nanos, Price
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
 from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
 from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trade_events
@@ -60,6 +60,9 @@ ASSETS_PER_FRAME: Final = 100
 # no book is open; on the user channel there is nothing but, if it was refused, the end of the connection.
 SETTLE_MARKET_S: Final = 2.0
 SETTLE_USER_S: Final = 0.5
+
+# Events of new and resolved markets. The flag is the connection's; a subscription that does not repeat it may end them.
+_WITH_NEWS: Final = {"custom_feature_enabled": True}
 
 _LOST = (
     ConnectionClosed,
@@ -230,7 +233,7 @@ class MarketChannel:
         socket: Socket,
         tokens: Sequence[TokenId],
         now_ns: Callable[[], Nanos],
-        learn_tick: Callable[[TickSizeChanged], None],
+        learn_tick: Callable[[TokenId, Price], None],
         on_raw: Callable[[str, Nanos], None] | None = None,
     ) -> None:
         """Translate what the socket brings.
@@ -239,7 +242,7 @@ class MarketChannel:
             socket: Connected and subscribed.
             tokens: Events of others are left out.
             now_ns: Wall time.
-            learn_tick: Told of each change of a price grid before the reader is.
+            learn_tick: Told each price grid that is named, of a change or of a whole book, before the reader is.
             on_raw: Given every text before it is decoded, with the time of its receipt; must not wait.
         """
         self._socket = socket
@@ -278,8 +281,8 @@ class MarketChannel:
         except BadFrame:
             events = self._good_events(text, received_ns)
         for event in events:
-            if isinstance(event, TickSizeChanged):
-                self._learn_tick(event)
+            if isinstance(event, TickSizeChanged | BookSnapshot) and event.tick is not None:
+                self._learn_tick(event.token_id, event.tick)
         if self._bad and not events:
             raise self._bad.popleft()
         return events
@@ -356,8 +359,7 @@ def market_hello(token_ids: Sequence[TokenId]) -> str:
     if not 0 < len(token_ids) <= ASSETS_MAX:
         raise ConfigError(f"{len(token_ids)} tokens on one market connection: expected 1 to {ASSETS_MAX}")
     first = list(token_ids[:ASSETS_PER_FRAME])
-    frame = {"type": "market", "assets_ids": first, "custom_feature_enabled": False}
-    return msgspec.json.encode(frame).decode()
+    return msgspec.json.encode({"type": "market", "assets_ids": first, **_WITH_NEWS}).decode()
 
 
 def market_changes(operation: str, token_ids: Sequence[TokenId]) -> list[str]:
@@ -369,7 +371,8 @@ def market_changes(operation: str, token_ids: Sequence[TokenId]) -> list[str]:
     """
     starts = range(0, len(token_ids), ASSETS_PER_FRAME)
     chunks = [list(token_ids[start : start + ASSETS_PER_FRAME]) for start in starts]
-    return [msgspec.json.encode({"operation": operation, "assets_ids": chunk}).decode() for chunk in chunks]
+    flags = _WITH_NEWS if operation == "subscribe" else {}
+    return [msgspec.json.encode({"operation": operation, "assets_ids": chunk, **flags}).decode() for chunk in chunks]
 
 
 def user_hello(credentials: ApiCredentials, market_ids: Sequence[MarketId]) -> str:

@@ -149,7 +149,7 @@ class CaptureSurvey:
             book = msgspec.convert(frame, BookBody)
             self._note_rule(book)
             self._follow(book.market, (book_snapshot(book, Nanos(0)),))
-        elif kind in _TAGS:
+        elif kind in _TAGS and kind not in UNUSED:
             found: MarketFrame = msgspec.convert(frame, MarketFrame)
             self._follow(found.market, tuple(market_events(found, _Everything(), Nanos(0))))
         elif kind not in UNUSED:

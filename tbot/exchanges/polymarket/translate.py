@@ -6,15 +6,19 @@ from collections.abc import Callable, Container, Iterator
 from decimal import Decimal
 from typing import TypeVar, assert_never
 
-from tbot.core.messages import BookDelta, BookSnapshot, Level, MarketEvent, TickSizeChanged, TradePrint
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import BookDelta, BookSnapshot, Level, MarketEvent, MarketNews, TickSizeChanged, TradePrint
 from tbot.core.units import MICRO, Nanos, Price, Size, micro_from_text
 from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.wire import (
+    BestBidAskFrame,
     BookBody,
     BookFrame,
     LastTradeFrame,
     MarketFrame,
+    NewMarketFrame,
     PriceChangeFrame,
+    ResolvedFrame,
     TickSizeFrame,
     WireChange,
     WireLevel,
@@ -33,7 +37,24 @@ def market_events(frame: MarketFrame, tokens: Container[str], received_ns: Nanos
     """
     if isinstance(frame, PriceChangeFrame):
         return _deltas(frame, tokens, received_ns)
+    if isinstance(frame, BestBidAskFrame):
+        return []
+    if isinstance(frame, NewMarketFrame | ResolvedFrame):
+        news = _news(frame, received_ns)
+        return [news] if any(each in tokens for each in news.token_ids) else []
     return [_event(frame, received_ns)] if frame.asset_id in tokens else []
+
+
+def _news(frame: NewMarketFrame | ResolvedFrame, received_ns: Nanos) -> MarketNews:
+    named = frame.assets_ids or ()
+    if isinstance(frame, ResolvedFrame):
+        named = named or (frame.winning_asset_id,)
+    return MarketNews(
+        market_id=MarketId(frame.market),
+        token_ids=tuple(map(TokenId, named)),
+        what="resolved" if isinstance(frame, ResolvedFrame) else "listed",
+        received_ns=received_ns,
+    )
 
 
 def book_snapshot(book: BookBody, received_ns: Nanos) -> BookSnapshot:

@@ -119,6 +119,31 @@ class LastTradeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", ta
     timestamp: str
 
 
+class BestBidAskFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="best_bid_ask"):
+    """The best prices, beside the change that made them; nothing more is taken from it."""
+
+    market: str = ""
+
+
+class NewMarketFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="new_market"):
+    """A market was listed; told to every connection, whatever it subscribed."""
+
+    market: str = ""
+    assets_ids: tuple[str, ...] | None = None
+
+
+class ResolvedFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="market_resolved"):
+    """A market is over. Production may never send it.
+
+    Attributes:
+        winning_asset_id: "" when the outcomes share the dollar.
+    """
+
+    market: str = ""
+    assets_ids: tuple[str, ...] | None = None
+    winning_asset_id: str = ""
+
+
 class TickSizeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag="tick_size_change"):
     """The price grid of a token changed."""
 
@@ -128,7 +153,9 @@ class TickSizeFrame(Wire, frozen=True, kw_only=True, tag_field="event_type", tag
     timestamp: str
 
 
-MarketFrame = BookFrame | PriceChangeFrame | LastTradeFrame | TickSizeFrame
+MarketFrame = (
+    BookFrame | PriceChangeFrame | LastTradeFrame | TickSizeFrame | BestBidAskFrame | NewMarketFrame | ResolvedFrame
+)
 
 # --- user channel and private lists ----------------------------------------------------------------------------------
 
@@ -322,6 +349,7 @@ class ClobMarket(Wire, frozen=True, kw_only=True):
         t: Both tokens, YES (or the first named side) first.
         mos: Smallest order in shares.
         fd: Taker fee.
+        mts: Tick, dollars.
         ao: Accepting orders.
         v: "v2" for markets of protocol V2, whose orders are signed differently.
     """
@@ -329,15 +357,21 @@ class ClobMarket(Wire, frozen=True, kw_only=True):
     c: str
     t: tuple[ClobToken, ClobToken]
     mos: Decimal = Decimal(5)
+    mts: Decimal | None = None
     fd: FeeDetails | None = None
     ao: bool = False
     v: str = "v1"
 
 
 class FullMarket(Wire, frozen=True, kw_only=True):
-    """The long description of a market; only its name is taken from here."""
+    """The long description of a market; its name and its end are taken from here.
+
+    Attributes:
+        closed: It will never trade again.
+    """
 
     market_slug: str = ""
+    closed: bool = False
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

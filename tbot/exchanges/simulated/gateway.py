@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 import trio
 
-from tbot.core.market import Market, TokenId, fee_taker_floor
+from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import (
     Accepted,
     AccountEvent,
@@ -160,6 +160,13 @@ class InProcessGateway:
         markets = tuple(market_of(rules) for rules in self._exchange.markets())
         await self._travel()
         return markets
+
+    async def reread(self, market_id: MarketId) -> Market:
+        """Read the terms of a market anew."""
+        await self._travel()
+        market = market_of(self._exchange.engine.rules(market_id))
+        await self._travel()
+        return market
 
     async def can_trade(self) -> str:
         """Everybody may trade here."""

@@ -136,7 +136,7 @@ def test_user_frame(case: dict[str, Any]) -> None:
 def test_frames_the_official_stream_parser_accepts_are_accepted() -> None:
     frames = json.loads((HERE / "ws_frames.json").read_text())["server_sends"]
     kinds = [type(event).__name__ for frame in frames["market"] for event in market_of(json.dumps(frame))]
-    assert kinds == ["BookSnapshot", "BookDelta", "TradePrint", "TickSizeChanged"]
+    assert kinds == ["BookSnapshot", "BookDelta", "TradePrint", "TickSizeChanged", "MarketNews"]
     for frame in frames["user"]:
         assert user_of(json.dumps(frame))
 

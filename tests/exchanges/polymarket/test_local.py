@@ -16,6 +16,7 @@ from tbot.core.messages import (
     Canceled,
     ClientOrderId,
     Fill,
+    MarketNews,
     OrderType,
     OutcomeUnknown,
     RejectCode,
@@ -31,7 +32,7 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.limits import Lane
-from tbot.exchanges.simulated.operations import Account, ChangeTick
+from tbot.exchanges.simulated.operations import Account, ChangeTick, CloseMarket, ResolveMarket
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
 
@@ -229,3 +230,28 @@ def test_same_seed_gives_the_same_session_to_the_byte() -> None:
     first = run(1)
     assert first == run(1)
     assert first != run(2)
+
+
+async def test_terms_are_read_again_with_as_few_requests_as_what_changed_allows(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with polymarket() as stage:
+        market_id = stage.market.market_id
+        (before, *_) = await stage.gateway.load_markets()
+        assert await stage.gateway.reread(market_id) == before
+        stage.exchange.apply(ChangeTick(market_id=market_id, tick=Price(1_000)))
+        assert await stage.gateway.reread(market_id) == msgspec.structs.replace(before, tick=Price(1_000))
+        assert stage.gateway.tick_at(stage.market.no, Price(500_000)) == 1_000
+        stage.exchange.apply(CloseMarket(market_id=market_id))
+        after = await stage.gateway.reread(market_id)
+        assert (after.is_accepting_orders, after.is_closed) == (False, True)
+        assert await stage.gateway.reread(market_id) == after
+        assert (await stage.gateway.load_markets())[0] == after
+
+
+async def test_a_resolved_market_is_told_to_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    async with polymarket() as stage, stage.gateway.open_market(stage.market.tokens) as session:
+        stage.exchange.apply(ResolveMarket(market_id=stage.market.market_id, yes_payout=Price(0)))
+        with trio.fail_after(5):
+            while not any(isinstance(event, MarketNews) for event in await session.receive()):
+                pass

@@ -18,8 +18,17 @@ from hypothesis import strategies as gen
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import AccountGap, BookDelta, BookSnapshot, Fill, MarketEvent, OrderUpdate, TickSizeChanged
-from tbot.core.units import Nanos, Notional
+from tbot.core.messages import (
+    AccountGap,
+    BookDelta,
+    BookSnapshot,
+    Fill,
+    MarketEvent,
+    MarketNews,
+    OrderUpdate,
+    TickSizeChanged,
+)
+from tbot.core.units import Nanos, Notional, Price
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
 from tbot.exchanges.polymarket.bad_frames import tokens_named
 from tbot.exchanges.polymarket.fills import Ownership
@@ -92,11 +101,11 @@ async def peer_of(serve: Serve) -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def market_of(peer: Peer, ticks: list[TickSizeChanged] | None = None) -> AsyncIterator[MarketChannel]:
+async def market_of(peer: Peer, ticks: list[tuple[TokenId, Price]] | None = None) -> AsyncIterator[MarketChannel]:
     hello = partial(market_hello, (YES, NO))
-    learn = (ticks if ticks is not None else []).append
+    learned = ticks if ticks is not None else []
     async with open_socket(URL, peer.connect, hello, TIMEOUTS, settle_s=2) as socket:
-        yield MarketChannel(socket, (YES, NO), lambda: NOW, learn)
+        yield MarketChannel(socket, (YES, NO), lambda: NOW, lambda *told: learned.append(told))
 
 
 def book(token: str = YES, ms: int = 1_767_225_600_000) -> dict[str, Any]:
@@ -156,7 +165,7 @@ async def test_snapshots_then_changes_of_our_tokens_only(autojump_clock: trio.te
         deltas = await data(session)
         assert [event.token_id for event in deltas if isinstance(event, BookDelta)] == [YES, NO]
         assert all(event.received_ns == NOW for event in (*books, *deltas) if not isinstance(event, AccountGap))
-    assert peer.hellos == [{"type": "market", "assets_ids": ["1", "2"], "custom_feature_enabled": False}]
+    assert peer.hellos == [{"type": "market", "assets_ids": ["1", "2"], "custom_feature_enabled": True}]
 
 
 async def test_ping_each_ten_seconds_and_never_before_the_subscription(
@@ -332,7 +341,7 @@ FRAMES = gen.recursive(
 @settings(max_examples=300, deadline=None)
 @given(text=FRAMES.map(json.dumps) | gen.text(max_size=60) | gen.text(max_size=60).map("[{}".__add__))
 def test_any_text_gives_events_or_a_typed_error_and_the_session_goes_on(text: str) -> None:
-    session = MarketChannel(OneText(text, json.dumps(book(NO))), (YES, NO), lambda: NOW, lambda _: None)
+    session = MarketChannel(OneText(text, json.dumps(book(NO))), (YES, NO), lambda: NOW, lambda _token, _tick: None)
 
     async def read_all() -> list[MarketEvent]:
         seen: list[MarketEvent] = []
@@ -366,7 +375,7 @@ async def test_many_tokens_are_subscribed_in_frames_of_a_hundred(autojump_clock:
             pass
     assert peer.hellos[0]["assets_ids"] == tokens[:100]
     (rest,) = map(json.loads, peer.heard)
-    assert rest == {"operation": "subscribe", "assets_ids": tokens[100:]}
+    assert rest == {"operation": "subscribe", "assets_ids": tokens[100:], "custom_feature_enabled": True}
 
 
 async def test_resubscribing_leaves_first_or_the_book_would_not_come(autojump_clock: trio.testing.MockClock) -> None:
@@ -384,7 +393,9 @@ async def test_remarks_and_unknown_events_are_passed_over(autojump_clock: trio.t
         "",
         [],
         {"event_type": "best_bid_ask"},
-        [{"event_type": "new_market"}, book()],
+        {"event_type": "new_market", "assets_ids": ["3", "4"]},
+        {"event_type": "new_kind_of_event"},
+        [{"event_type": "another"}, book()],
     )
     async with peer_of(sending(*frames)) as peer, market_of(peer) as session:
         assert [type(event) for event in await data(session)] == [BookSnapshot]
@@ -393,9 +404,27 @@ async def test_remarks_and_unknown_events_are_passed_over(autojump_clock: trio.t
 
 async def test_new_tick_is_learned_before_it_is_read(autojump_clock: trio.testing.MockClock) -> None:
     frame = {"event_type": "tick_size_change", "asset_id": YES, "new_tick_size": "0.001", "timestamp": "1767225600003"}
-    learned: list[TickSizeChanged] = []
-    async with peer_of(sending(frame)) as peer, market_of(peer, learned) as session:
-        assert list(await data(session)) == learned
+    learned: list[tuple[TokenId, Price]] = []
+    async with peer_of(sending(frame, book() | {"tick_size": "0.01"})) as peer, market_of(peer, learned) as session:
+        (change,) = await data(session)
+        assert isinstance(change, TickSizeChanged)
+        assert learned == [(YES, change.tick)]
+        await data(session)  # a whole book names the tick as well, one after a trade does not
+        assert learned == [(YES, Price(1_000)), (YES, Price(10_000))]
+
+
+async def test_news_of_our_markets_are_hints_and_those_of_others_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    resolved = {"event_type": "market_resolved", "market": "0xab", "assets_ids": [YES, NO], "winning_outcome": "Yes"}
+    listed = {"event_type": "new_market", "market": "0xcd", "assets_ids": ["3", "4"], "question": "?"}
+    broken = {"event_type": "market_resolved", "market": "0xab", "assets_ids": "none"}
+    async with peer_of(sending(listed, resolved, broken, book())) as peer, market_of(peer) as session:
+        (news,) = await data(session)
+        assert news == MarketNews(market_id=MarketId("0xab"), token_ids=(YES, NO), what="resolved", received_ns=NOW)
+        with pytest.raises(BadFrame):
+            await data(session)
+        assert [type(event) for event in await data(session)] == [BookSnapshot]
 
 
 async def test_error_of_the_reader_is_not_wrapped_in_a_group(autojump_clock: trio.testing.MockClock) -> None:
