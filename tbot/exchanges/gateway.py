@@ -102,6 +102,22 @@ class MarketSession(Protocol):
         """
         ...
 
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow more tokens on this session: their books are sent first. Others are not disturbed.
+
+        Raises:
+            Disconnected: The connection ended, or this exchange cannot do it: connect anew.
+        """
+        ...
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow tokens of this session no more; none of their events is given from now on.
+
+        Raises:
+            Disconnected: The connection ended, or this exchange cannot do it: connect anew.
+        """
+        ...
+
     async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
         """Subscribe anew to tokens of this session: their books are sent again. Others are not disturbed.
 
@@ -142,11 +158,11 @@ class Gateway(Protocol):
         ...
 
     async def reread(self, market_id: MarketId) -> Market:
-        """Read the terms of a loaded market anew: whether it takes orders, fee, smallest order, tick.
+        """Read the terms of a market anew: whether it takes orders, fee, smallest order, tick; or load one more.
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It is of a kind now that we cannot trade.
+            ConfigError: It does not exist, or is of a kind now that we cannot trade.
         """
         ...
 

@@ -37,6 +37,7 @@ from tbot.errors import BadFrame
 from tbot.tasks.feed_line import Line, lines_of
 from tbot.tasks.feed_proof import MISMATCHES_MAX, FeedProof
 from tbot.tasks.feed_settings import FeedSettings
+from tbot.tasks.feed_terms import TermsSchedule
 from tbot.tasks.token_book import DISCONNECTED, FROZEN, MISMATCHED, TokenBook, Verdict
 
 # Levels a side of a view; strategies look at three and at depth beyond (see `strategies.liquidity`).
@@ -64,8 +65,9 @@ class FeedBooks:
 
     Attributes:
         gaps: Gaps told by the sessions so far.
-        lines: The connections.
+        lines: The connections; one may have no token for the time being.
         proof: Verifies every increment.
+        terms: When the terms of which market are read again.
     """
 
     def __init__(
@@ -80,17 +82,20 @@ class FeedBooks:
             tokens_max: Most tokens on one connection; None = as the settings say.
         """
         self.gaps = 0
-        self.lines = lines_of(markets, tokens_max or settings.shard_tokens_max, now_s)
+        self._tokens_max = tokens_max or settings.shard_tokens_max
+        self.lines = lines_of(markets, self._tokens_max, now_s)
         self.proof = FeedProof(markets, settings)
+        self.terms = TermsSchedule(markets, settings, now_s)
         self._settings = settings
-        self._markets = {market.market_id: market for market in markets}
-        carrier = {token: line for line in self.lines for token in line.tokens}
-        self._books = {t: TokenBook(m, t, carrier[t], now_s) for m in markets for t in m.tokens}
-        # Just read, so the next readings are spread over the time until they are due.
-        self._read_s = {m.market_id: now_s - settings.terms_s * i / len(markets) for i, m in enumerate(markets)}
+        self._markets: dict[MarketId, Market] = {}
+        self._books: dict[TokenId, TokenBook] = {}
+        self._traded: dict[MarketId, tuple[Size, Size]] = {}
         self._mirror_s: dict[str, float] = {}  # since when the two books of a market disagree
-        self._traded = {market.market_id: (Size(0), Size(0)) for market in markets}
-        self._touched = dict.fromkeys(self._books)
+        self._touched: dict[TokenId, None] = {}
+        self._farewells: tuple[list[TopOfBook], list[MarketView]] = ([], [])
+        carrier = {token: line for line in self.lines for token in line.tokens}
+        for market in markets:
+            self._enlist(market, carrier[market.yes], now_s)
 
     @property
     def tokens(self) -> tuple[TokenId, ...]:
@@ -100,11 +105,13 @@ class FeedBooks:
     @property
     def is_connected(self) -> bool:
         """Whether every connection stands."""
-        return all(line.is_connected for line in self.lines)
+        return all(line.is_connected for line in self.lines if line.tokens)
 
     def stale_count(self, token_ids: Iterable[TokenId] | None = None) -> int:
         """Count the tokens last shown as stale, of all or of some."""
-        return sum(self._books[token_id].is_shown_stale for token_id in token_ids or self._books)
+        return sum(
+            self._books[token_id].is_shown_stale for token_id in (self._books if token_ids is None else token_ids)
+        )
 
     def connected(self, line: Line, now_s: float) -> None:
         """Begin a connection: each of its books waits for its first snapshot."""
@@ -139,7 +146,9 @@ class FeedBooks:
             self.distrust(event.token_ids or line.tokens, f"gap: {event.reason}", now_s)
             return
         if isinstance(event, MarketNews):
-            self._hurry(event.token_ids)
+            for token_id in event.token_ids:
+                if (book := self._books.get(token_id)) is not None:
+                    self.terms.hurry(book.market.market_id)
             return
         book = self._books.get(event.token_id)
         if book is None or book.line is not line:
@@ -177,8 +186,8 @@ class FeedBooks:
         return [token_id for _, _, token_id in due[: self._settings.canary_tokens_max]]
 
     def sessions_of(self, token_ids: Iterable[TokenId]) -> dict[TokenId, int]:
-        """Name the connection that each token belongs to now; 0 = none stands."""
-        lines = {token_id: self._books[token_id].line for token_id in token_ids}
+        """Name the connection that each token belongs to now; 0 = none stands. Tokens not followed are left out."""
+        lines = {token_id: self._books[token_id].line for token_id in token_ids if token_id in self._books}
         return {token_id: line.session if line.is_connected else 0 for token_id, line in lines.items()}
 
     def asked(self, token_ids: Iterable[TokenId], now_s: float) -> None:
@@ -211,7 +220,8 @@ class FeedBooks:
 
     def unanswered(self, token_ids: Iterable[TokenId], now_s: float) -> None:
         """Note that books could not be read: those of lost connections are not fresh any more."""
-        self.distrust([t for t in token_ids if not self._books[t].line.is_connected], DISCONNECTED, now_s)
+        books = (book for t in token_ids if (book := self._books.get(t)) is not None)
+        self.distrust([book.token_id for book in books if not book.line.is_connected], DISCONNECTED, now_s)
 
     def cures(self, now_s: float) -> list[Cure]:
         """Say what to do about frozen tokens, once for each attempt."""
@@ -228,25 +238,11 @@ class FeedBooks:
                 book.frozen_s = book.retried_s = now_s
         return cures
 
-    # --- terms --------------------------------------------------------------------------------------------------
+    # --- markets ------------------------------------------------------------------------------------------------
 
-    def terms_due(self, now_s: float) -> MarketId | None:
-        """Name the market whose terms should be read now, the longest unread first; None = none is due."""
-        oldest = min(self._read_s, key=self._read_s.__getitem__, default=None)
-        is_due = oldest is not None and now_s - self._read_s[oldest] >= self._settings.terms_s
-        return oldest if is_due else None
-
-    def terms_asked(self, market_id: MarketId, now_s: float) -> None:
-        """Note that terms are being read."""
-        self._read_s[market_id] = now_s
-
-    def terms_unanswered(self, market_id: MarketId, now_s: float) -> None:
-        """Note that terms could not be read: they are asked for again after `canary_s`."""
-        self._read_s[market_id] = now_s - self._settings.terms_s + self._settings.canary_s
-
-    def market(self, market_id: MarketId) -> Market:
-        """Return a market with its terms in force."""
-        return self._markets[market_id]
+    def market(self, market_id: MarketId) -> Market | None:
+        """Return a market with its terms in force; None = it is not followed."""
+        return self._markets.get(market_id)
 
     def relist(self, market: Market, now_s: float) -> None:
         """Take new terms of a market; its books stay, unless its tick changed and nobody told them."""
@@ -261,10 +257,53 @@ class FeedBooks:
             if before.tick != market.tick != book.live.tick:
                 book.distrust("tick size changed unheard", now_s)
 
-    def _hurry(self, token_ids: Iterable[TokenId]) -> None:
-        for token_id in token_ids:
-            if (book := self._books.get(token_id)) is not None:
-                self._read_s[book.market.market_id] = float("-inf")
+    def add(self, market: Market, now_s: float) -> Line:
+        """Follow one more market, on the first connection with room, else on one that is still to be made.
+
+        Returns:
+            Its connection; the last of `lines` when it is new.
+        """
+        if market.market_id in self._markets:
+            return self._books[market.yes].line
+        line = next((each for each in self.lines if each.has_room(self._tokens_max)), None)
+        if line is None:
+            line = Line(len(self.lines), (), now_s)
+            self.lines.append(line)
+        line.tokens += market.tokens
+        self.proof.relist(market)
+        self.terms.add(market.market_id, now_s)
+        self._enlist(market, line, now_s)
+        return line
+
+    def remove(self, market_id: MarketId, now_s: float, now_ns: Nanos) -> Line | None:
+        """Follow a market no more; what is told of it last is that it is stale.
+
+        Returns:
+            The connection that carried it; None = nobody followed it.
+        """
+        market = self._markets.get(market_id)
+        if market is None:
+            return None
+        self.distrust(market.tokens, "followed no more", now_s)
+        self._farewells[0].extend(self._top(self._books[token_id], now_s, now_ns) for token_id in market.tokens)
+        self._farewells[1].append(self._view(market, now_s, now_ns))
+        line = self._books[market.yes].line
+        line.tokens = tuple(token_id for token_id in line.tokens if token_id not in market.tokens)
+        for token_id in market.tokens:
+            del self._books[token_id]
+            self._touched.pop(token_id, None)
+        del self._markets[market_id], self._traded[market_id]
+        self._mirror_s.pop(market_id, None)
+        self.proof.remove(market)
+        self.terms.remove(market_id)
+        return line
+
+    def _enlist(self, market: Market, line: Line, now_s: float) -> None:
+        self._markets[market.market_id] = market
+        self._traded[market.market_id] = (Size(0), Size(0))
+        for token_id in market.tokens:
+            self._books[token_id] = TokenBook(market, token_id, line, now_s)
+            self._touched[token_id] = None
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
@@ -276,8 +315,10 @@ class FeedBooks:
         touched |= self._touched  # a market whose books disagree touches both
         self._touched = {}
         markets = dict.fromkeys(self._books[token_id].market.market_id for token_id in touched)
-        tops = [self._top(self._books[token_id], now_s, now_ns) for token_id in touched]
-        return tops, [self._view(self._markets[market_id], now_s, now_ns) for market_id in markets]
+        (tops, views), self._farewells = self._farewells, ([], [])
+        tops += [self._top(self._books[token_id], now_s, now_ns) for token_id in touched]
+        views += [self._view(self._markets[market_id], now_s, now_ns) for market_id in markets]
+        return tops, views
 
     def _apply_to(
         self, book: TokenBook, event: BookSnapshot | BookDelta | TradePrint | TickSizeChanged, now_s: float

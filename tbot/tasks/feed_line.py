@@ -16,7 +16,7 @@ class Line:
 
     Attributes:
         number: 0 for the first.
-        tokens: In order of subscription.
+        tokens: What it is to carry, in order of subscription; markets come and go.
         session: Number of the connection made, 0 before the first.
         is_connected: Whether it stands.
         since_s: Since when it stands, or does not.
@@ -32,6 +32,10 @@ class Line:
         self.is_connected = False
         self.since_s = self.data_s = now_s
         self.gap_s: float | None = None
+
+    def has_room(self, tokens_max: int) -> bool:
+        """Whether both tokens of one more market fit on it."""
+        return len(self.tokens) + 2 <= tokens_max
 
     def connected(self, now_s: float) -> None:
         """Begin a connection; what was learnt of its rate stays."""
@@ -57,7 +61,7 @@ class Line:
         return now_s - self.data_s >= max(settings.traffic_s, settings.traffic_gaps * self.gap_s)
 
 
-def lines_of(markets: Sequence[Market], tokens_max: int, now_s: float) -> tuple[Line, ...]:
+def lines_of(markets: Sequence[Market], tokens_max: int, now_s: float) -> list[Line]:
     """Spread markets over as few connections as may carry them, both tokens of a market on the same one.
 
     Args:
@@ -67,4 +71,4 @@ def lines_of(markets: Sequence[Market], tokens_max: int, now_s: float) -> tuple[
     """
     tokens = [token for market in markets for token in market.tokens]
     size = tokens_max - tokens_max % 2
-    return tuple(Line(n, tokens[start : start + size], now_s) for n, start in enumerate(range(0, len(tokens), size)))
+    return [Line(n, tokens[start : start + size], now_s) for n, start in enumerate(range(0, len(tokens), size))]

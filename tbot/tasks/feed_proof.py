@@ -41,6 +41,7 @@ class FeedProof:
 
     def __init__(self, markets: Sequence[Market], settings: FeedSettings) -> None:
         """Begin without books; nothing is verified when the settings say so."""
+        self._is_on = settings.is_verified
         self._hash_gap_ms = int(settings.hash_gap_s * 1000)
         self._verifiers = {market.market_id: self._verifier(market) for market in markets if settings.is_verified}
         self._waiting_s: dict[MarketId, float] = {}  # since when nothing came, of those with events that wait
@@ -65,10 +66,17 @@ class FeedProof:
                 self._waiting_s.pop(market_id, None)
 
     def relist(self, market: Market) -> None:
-        """Take new terms of a market: its hashes are made with them. Nothing is verified before its next snapshot."""
-        if market.market_id in self._verifiers:
+        """Take a market, or its new terms, of which its hashes are made; nothing is verified before a snapshot."""
+        self.remove(market)
+        if self._is_on:
             self._verifiers[market.market_id] = self._verifier(market)
-            self._waiting_s.pop(market.market_id, None)
+
+    def remove(self, market: Market) -> None:
+        """Forget a market."""
+        self._verifiers.pop(market.market_id, None)
+        self._waiting_s.pop(market.market_id, None)
+        for token_id in market.tokens:
+            self._mismatches.pop(token_id, None)
 
     def see(self, market: Market, event: MarketEvent, now_s: float) -> tuple[BookDelta, ...]:
         """Take one event and return corrections of our books: writes that were the later of their millisecond."""

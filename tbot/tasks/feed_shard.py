@@ -1,4 +1,4 @@
-"""One connection of the market feed, made anew for ever: it receives, and subscribes anew what froze.
+"""One connection of the market feed, made anew for ever: it receives, follows what comes and goes, renews what froze.
 
 Several of them run side by side; what one loses does not concern the others. They share the books, which are pure and
 never change across an await.
@@ -85,8 +85,9 @@ class FeedShard:
     publish: Callable[[], None]
     now_ns: Callable[[], Nanos]
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope, init=False)
+    _subscribed: tuple[TokenId, ...] = field(default=(), init=False)
     _frozen: dict[TokenId, None] = field(default_factory=dict, init=False)
-    _has_frozen: trio.Event = field(default_factory=trio.Event, init=False)
+    _has_changed: trio.Event = field(default_factory=trio.Event, init=False)
     _reason: str = field(default="", init=False)
     _drop_reason: str = field(default="", init=False)
     _bad_frames_s: deque[float] = field(default_factory=deque, init=False)
@@ -103,8 +104,11 @@ class FeedShard:
         return self._connects + self._losses
 
     async def run(self) -> None:
-        """Stay connected until cancelled."""
+        """Stay connected until cancelled, while there is anything to follow."""
         while True:
+            while not self.line.tokens:
+                self._has_changed = trio.Event()
+                await self._has_changed.wait()
             pause_s = await self._connection()
             await trio.sleep(pause_s)
 
@@ -113,10 +117,17 @@ class FeedShard:
         self._drop_reason = reason
         self._scope.cancel()
 
+    def follow(self) -> None:
+        """Have the subscription changed to what the line is to carry now. Never waits."""
+        if self.line.tokens:
+            self._has_changed.set()
+        else:
+            self.drop("nothing left to follow")
+
     def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
         """Have tokens subscribed anew on the connection that stands. Never waits."""
         self._frozen |= dict.fromkeys(token_ids)
-        self._has_frozen.set()
+        self._has_changed.set()
 
     def health(self) -> ShardHealth:
         """Describe the connection as it is now."""
@@ -141,10 +152,11 @@ class FeedShard:
         self._scope = trio.CancelScope(deadline=trio.current_time() + self.settings.connect_s)
         with self._scope:
             try:
-                async with self.gateway.open_market(self.line.tokens) as session, trio.open_nursery() as nursery:
+                self._subscribed = self.line.tokens
+                async with self.gateway.open_market(self._subscribed) as session, trio.open_nursery() as nursery:
                     self._scope.deadline = math.inf
                     self._connected()
-                    nursery.start_soon(self._resubscribe_frozen, session)
+                    nursery.start_soon(self._keep_subscribed, session)
                     await self._receive(session)
             except* ExchangeUnavailable as group:
                 reason, wait_s = str(leaves(group)[0]), asked_wait_s(group)
@@ -171,20 +183,32 @@ class FeedShard:
         return pause_s
 
     # A send is cancelled only together with the connection: half a frame would spoil all that follow.
-    async def _resubscribe_frozen(self, session: MarketSession) -> None:
+    async def _keep_subscribed(self, session: MarketSession) -> None:
         while True:
-            await self._has_frozen.wait()
-            self._has_frozen = trio.Event()
-            tokens, self._frozen = tuple(self._frozen), {}
-            if not tokens:
-                continue
-            self._resubscribes += len(tokens)
-            log.warning("feed.resubscribed", shard=self.line.number, tokens=len(tokens), first=tokens[0])
+            self._has_changed = trio.Event()
             try:
                 with trio.fail_after(SEND_S):
-                    await session.resubscribe(tokens)
+                    await self._change_subscription(session)
             except trio.TooSlowError:
                 raise Disconnected(f"the exchange took no frame for {SEND_S:g} s") from None
+            await self._has_changed.wait()
+
+    async def _change_subscription(self, session: MarketSession) -> None:
+        # Markets may have come and gone while the connection was made, so what was asked for is held against what is
+        # wanted, whoever changed it and when.
+        before, wanted = dict.fromkeys(self._subscribed), dict.fromkeys(self.line.tokens)
+        frozen = tuple(token_id for token_id in self._frozen if token_id in before and token_id in wanted)
+        self._subscribed, self._frozen = tuple(wanted), {}
+        if gone := tuple(token_id for token_id in before if token_id not in wanted):
+            log.info("feed.unsubscribed", shard=self.line.number, tokens=len(gone))
+            await session.unsubscribe(gone)
+        if new := tuple(token_id for token_id in wanted if token_id not in before):
+            log.info("feed.subscribed", shard=self.line.number, tokens=len(new))
+            await session.subscribe(new)
+        if frozen:
+            self._resubscribes += len(frozen)
+            log.warning("feed.resubscribed", shard=self.line.number, tokens=len(frozen), first=frozen[0])
+            await session.resubscribe(frozen)
 
     async def _receive(self, session: MarketSession) -> None:
         while True:

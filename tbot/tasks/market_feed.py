@@ -108,7 +108,8 @@ class MarketFeed:
     rng: random.Random
     now_ns: Callable[[], Nanos]
     _books: FeedBooks = field(init=False)
-    _shards: tuple[FeedShard, ...] = field(default=(), init=False)
+    _shards: list[FeedShard] = field(default_factory=list, init=False)
+    _nursery: trio.Nursery = field(init=False)
     _ask_after_s: float = field(default=-math.inf, init=False)
     _turns: int = field(default=0, init=False)
     _looks: int = field(default=0, init=False)
@@ -116,14 +117,16 @@ class MarketFeed:
 
     async def run(self, ctx: TaskContext) -> None:
         """Follow the markets until stopped."""
-        self._books = FeedBooks(self.markets, self.settings, trio.current_time(), tokens_max=self._tokens_max())
-        self._shards = tuple(self._shard(line) for line in self._books.lines)
+        markets = [market for market in self.markets if not market.is_closed]
+        self._books = FeedBooks(markets, self.settings, trio.current_time(), tokens_max=self._tokens_max())
+        self._shards = [self._shard(line) for line in self._books.lines]
         self.views.invalidate()
         self._publish()
         ctx.started()
 
         async def follow() -> None:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._nursery:
+                nursery = self._nursery
                 for shard in self._shards:
                     nursery.start_soon(shard.run)
                 nursery.start_soon(self._ask)
@@ -131,6 +134,26 @@ class MarketFeed:
                 nursery.start_soon(self._watch, ctx)
 
         await ctx.until_stopped(follow)
+
+    def add(self, market: Market) -> None:
+        """Follow one more market while running; the books of the others are not disturbed. Never waits.
+
+        It is subscribed on a connection that has room, else a new one is made. Until its first snapshot it is stale.
+        """
+        line = self._books.add(market, trio.current_time())
+        if line.number == len(self._shards):
+            self._shards.append(self._shard(line))
+            self._nursery.start_soon(self._shards[-1].run)
+        else:
+            self._shards[line.number].follow()
+        self._publish()
+
+    def remove(self, market_id: MarketId) -> None:
+        """Follow a market no more: it is unsubscribed, and last told as stale. Never waits."""
+        line = self._books.remove(market_id, trio.current_time(), self.now_ns())
+        if line is not None:
+            self._shards[line.number].follow()
+            self._publish()
 
     def _tokens_max(self) -> int:
         theirs = self.gateway.capabilities.session_tokens_max
@@ -210,12 +233,13 @@ class MarketFeed:
         while True:
             await trio.sleep(CHECK_S)
             now_s = trio.current_time()
-            market_id = self._books.terms_due(now_s) if now_s >= self._ask_after_s else None
+            terms = self._books.terms
+            market_id = terms.due(now_s) if now_s >= self._ask_after_s else None
             if market_id is not None:
-                self._books.terms_asked(market_id, now_s)
+                terms.asked(market_id, now_s)
                 market = await self._read_terms(market_id)
                 if market is None:
-                    self._books.terms_unanswered(market_id, trio.current_time())
+                    terms.unanswered(market_id, trio.current_time())
                 else:
                     self._relist(market)
 
@@ -236,15 +260,17 @@ class MarketFeed:
             Redefined: It is another asset now.
         """
         before = self._books.market(market.market_id)
+        if before is None or before == market:
+            return
         if not is_same_asset(before, market):
             raise Redefined(f"market {market.market_id} names other tokens or another contract than before")
-        if before == market:
-            return
         self._books.relist(market, trio.current_time())
         if changes := difference(before, market):
             log.warning("market.changed", market_id=market.market_id, slug=market.slug, changes=changes)
             # Only these: what the coordinator needs of a tick comes with the top of each book.
             self.coordinator.put_state(("market", market.market_id), MarketChanged(market=market, at_ns=self.now_ns()))
+        if market.is_closed:
+            self.remove(market.market_id)
         self._publish()
 
     def _publish(self) -> None:
@@ -263,10 +289,9 @@ class MarketFeed:
 
     def _describe(self) -> FeedHealth:
         shards = tuple(shard.health() for shard in self._shards)
-        newest = max(shards, key=lambda shard: shard.data_ns)
         return FeedHealth(
             is_connected=self._books.is_connected,
-            connects=sum(shard.connects for shard in shards) - len(shards) + 1,
+            connects=sum(max(shard.connects - 1, 0) for shard in shards) + any(shard.connects for shard in shards),
             losses=sum(shard.losses for shard in shards),
             frames=sum(shard.frames for shard in shards),
             bad_frames=sum(shard.bad_frames for shard in shards),
@@ -274,7 +299,7 @@ class MarketFeed:
             looks=self._looks,
             tokens_stale=self._books.stale_count(),
             tokens=len(self._books.tokens),
-            data_ns=newest.data_ns,
+            data_ns=max((shard.data_ns for shard in shards), default=Nanos(0)),
             reason=next((shard.reason for shard in shards if shard.reason), ""),
             at_ns=self.now_ns(),
             verified=self._books.proof.counts.hashed,

@@ -82,10 +82,18 @@ class TinySession(Generic[M]):
                 raise Disconnected("the tiny exchange hung up") from None
         return ()
 
-    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
-        """There is only one way to get a book again: connect."""
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """There is only one way to get another book, or one again: connect."""
         await trio.lowlevel.checkpoint()
         raise Disconnected("connect anew")
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Likewise."""
+        await self.subscribe(token_ids)
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Likewise."""
+        await self.subscribe(token_ids)
 
 
 class TinyGateway:

@@ -53,6 +53,8 @@ class FakeSession(Generic[Event]):
     """A connection: what the test pushes, errors included, and a pong when nothing is pushed."""
 
     def __init__(self, again: Callable[[Sequence[TokenId]], tuple[Event, ...]] = lambda _: ()) -> None:
+        self.subscribed: list[tuple[TokenId, ...]] = []
+        self.unsubscribed: list[tuple[TokenId, ...]] = []
         self.resubscribed: list[tuple[TokenId, ...]] = []
         self._again = again
         self.push, self._arrived = trio.open_memory_channel[tuple[Event, ...] | Exception](1000)
@@ -67,6 +69,16 @@ class FakeSession(Generic[Event]):
                 return events
             if not self.is_dead:
                 return ()
+
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
+        await trio.sleep(WAY_S)
+        self.subscribed.append(tuple(token_ids))
+        if books := self._again(token_ids):
+            self.push.send_nowait(books)
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        await trio.sleep(WAY_S)
+        self.unsubscribed.append(tuple(token_ids))
 
     async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
         await trio.sleep(WAY_S)

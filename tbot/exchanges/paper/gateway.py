@@ -69,7 +69,7 @@ class PublicData(Protocol):
         ...
 
     async def reread(self, market_id: MarketId) -> Market:
-        """Read the terms of a loaded market anew."""
+        """Read the terms of a market anew, or load one more."""
         ...
 
     async def can_trade(self) -> str:
@@ -115,6 +115,23 @@ class WatchedSession:
         events = await self._session.receive()
         self._exchange.observe(events)
         return events
+
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow more tokens on this session.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        await self._session.subscribe(token_ids)
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow tokens no more; nothing fills in them without their prints.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        self._exchange.distrust(token_ids)
+        await self._session.unsubscribe(token_ids)
 
     async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
         """Subscribe anew to tokens of this session.
@@ -201,7 +218,7 @@ class PaperGateway:
         return markets
 
     async def reread(self, market_id: MarketId) -> Market:
-        """Read the terms of a loaded market anew; the paper account trades under them from now on.
+        """Read the terms of a market anew, or load one more; the paper account trades under them from now on.
 
         Raises:
             ExchangeUnavailable: Try again later.

@@ -160,7 +160,7 @@ class PolymarketGateway:
         return await self._public.load_markets()
 
     async def reread(self, market_id: MarketId) -> Market:
-        """Read the terms of a loaded market anew; orders are signed, and fees reckoned, by them from now on.
+        """Read the terms of a market anew, or load one more; orders are signed, and fees reckoned, by them from now on.
 
         Raises:
             ExchangeUnavailable: Try again later.

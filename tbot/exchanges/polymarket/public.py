@@ -106,16 +106,16 @@ class PublicMarkets:
         return tuple(markets)
 
     async def reread(self, market_id: MarketId) -> Market:
-        """Read the terms of a loaded market anew; a tick told meanwhile is believed.
+        """Read the terms of a market anew, or load one more; a tick told meanwhile is believed.
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It is of a kind now that we cannot trade.
-            InvariantViolated: It was never loaded.
+            ConfigError: It does not exist, or is of a kind now that we cannot trade.
         """
         known = self._loaded(market_id)
-        new = await reread_market(self.rest, known)
-        if (told := self._loaded(market_id)).tick != known.tick:
+        new = await (load_market(self.rest, market_id) if known is None else reread_market(self.rest, known))
+        told = self._loaded(market_id)
+        if known is not None and told is not None and told.tick != known.tick:
             new = msgspec.structs.replace(new, tick=told.tick)
         self._markets |= dict.fromkeys(new.tokens, new)
         return new
@@ -222,11 +222,8 @@ class PublicMarkets:
         """Close the connections of requests; sessions end with their own contexts."""
         await self._http.aclose()
 
-    def _loaded(self, market_id: MarketId) -> Market:
-        for market in self._markets.values():
-            if market.market_id == market_id:
-                return market
-        raise InvariantViolated(f"market {market_id[:80]} was never loaded")
+    def _loaded(self, market_id: MarketId) -> Market | None:
+        return next((market for market in self._markets.values() if market.market_id == market_id), None)
 
     # Names are looked up once: what they mean does not change, and the catalogue may be down at the next refresh.
     async def _find_named(self) -> None:

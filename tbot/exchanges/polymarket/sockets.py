@@ -287,6 +287,29 @@ class MarketChannel:
             raise self._bad.popleft()
         return events
 
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow more tokens; their books are sent first.
+
+        Raises:
+            ConfigError: More tokens than one connection serves reliably; nothing was sent.
+            Disconnected: The connection ended.
+        """
+        tokens = self._tokens | frozenset(token_ids)
+        _check_count(len(tokens))
+        self._tokens = tokens
+        for frame in market_changes("subscribe", token_ids):
+            await self._socket.send(frame)
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Follow tokens no more; what is on its way is left out.
+
+        Raises:
+            Disconnected: The connection ended.
+        """
+        self._tokens -= frozenset(token_ids)
+        for frame in market_changes("unsubscribe", token_ids):
+            await self._socket.send(frame)
+
     async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
         """Unsubscribe, then subscribe: naming an active token again would not send its book.
 
@@ -356,10 +379,14 @@ def market_hello(token_ids: Sequence[TokenId]) -> str:
     Raises:
         ConfigError: More tokens than one connection serves reliably, or none.
     """
-    if not 0 < len(token_ids) <= ASSETS_MAX:
-        raise ConfigError(f"{len(token_ids)} tokens on one market connection: expected 1 to {ASSETS_MAX}")
+    _check_count(len(token_ids))
     first = list(token_ids[:ASSETS_PER_FRAME])
     return msgspec.json.encode({"type": "market", "assets_ids": first, **_WITH_NEWS}).decode()
+
+
+def _check_count(count: int) -> None:
+    if not 0 < count <= ASSETS_MAX:
+        raise ConfigError(f"{count} tokens on one market connection: expected 1 to {ASSETS_MAX}")
 
 
 def market_changes(operation: str, token_ids: Sequence[TokenId]) -> list[str]:

@@ -81,14 +81,22 @@ class Session(Generic[Theirs, Ours]):
             with trio.move_on_after((due_ns + 1 - now_ns) / NANOS_PER_S):
                 await self._wait()
 
-    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+    async def subscribe(self, token_ids: Sequence[TokenId]) -> None:
         """Refuse: the in-process exchange knows no change of a subscription.
 
         Raises:
             Disconnected: Always; a new connection shows whole books.
         """
         await trio.lowlevel.checkpoint()
-        raise Disconnected(f"{len(token_ids)} tokens cannot be subscribed anew here")
+        raise Disconnected(f"the subscription of {len(token_ids)} tokens cannot be changed here")
+
+    async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Refuse, as `subscribe` does."""
+        await self.subscribe(token_ids)
+
+    async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
+        """Refuse, as `subscribe` does."""
+        await self.subscribe(token_ids)
 
     async def _wait(self) -> None:
         if self._faults.is_on(Fault.SLOW_READER) and self._stream.is_open:

@@ -20,9 +20,9 @@ from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.operations import Account, Placed, PlaceOrder, SplitPair
+from tbot.exchanges.simulated.operations import Account, MarketRules, Placed, PlaceOrder, SplitPair
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
-from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
+from tbot.exchanges.simulated.settings import DEFAULT_MARKETS, AccountSettings, ExchangeSettings
 from tbot.exchanges.simulated.translate import market_of
 from tests.contract.stage import now_ns
 
@@ -33,8 +33,14 @@ Connect = Callable[[], Awaitable[trio.abc.Stream]]
 class PolymarketStage:
     """The local exchange served as Polymarket, without its crowd, and our gateway as its client."""
 
-    def __init__(self, nursery: trio.Nursery, served: ServerSettings | None = None) -> None:
-        settings = ExchangeSettings(accounts=(AccountSettings(name=OTHER, cash_usd=100_000),), flow=None)
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        served: ServerSettings | None = None,
+        markets: tuple[MarketRules, ...] = DEFAULT_MARKETS,
+    ) -> None:
+        accounts = (AccountSettings(name=OTHER, cash_usd=1_000_000),)
+        settings = ExchangeSettings(markets=markets, accounts=accounts, flow=None)
         self.exchange = LocalExchange(settings, seed=1, now_ns=now_ns, faults=Faults(FaultSettings(), seed=1))
         for rules in settings.markets:
             pairs = SplitPair(account=OTHER, market_id=rules.market_id, size=Size(10_000 * MICRO))
@@ -119,10 +125,10 @@ class PolymarketStage:
 
 
 @asynccontextmanager
-async def polymarket() -> AsyncIterator[PolymarketStage]:
+async def polymarket(markets: tuple[MarketRules, ...] = DEFAULT_MARKETS) -> AsyncIterator[PolymarketStage]:
     """Run exchange and server beside the test; the server must come through without a bug."""
     async with trio.open_nursery() as nursery:
-        stage = PolymarketStage(nursery)
+        stage = PolymarketStage(nursery, markets=markets)
         await nursery.start(stage.exchange.run)
         await stage.gateway.load_markets()
         yield stage
