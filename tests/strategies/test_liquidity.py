@@ -184,10 +184,11 @@ def test_nothing_rests_where_nothing_may_and_both_tokens_say_so(seen: StrategyVi
     assert decision.takes == ()
 
 
-def test_closed_market_gets_no_quotes() -> None:
+def test_a_market_that_takes_no_orders_gets_no_quotes_whatever_it_did_at_the_start() -> None:
     closed = msgspec.structs.replace(MARKET, is_accepting_orders=False)
+    assert by_token(liquidity().decide(world(changed(market=closed)), T0)) == {YES: (), NO: ()}
     strategy = Liquidity(markets={closed.market_id: closed}, settings=PLAIN)
-    assert by_token(strategy.decide(world(), T0)) == {YES: (), NO: ()}
+    assert by_token(strategy.decide(world(), T0)) != {YES: (), NO: ()}
 
 
 def test_quotes_are_renewed_at_most_each_refresh() -> None:
@@ -217,7 +218,7 @@ def test_cash_is_split_among_markets() -> None:
     other = msgspec.structs.replace(MARKET, market_id=MarketId("m2"), yes=TokenId("y2"), no=TokenId("n2"))
     strategy = Liquidity(markets={MARKET.market_id: MARKET, other.market_id: other}, settings=PLAIN)
     poor = {token: account(token, cash_free=Notional(10 * MICRO)) for token in (YES, NO, other.yes, other.no)}
-    views = {MARKET.market_id: VIEW, other.market_id: changed(market_id=other.market_id)}
+    views = {MARKET.market_id: VIEW, other.market_id: changed(market_id=other.market_id, market=other)}
     decision = strategy.decide(StrategyView(views=views, accounts=poor), T0)
     spent = {q.token_id: sum(one.price * one.size // MICRO for one in q.quotes) for q in decision.quotes}
     assert 0 < spent[YES] + spent[NO] <= 5 * MICRO
