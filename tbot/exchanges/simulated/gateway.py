@@ -26,6 +26,7 @@ from tbot.core.messages import (
     ExchangeReport,
     Gap,
     MarketEvent,
+    MarketNews,
     OrderState,
     OrderType,
     OutcomeUnknown,
@@ -198,7 +199,7 @@ class InProcessGateway:
 
             def heard(event: TheirMarketEvent, received_ns: Nanos) -> tuple[MarketEvent, ...]:
                 told = market_events(desk, event, received_ns)
-                return tuple(m for m in told if isinstance(m, Gap) or not stream.is_frozen(m.token_id))
+                return tuple(m for m in told if isinstance(m, Gap | MarketNews) or not stream.is_frozen(m.token_id))
 
             yield Session(
                 stream,
