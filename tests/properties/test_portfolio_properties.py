@@ -111,5 +111,5 @@ def test_a_long_log_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     parts, again = 1, Portfolios(engine)
     while again.update():
         parts += 1
-    assert parts >= len(engine.chain.entries) // 3 > 3
+    assert parts >= len(engine.chain) // 3 > 3
     assert again.records == whole.records

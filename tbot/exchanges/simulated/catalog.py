@@ -19,7 +19,6 @@ from tbot.exchanges.simulated.descriptions import Description, Descriptions, Sub
 from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.operations import MarketRules
-from tbot.exchanges.simulated.turnover import DAY_NS, Turnover
 
 # Numbers begin where no two kinds meet, so that a client that mixes them up finds nothing instead of something else.
 _FIRST_MARKET, _FIRST_EVENT, _FIRST_TAG = 500_001, 30_001, 101
@@ -123,7 +122,6 @@ class Catalog:
         self.opened_ns = opened_ns
         self._engine = exchange.engine
         self._descriptions = Descriptions(described, opened_ns=opened_ns)
-        self._turnover = Turnover(exchange.engine)
         self._tag_ids: dict[str, int] = {}
         self._event_numbers: dict[str, int] = {}
 
@@ -133,7 +131,6 @@ class Catalog:
 
     def listings(self, now_ns: Nanos) -> tuple[Listing, ...]:
         """List every market in order of listing, with sums as of now."""
-        self._turnover.update()
         markets = self._engine.markets()
         return tuple(self._listing(_FIRST_MARKET + index, rules, now_ns) for index, rules in enumerate(markets))
 
@@ -188,8 +185,8 @@ class Catalog:
             ask=ask,
             last_price=last_price(view),
             liquidity=_liquidity(view),
-            volume=self._turnover.total(rules.market_id),
-            volume_day=self._turnover.since(rules.market_id, Nanos(now_ns - DAY_NS)),
+            volume=self._engine.turnover.notional(rules.market_id),
+            volume_day=self._engine.turnover.notional_of_day(rules.market_id, now_ns),
             open_interest=self._engine.ledger.locked(rules.market_id),
         )
 

@@ -6,7 +6,9 @@ records by the settlement, as an index of a real chain does.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 
 import msgspec
 
@@ -44,21 +46,44 @@ ChainEntry = Mined | Moved
 
 
 class ChainLog:
-    """What happened, and when; only ever grows.
+    """What happened, and when.
 
     Attributes:
-        entries: Settled trades and movements, oldest first.
         resolved: When each market was resolved.
     """
 
     def __init__(self) -> None:
         """Start empty."""
-        self.entries: list[ChainEntry] = []
+        self._entries: deque[ChainEntry] = deque()
+        self._forgotten = 0
         self.resolved: dict[MarketId, Nanos] = {}
+
+    def __len__(self) -> int:
+        return self._forgotten + len(self._entries)
+
+    def read(self, begin: int, most: int) -> tuple[int, list[ChainEntry]]:
+        """Give entries, oldest first, settled trades and movements.
+
+        Args:
+            begin: Number of the first one wanted; what is forgotten is passed over.
+            most: How many at most.
+
+        Returns:
+            The number of the next one, and the entries.
+        """
+        first = max(begin - self._forgotten, 0)
+        found = list(islice(self._entries, first, first + most))
+        return self._forgotten + first + len(found), found
+
+    def forget(self, begins_ns: Nanos) -> None:
+        """Remove every entry from before a moment."""
+        while self._entries and self._entries[0].at_ns < begins_ns:
+            self._entries.popleft()
+            self._forgotten += 1
 
     def settle(self, trade_id: TradeId, at_ns: Nanos) -> None:
         """Note that a trade was MINED."""
-        self.entries.append(Mined(trade_id=trade_id, at_ns=at_ns))
+        self._entries.append(Mined(trade_id=trade_id, at_ns=at_ns))
 
     def move(
         self, ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation: Movement, at_ns: Nanos
@@ -71,7 +96,7 @@ class ChainLog:
         if isinstance(reply, Done):
             (_, cash), *tokens = _changes(ledger, account, assets, before)
             kept = tuple((token, amount) for token, amount in tokens if amount)
-            self.entries.append(Moved(operation=operation, tokens=kept, cash=cash, at_ns=at_ns))
+            self._entries.append(Moved(operation=operation, tokens=kept, cash=cash, at_ns=at_ns))
         return reply
 
 

@@ -80,11 +80,11 @@ class LocalExchange:
     ) -> None:
         self.settings = settings
         self.faults = faults
-        self.engine = Engine(settings.engine)
+        self._flow = Flow.seeded(seed, settings.flow, settings.markets) if settings.flow else None
+        self.engine = Engine(settings.engine, crowd=self._flow.accounts() if self._flow else ())
         self._held = HeldOrders(self.engine)
         self._now_ns = now_ns
         self._on_operation = on_operation
-        self._flow = Flow.seeded(seed, settings.flow, settings.markets) if settings.flow else None
         self._broadcast = Broadcast(settings.stream_capacity, faults)
         self.modes = Modes()
         self._misbehaviour = Misbehaviour(faults, self.engine, self._broadcast, self.modes, self.apply)

@@ -138,6 +138,10 @@ class Flow:
                 operations += self._fund(_ticket_buyer(market), [market])
         return operations
 
+    def accounts(self) -> tuple[Account, ...]:
+        """Name every synthetic account."""
+        return tuple(operation.account for operation in self.opening() if isinstance(operation, Deposit))
+
     def fair_price(self, market: int) -> float:
         """Reveal the latent fair value of the n-th market, dollars: for tests and reports, never for a bot."""
         return self._fair[market].price

@@ -7,7 +7,7 @@ moments give the same engine, event for event.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
@@ -35,6 +35,7 @@ from tbot.exchanges.simulated.events import (
     Trade,
 )
 from tbot.exchanges.simulated.ledger import Ledger
+from tbot.exchanges.simulated.memory import Memory
 from tbot.exchanges.simulated.operations import (
     EVER,
     Account,
@@ -69,20 +70,28 @@ from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrde
 from tbot.exchanges.simulated.ticks import tick_after
 from tbot.exchanges.simulated.trades import Deal, TradeLog, make_deals, parties
 from tbot.exchanges.simulated.turn import Turn, view_of
+from tbot.exchanges.simulated.turnover import Turnover
 
 
 class Engine:
     """The state of one exchange.
 
     Args:
-        settings: Settlement delays and expiry rules.
+        settings: Settlement delays, expiry rules, and how long it remembers what is over.
+        crowd: Accounts of synthetic traders, whose records are forgotten soon.
 
     Attributes:
+        memory: Forgets.
         mode: What it does at all now.
         on_crash: Told of a bug met by a timed step, which is given up; without it the error is raised.
     """
 
-    def __init__(self, settings: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        settings: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+        *,
+        crowd: Collection[Account] = (),
+    ) -> None:
         self.settings = settings
         self.ledger = Ledger()
         self.chain = ChainLog()
@@ -94,6 +103,7 @@ class Engine:
         self._orders = OrderTable()
         self._cancels = Cancelling(self._books, self._orders)
         self._trades = TradeLog()
+        self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)
         self._agenda = Agenda()
         self._sequence = 0
         self._steps = 0
@@ -118,6 +128,7 @@ class Engine:
         reply = self._perform(operation, turn)
         self._follow_up(turn)
         events += turn.end()
+        self.memory.tend(turn)
         return reply, tuple(events)
 
     def _turn(self, now_ns: Nanos) -> Turn:
@@ -136,8 +147,13 @@ class Engine:
 
     @property
     def trades(self) -> tuple[Trade, ...]:
-        """The raw trade log: every trade ever made, oldest first, as it stands now."""
+        """The raw trade log: every trade it remembers, oldest first, as it stands now."""
         return tuple(self._trades)
+
+    @property
+    def turnover(self) -> Turnover:
+        """Sums over every trade ever made."""
+        return self._trades.turnover
 
     def trade(self, trade_id: TradeId) -> Trade:
         """Look up one trade.
@@ -448,6 +464,7 @@ class Engine:
                 self.on_crash(crash)
                 self._give_up(step, turn)
             yield from turn.end()
+            self.memory.tend(turn)
 
     def _give_up(self, step: Step, turn: Turn) -> None:
         if isinstance(step, ReleaseOrder) and (order := self._orders[step.order_id]).state is OrderState.DELAYED:
@@ -458,8 +475,8 @@ class Engine:
             case SettleTrade():
                 self._settle(step, turn)
             case ExpireOrder():
-                order = self._orders[step.order_id]
-                if order.state is OrderState.LIVE:
+                order = self._orders.get(step.order_id)  # None when it was over long ago
+                if order is not None and order.state is OrderState.LIVE:
                     self._cancels.cancel(order, EndReason.EXPIRED, turn)
             case ReleaseOrder():
                 self._release(self._orders[step.order_id], turn)

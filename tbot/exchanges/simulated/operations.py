@@ -126,7 +126,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Timing of the engine, nanoseconds.
+    """Timing of the engine, nanoseconds, and its memory.
 
     Attributes:
         mined_after_ns: From match to MINED; from then on bought tokens can be sold.
@@ -136,6 +136,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         expiry_min_ns: The stated expiration must be at least this far ahead.
         has_tick_change: Whether a market on a cent grid goes to a tenth of a cent near 0 and 1.
         has_tick_return: Whether it goes back to cents once its price has left the edge. Not documented.
+        crowd_kept_ns: How long orders that are over, trades and movements of the synthetic crowd alone are remembered.
+        clients_kept_ns: How long those in which somebody else took part are; 0 = for ever.
+        clients_kept_max: How many of those orders, and of those trades, at most; 0 = any number.
     """
 
     mined_after_ns: int = 2_000_000_000
@@ -145,6 +148,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     expiry_min_ns: int = 180_000_000_000
     has_tick_change: bool = True
     has_tick_return: bool = False
+    crowd_kept_ns: Annotated[int, Meta(ge=60_000_000_000)] = 1_800_000_000_000
+    clients_kept_ns: Annotated[int, Meta(ge=0)] = 86_400_000_000_000
+    clients_kept_max: Annotated[int, Meta(ge=0)] = 100_000
 
 
 # --- operations ------------------------------------------------------------------------------------------------------

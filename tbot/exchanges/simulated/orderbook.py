@@ -65,6 +65,11 @@ class Order:
         self.trade_ids: list[TradeId] = []
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.state not in (OrderState.LIVE, OrderState.DELAYED)
+
+    @property
     def remaining(self) -> int:
         """Shares still to be filled, for orders whose target is shares."""
         return self.place.size - self.size_matched

@@ -109,27 +109,30 @@ class Stake:
 
 
 class Portfolios:
-    """Everybody's stakes and records. Call `update` until it says that nothing is left, then read."""
+    """Everybody's stakes, for ever, and records, as long as the engine remembers what they are of.
+
+    Call `update` until it says that nothing is left, then read.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Follow the chain log of this engine."""
         self._engine = engine
-        self._read = 0
+        self._read = self._noted = 0
+        engine.memory.readers.append(self._tend)
         self.records: list[Record] = []
         self._of: dict[Account, list[Record]] = {}
         self._stakes: dict[Account, dict[TokenId, Stake]] = {}
 
     def update(self) -> bool:
         """Read what was settled since, a part of it at a time; tell whether there is more."""
-        entries = self._engine.chain.entries
-        for entry in entries[self._read : self._read + ENTRIES_PER_UPDATE]:
-            self._read += 1
+        self._read, entries = self._engine.chain.read(self._read, ENTRIES_PER_UPDATE)
+        for entry in entries:
             self._take(entry)
-        return self._read < len(entries)
+        return self._read < len(self._engine.chain)
 
     def accounts(self) -> tuple[Account, ...]:
         """Name everybody who ever had anything, in order of appearance."""
-        return tuple(self._of)
+        return tuple(dict.fromkeys((*self._stakes, *self._of)))
 
     def stakes(self, account: Account) -> dict[TokenId, Stake]:
         """Give what an account has or had of each token, in order of acquisition."""
@@ -142,7 +145,7 @@ class Portfolios:
     def _take(self, entry: ChainEntry) -> None:
         match entry:
             case Mined():
-                for fill in fills(self._engine.trade(entry.trade_id), entry.at_ns, place=len(self.records)):
+                for fill in fills(self._engine.trade(entry.trade_id), entry.at_ns, place=self._noted):
                     self._fill(fill)
             case Moved() if not is_adapter(entry.operation.account):
                 self._move(entry)
@@ -158,7 +161,7 @@ class Portfolios:
     def _move(self, moved: Moved) -> None:
         operation, at_ns = moved.operation, moved.at_ns
         account = operation.account
-        self._note(Movement(account=account, moved=moved, at_ns=at_ns, place=len(self.records)))
+        self._note(Movement(account=account, moved=moved, at_ns=at_ns, place=self._noted))
         match operation:
             case SplitPair() | MergePair():
                 for (token_id, size), money in zip(moved.tokens, halves(abs(moved.cash)), strict=True):
@@ -194,7 +197,18 @@ class Portfolios:
     def _stake(self, account: Account, token_id: TokenId) -> Stake:
         return self._stakes.setdefault(account, {}).setdefault(token_id, Stake())
 
+    def _tend(self) -> None:
+        while self.update():
+            pass
+        memory, now_ns = self._engine.memory, self._engine.now_ns
+        begins_ns = {account: memory.begins_ns(account, now_ns) for account in self._of}
+        self.records = [record for record in self.records if record.at_ns >= begins_ns[record.account]]
+        self._of = {}
+        for record in self.records:
+            self._of.setdefault(record.account, []).append(record)
+
     def _note(self, record: Record) -> None:
+        self._noted += 1
         self.records.append(record)
         self._of.setdefault(record.account, []).append(record)
 

@@ -73,10 +73,8 @@ class DataMarketRoutes:
 
     async def _live_volume(self, request: Request) -> Reply:
         refuse_unless_one(request, "event_id")
-        shares = {market.rules.market_id: 0 for _, market in self._asked(request)}
-        for trade in self._state.exchange.engine.trades:
-            if trade.market_id in shares:
-                shares[trade.market_id] += trade.size
+        turnover = self._state.exchange.engine.turnover
+        shares = {market.rules.market_id: turnover.shares(market.rules.market_id) for _, market in self._asked(request)}
         rows = [{"condition_id": market, "taker_volume": json_number(size)} for market, size in shares.items()]
         return json_response({"data": {"taker_volume_total": sum(shares.values()) / MICRO, "conditions": rows}})
 

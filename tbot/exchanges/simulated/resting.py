@@ -50,6 +50,10 @@ class OrderTable:
         # is not.
         return "" if order.state is OrderState.LIVE else ALREADY_ENDED
 
+    def forget(self, order_id: ExchangeOrderId) -> None:
+        """Remove an order that is over; its id is free again."""
+        del self._orders[order_id]
+
     def open_of(self, account: Account) -> tuple[Order, ...]:
         """List the resting orders of one account, oldest first."""
         return tuple(self._open.get(account, {}).values())

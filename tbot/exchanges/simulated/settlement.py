@@ -34,6 +34,11 @@ COURSE_STEPS: dict[Course, tuple[tuple[Settlement, _Delay], ...]] = {
 """Every status after MATCHED with its delay from the match."""
 
 
+def longest_course_ns(settings: EngineSettings) -> int:
+    """Tell when the last step of a trade is due at the latest, counted from its match."""
+    return max(delay(settings) for steps in COURSE_STEPS.values() for _, delay in steps)
+
+
 class SettleTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A settlement step that is due, of all trades of one transaction."""
 

@@ -13,14 +13,22 @@ from tbot.exchanges.simulated.events import MakerLeg, Trade
 from tbot.exchanges.simulated.operations import Account, PlaceOrder
 from tbot.exchanges.simulated.orderbook import UnifiedBook
 from tbot.exchanges.simulated.planning import Match, MatchPlan, fee_of
+from tbot.exchanges.simulated.turnover import Turnover
 
 
 class TradeLog:
-    """Trades by id and by account, oldest first."""
+    """Trades by id and by account, oldest first.
+
+    Attributes:
+        turnover: Sums over all of them, those forgotten included.
+    """
 
     def __init__(self) -> None:
+        self.turnover = Turnover()
         self._trades: dict[TradeId, Trade] = {}
-        self._of: dict[Account, list[TradeId]] = {}
+        # Ids by account; a dict, because any of them may be forgotten.
+        self._of: dict[Account, dict[TradeId, None]] = {}
+        self._count = 0
 
     def __iter__(self) -> Iterator[Trade]:
         return iter(self._trades.values())
@@ -31,7 +39,7 @@ class TradeLog:
     def of(self, account: Account, since_ns: Nanos) -> tuple[Trade, ...]:
         """List trades of one account matched at or after a moment, oldest first."""
         found: list[Trade] = []
-        for trade_id in reversed(self._of.get(account, [])):
+        for trade_id in reversed(self._of.get(account, {})):
             trade = self._trades[trade_id]
             if trade.matched_ns < since_ns:
                 break
@@ -40,13 +48,20 @@ class TradeLog:
 
     def next_id(self, taker_order_id: ExchangeOrderId, after: int = 0) -> TradeId:
         """Name the next trade of an order, or the one after so many more."""
-        return id_of(taker_order_id, len(self._trades) + after)
+        return id_of(taker_order_id, self._count + after)
 
     def add(self, trade: Trade) -> None:
         """Remember a new trade under all its parties."""
+        self._count += 1
         self._trades[trade.trade_id] = trade
         for account in parties(trade):
-            self._of.setdefault(account, []).append(trade.trade_id)
+            self._of.setdefault(account, {})[trade.trade_id] = None
+        self.turnover.count(trade)
+
+    def forget(self, trade_id: TradeId) -> None:
+        """Remove a trade that is settled."""
+        for account in parties(self._trades.pop(trade_id)):
+            del self._of[account][trade_id]
 
     def settle(self, trade_id: TradeId, settlement: Settlement, now_ns: Nanos) -> Trade:
         """Note the next status of a trade and give it as it stands now."""

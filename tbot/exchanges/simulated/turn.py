@@ -11,7 +11,7 @@ print 18 to 25 ms after it (57 of 71).
 from __future__ import annotations
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import Side
+from tbot.core.messages import ExchangeOrderId, Settlement, Side
 from tbot.core.units import NANOS_PER_MS, Nanos, Price, complement
 from tbot.exchanges.simulated.events import (
     BookShown,
@@ -43,12 +43,18 @@ class Turn:
     Args:
         now_ns: Moment of the operation; for a timed step the moment it was due.
         step: Its number.
+
+    Attributes:
+        ended: Orders that are over since.
+        made: Trades that were matched.
     """
 
     def __init__(self, now_ns: Nanos, step: int) -> None:
         self.now_ns = now_ns
         self._step = step
         self.weakened: dict[Account, None] = {}
+        self.ended: dict[ExchangeOrderId, Order] = {}
+        self.made: list[Trade] = []
         self._events: list[Event] = []
         self._ms: dict[MarketId, int] = {}
         self._levels: dict[MarketId, dict[tuple[bool, Price], None]] = {}
@@ -83,6 +89,8 @@ class Turn:
     def tell_order(self, change: OrderChange, order: Order, book: UnifiedBook) -> None:
         """Tell the owner of an order what became of it."""
         account = order.place.account
+        if order.is_over:
+            self.ended[order.place.order_id] = order
         event = OrderChanged(
             account=account, change=change, order=order.view(), exchange_ms=self.ms(book), at_ns=self.now_ns
         )
@@ -91,6 +99,8 @@ class Turn:
     def tell_trade(self, trade: Trade, book: UnifiedBook) -> None:
         """Tell every party of a trade its status, once each."""
         ms = self.ms(book)
+        if trade.settlement is Settlement.MATCHED:
+            self.made.append(trade)
         parties = dict.fromkeys((trade.taker_account, *(leg.account for leg in trade.legs)))
         for account in parties:
             self._events.append(TradeChanged(account=account, trade=trade, exchange_ms=ms, at_ns=self.now_ns))

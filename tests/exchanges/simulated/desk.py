@@ -33,8 +33,10 @@ ANN, BOB, EVE = Account("ann"), Account("bob"), Account("eve")
 class Bench:
     """An engine with a clock. Ann and Bob have $1,000 and 200 pairs of each market; Eve has $10."""
 
-    def __init__(self, rules: MarketRules = RAIN, *, settings: EngineSettings | None = None) -> None:
-        self.engine = Engine(settings or EngineSettings())
+    def __init__(
+        self, rules: MarketRules = RAIN, *, settings: EngineSettings | None = None, crowd: tuple[Account, ...] = ()
+    ) -> None:
+        self.engine = Engine(settings or EngineSettings(), crowd=crowd)
         self.now_ns = START
         self.events: list[Event] = []
         self._count = 0
