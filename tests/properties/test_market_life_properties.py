@@ -161,7 +161,8 @@ HISTORIES = st.builds(history, st.integers(0, 2**32), st.integers(1, 60))
 
 
 def new_engine() -> Engine:
-    return Engine(EngineSettings(has_tick_return=True))
+    # Judges look at everything that ever happened, so nothing is forgotten.
+    return Engine(EngineSettings(has_tick_return=True, crowd_kept_ns=10**18, clients_kept_ns=0, clients_kept_max=0))
 
 
 def run(log: Timed) -> Engine:
