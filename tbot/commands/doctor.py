@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,22 +13,19 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from tbot.commands.disk import disk_findings
 from tbot.config import TradingSettings, load
 from tbot.errors import ConfigError, StateCorrupt
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
+from tbot.exchanges.polymarket.hosts import is_this_machine
 from tbot.exchanges.polymarket.judgement import Finding, Light, green, red
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.simulated.server import is_loopback
 from tbot.log import text_clean
-from tbot.store.folder import StateFolder, fsync_latency_s
+from tbot.store.folder import StateFolder
 from tbot.tasks.clock import WallClock
 from tbot.ui.terminal import tell
 
-# A commit stands before each order; slower disks would make every quote late.
-FSYNC_S_MAX: Final = 0.1
-# The journal grows by some 12 MB in a busy hour: this is more than three days.
-DISK_BYTES_MIN: Final = 1 << 30
 TEXT_LENGTH_MAX: Final = 400
 _MARKS: Final = {Light.GREEN: "ok ", Light.YELLOW: "?  ", Light.RED: "NO "}
 
@@ -77,7 +73,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
             settings.exchange,
             key=key,
             credentials=credentials,
-            is_play=is_loopback(urlsplit(settings.exchange.rest_url).hostname or ""),
+            is_play=is_this_machine(urlsplit(settings.exchange.rest_url).hostname or ""),
             exposure_max=settings.limits.exposure_max,
             now_ns=clock.now_ns,
             reach=reach,
@@ -87,16 +83,21 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
 
 
 def page(found: Sequence[Finding]) -> str:
-    """Draw the lines for people: a mark, the question, what was found, and under it the remedy."""
+    """Draw the whole page for people."""
+    reds = sum(each.light is Light.RED for each in found)
+    verdict = f"{reds} of {len(found)} keep a bot from trading" if reds else "nothing known keeps a bot from trading"
+    return f"{lines_of(found)}\n{verdict}\n"
+
+
+def lines_of(found: Sequence[Finding]) -> str:
+    """Draw a line for each finding: a mark, the question, what was found; and under it the remedy."""
     width = max(len(each.check) for each in found)
     lines = []
     for each in found:
         lines.append(f"{_MARKS[each.light]} {_clean(each.check):<{width}}  {_clean(each.found)}")
         if each.remedy:
             lines.append(f"    {'':<{width}}  -> {_clean(each.remedy)}")
-    reds = sum(each.light is Light.RED for each in found)
-    verdict = f"{reds} of {len(found)} keep a bot from trading" if reds else "nothing known keeps a bot from trading"
-    return "\n".join([*lines, "", verdict, ""])
+    return "\n".join([*lines, ""])
 
 
 def _key(environ: Mapping[str, str], found: list[Finding]) -> SigningKey | None:
@@ -121,31 +122,11 @@ def _local(state: Path) -> list[Finding]:
     except (StateCorrupt, ConfigError) as error:
         return [red("state folder", str(error), "Do what it says, or name another folder in state.")]
     try:
-        return [
-            green("state folder", f"{state} is ours"),
-            judge_fsync(fsync_latency_s(state)),
-            judge_room(shutil.disk_usage(state).free),
-        ]
+        return [green("state folder", f"{state} is ours"), *disk_findings(state)]
     except OSError as error:
         return [red("state folder", f"{state}: {error.strerror}", "Name a state folder on a disk that works.")]
     finally:
         folder.close()
-
-
-def judge_fsync(latency_s: float) -> Finding:
-    """Judge how long the disk takes to make a record durable, seconds."""
-    found = f"{latency_s * 1e3:.1f} ms to make a record durable"
-    if latency_s > FSYNC_S_MAX:
-        return red("disk sync", found, "Put the state folder on a local solid-state disk.")
-    return green("disk sync", found)
-
-
-def judge_room(free_bytes: int) -> Finding:
-    """Judge the room for the journal."""
-    found = f"{free_bytes / (1 << 30):,.1f} GiB free"
-    if free_bytes < DISK_BYTES_MIN:
-        return red("disk room", found, "Make room, or name a state folder on another disk.")
-    return green("disk room", found)
 
 
 def _json(found: Sequence[Finding]) -> str:

@@ -1,8 +1,8 @@
 """`tbot live`: real orders with real money, behind every check that can be made before the first one.
 
 Two switches that no recipe sets must agree: `mode = "live"` in the settings, and the last digits of the wallet that
-trades on the command line. Then the key, the credentials, the signing probe against the official clients, and what the
-exchange says of this account; only then is anything started.
+trades on the command line. Then everything that `tbot doctor` asks, the signing probe included, and credentials that
+the exchange takes, new ones too; only then is anything started.
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ import math
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
 
 from tbot import log
+from tbot.commands.disk import disk_findings
+from tbot.commands.doctor import lines_of
 from tbot.config import TradingSettings
 from tbot.core.market import Market
 from tbot.core.units import MICRO
-from tbot.errors import ConfigError
+from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
-from tbot.exchanges.polymarket.conformance import check_conformance
-from tbot.exchanges.polymarket.credentials import obtain_credentials
 from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of, signing_key_of
+from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
-from tbot.exchanges.polymarket.judgement import WELL_KNOWN
+from tbot.exchanges.polymarket.hosts import is_this_machine
+from tbot.exchanges.polymarket.judgement import WELL_KNOWN, Finding, Light, hindrances
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.wallets import trading_wallet
 from tbot.store.journal import Store
@@ -93,7 +96,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=partial(_prepare, settings, key, given, recorder, logs),
+            prepare=partial(_prepare, settings, key, given, recorder, logs, has_traded=store.newest_ns() is not None),
             recorder=recorder,
         )
         seen = trade(session)
@@ -123,12 +126,45 @@ def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
     )
 
 
+def _admit(found: Sequence[Finding], *, has_traded: bool) -> None:
+    """Tell what the doctor would tell, and refuse what it calls red.
+
+    Raises:
+        ConfigError: With each hindrance and its remedy; nothing was started.
+    """
+    told = [each for each in found if each.light is not Light.GREEN]
+    if told:
+        tell(lines_of(told), sys.stdout)
+    if hindered := hindrances(found, has_traded=has_traded):
+        raise ConfigError(
+            "not trading: " + " / ".join(f"{each.check}: {each.found}. {each.remedy}" for each in hindered)
+        )
+
+
 async def _prepare(
-    settings: TradingSettings, key: SigningKey, given: ApiCredentials | None, recorder: Recorder | None, logs: log.Logs
+    settings: TradingSettings,
+    key: SigningKey,
+    given: ApiCredentials | None,
+    recorder: Recorder | None,
+    logs: log.Logs,
+    *,
+    has_traded: bool,
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    await check_conformance(settings.exchange)
-    now_ns = WallClock().now_ns
-    credentials = given or await obtain_credentials(settings.exchange, key=key, now_ns=now_ns)
+    now_ns, exchange = WallClock().now_ns, settings.exchange
+    examination = Examination(
+        exchange,
+        key=key,
+        credentials=given,
+        is_play=is_this_machine(urlsplit(exchange.rest_url).hostname or ""),
+        is_start=True,
+        exposure_max=settings.limits.exposure_max,
+        now_ns=now_ns,
+        reach=Reach(),
+    )
+    _admit((*disk_findings(Path(settings.state)), *await examination.findings()), has_traded=has_traded)
+    credentials = examination.credentials
+    if credentials is None:
+        raise ExchangeUnavailable("the exchange did not tell whether it takes our credentials; try again")
     logs.hide(credentials.api_key, credentials.secret, credentials.passphrase)
     # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
     dice = random.Random(now_ns())

@@ -18,9 +18,8 @@ from tbot.commands.market_pages import Shown, closing, group_lines, page, told, 
 from tbot.config import TradingSettings, load
 from tbot.core.units import Nanos
 from tbot.errors import ExchangeUnavailable
+from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.gamma import Gamma, Scope
-from tbot.exchanges.polymarket.http import Http
-from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.listings import Listing, Wanted, groups
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -174,13 +173,12 @@ async def reading(
         now_ns: Wall time.
         transport: For tests; None = sockets.
     """
-    gate, timeouts = RateGate(settings.limits, now_ns), settings.timeouts
-    http = Http(settings.rest_url, gate=gate, timeouts=timeouts, now_ns=now_ns, transport=transport)
+    connection = RestConnection(settings, now_ns=now_ns, transport=transport)
     try:
-        rest = Rest(http, timeouts=timeouts, now_ns=now_ns)
+        rest = connection.rest
         yield Markets(rest, Gamma(rest, settings.gamma_url, now_ns), random.Random(now_ns()))
     finally:
-        await http.aclose()
+        await connection.aclose()
 
 
 def _print(options: MarketsOptions, ask: Callable[[Markets], Awaitable[str]]) -> int:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tbot.commands.doctor import diagnose, judge_fsync, judge_room, page
+from tbot.commands.disk import judge_fsync, judge_room
+from tbot.commands.doctor import diagnose, page
 from tbot.config import TradingSettings, load
 from tbot.exchanges.polymarket.examination import Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light, red

@@ -11,6 +11,7 @@ import trio
 
 from tbot.cli import main
 from tbot.commands.keys import shown
+from tbot.core.units import NANOS_PER_S
 from tbot.errors import AuthenticationFailed, ConfigError
 from tbot.exchanges.polymarket.credentials import GRACE_S, obtain_credentials, wait_until_taken
 from tbot.exchanges.polymarket.environment import api_credentials_of
@@ -71,6 +72,8 @@ async def test_they_are_derived_first_and_created_only_when_wanted(is_derived_on
     asked: list[str] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/time":
+            return httpx2.Response(200, json=now_ns() // NANOS_PER_S)
         asked.append(request.method)
         has_none = request.method == "GET"
         return httpx2.Response(400, json={"error": "Could not derive api key!"}) if has_none else _issued()
@@ -91,7 +94,9 @@ async def test_new_credentials_are_waited_for_within_bounds(
 ) -> None:
     began = trio.current_time()
 
-    def answer(_: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/time":
+            return httpx2.Response(200, json=now_ns() // NANOS_PER_S)
         is_known = trio.current_time() - began >= refused_s
         return httpx2.Response(200, json={"closed_only": False}) if is_known else httpx2.Response(401, json={})
 

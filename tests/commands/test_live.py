@@ -123,10 +123,13 @@ def test_no_secret_reaches_the_log_of_a_live_bot(
 @pytest.mark.slow
 def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Path) -> None:
     with local_exchange() as announced:
+        path = written(tmp_path, announced)
+        poor = run(path, WALLET[-6:], "--duration", "3s")
+        assert (poor.returncode, poor.stderr.count("\n")) == (2, 1)
+        assert "not trading: balance: $0.00, the limits allow $50.00 at risk. Deposit" in poor.stderr
         body = json.dumps({"account": WALLET, "cash": "500"}).encode()
         with urlopen(Request(announced["rest_url"] + "/control/deposit", data=body, method="POST")) as answer:
             assert answer.status == 200
-        path = written(tmp_path, announced)
         done = run(path, WALLET[-6:], "--duration", "13s")
         again = run(path, WALLET[-6:], "--duration", "3s")
         body = json.dumps({"blocked": True, "country": "US"}).encode()

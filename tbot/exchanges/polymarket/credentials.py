@@ -11,9 +11,8 @@ import trio
 from tbot.core.units import Nanos
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket.auth import RequestSigner
-from tbot.exchanges.polymarket.http import Http
+from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 
@@ -44,14 +43,14 @@ async def obtain_credentials(
         ConfigError: An address that must not get our requests.
         ExchangeUnavailable: Try again later.
     """
-    if transport is None:
-        settings.check_reach()
-    http = _http(settings, now_ns, transport, None)
+    connection = RestConnection(settings, now_ns=now_ns, transport=transport)
     try:
-        rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
-        return await rest.obtain_credentials(key, chain_id=settings.chain_id, is_derived_only=is_derived_only)
+        await connection.measure_clock()
+        return await connection.rest.obtain_credentials(
+            key, chain_id=settings.chain_id, is_derived_only=is_derived_only
+        )
     finally:
-        await http.aclose()
+        await connection.aclose()
 
 
 async def wait_until_taken(
@@ -68,29 +67,29 @@ async def wait_until_taken(
         AuthenticationFailed: It still refuses them.
         ExchangeUnavailable: Try again later.
     """
-    http = _http(settings, now_ns, transport, RequestSigner(key.address, credentials))
-    rest = Rest(http, timeouts=settings.timeouts, now_ns=now_ns)
-    give_up_at = trio.current_time() + GRACE_S
+    signer = RequestSigner(key.address, credentials)
+    connection = RestConnection(settings, now_ns=now_ns, signer=signer, transport=transport)
     try:
-        while True:
-            try:
-                await rest.is_closed_only()
-            except AuthenticationFailed:
-                if trio.current_time() >= give_up_at:
-                    raise
-                await trio.sleep(ASK_AGAIN_S)
-            else:
-                return
+        await connection.measure_clock()
+        await until_taken(connection.rest)
     finally:
-        await http.aclose()
+        await connection.aclose()
 
 
-def _http(
-    settings: PolymarketSettings,
-    now_ns: Callable[[], Nanos],
-    transport: httpx2.AsyncBaseTransport | None,
-    signer: RequestSigner | None,
-) -> Http:
-    gate = RateGate(settings.limits, now_ns)
-    timeouts = settings.timeouts
-    return Http(settings.rest_url, gate=gate, timeouts=timeouts, now_ns=now_ns, signer=signer, transport=transport)
+async def until_taken(rest: Rest) -> None:
+    """Ask until the exchange takes the credentials that sign these requests, for at most three minutes.
+
+    Raises:
+        AuthenticationFailed: It still refuses them.
+        ExchangeUnavailable: Try again later.
+    """
+    give_up_at = trio.current_time() + GRACE_S
+    while True:
+        try:
+            await rest.is_closed_only()
+        except AuthenticationFailed:
+            if trio.current_time() >= give_up_at:
+                raise
+            await trio.sleep(ASK_AGAIN_S)
+        else:
+            return

@@ -17,18 +17,18 @@ import trio
 
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookSnapshot
-from tbot.core.units import NANOS_PER_S, Nanos, Notional
+from tbot.core.units import Nanos, Notional
 from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, ExchangeUnavailable
 from tbot.exchanges.polymarket import judgement
 from tbot.exchanges.polymarket.asset_ids import balance_type
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
+from tbot.exchanges.polymarket.connection import RestConnection
+from tbot.exchanges.polymarket.credentials import until_taken
 from tbot.exchanges.polymarket.gamma import markets_named
-from tbot.exchanges.polymarket.http import Http
-from tbot.exchanges.polymarket.judgement import Approval, Finding, green, red, yellow
+from tbot.exchanges.polymarket.judgement import Approval, Finding, Light, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.rest import NotFound, Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX, Connect, MarketChannel, open_market_socket, tcp_connector
@@ -75,7 +75,11 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Examination:
-    """One examination of one account; used once."""
+    """One examination of one account; used once.
+
+    Attributes:
+        credentials: Those that the exchange takes; None before, and when there are none.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Examination:
         key: SigningKey | None,
         credentials: ApiCredentials | None = None,
         is_play: bool,
+        is_start: bool = False,
         exposure_max: Notional,
         now_ns: Callable[[], Nanos],
         reach: Reach,
@@ -95,6 +100,7 @@ class Examination:
             key: Of the account; None = there is none, which the caller has said already.
             credentials: Of the environment; None = derived from the key.
             is_play: Whether well-known keys are welcome: an exchange of our own.
+            is_start: Whether a bot is about to trade: missing credentials are created then, and new ones waited for.
             exposure_max: What the limits allow to be at risk, micro-dollars.
             now_ns: Wall time.
             reach: For tests.
@@ -103,45 +109,43 @@ class Examination:
         self._key = key
         self._given = credentials
         self._is_play = is_play
+        self._is_start = is_start
         self._exposure_max = exposure_max
         self._now_ns = now_ns
         self._reach = reach
-        self._gate = RateGate(settings.limits, now_ns)
-        self._public = self._http(settings.rest_url, reach.transport)
-        self._rest = Rest(self._public, timeouts=settings.timeouts, now_ns=now_ns)
-        self._private: Http | None = None
+        self._public = RestConnection(settings, now_ns=now_ns, transport=reach.transport)
+        self._rest = self._public.rest
+        self._private: RestConnection | None = None
         self._markets: list[Market] = []
-        self._is_clock_off = False
+        self.credentials: ApiCredentials | None = None
 
     async def findings(self) -> tuple[Finding, ...]:
         """Ask everything and return a line for each question, always in the same order."""
         try:
             found = await self._distance()
-            found += await _together([self._place, self._version, self._probe, *self._account(), self._credentials])
+            found += await _together([self._place, self._version, self._probe, *self._account()])
+            is_hopeless = any(each.light is Light.RED for each in found)
+            found += await _together([self._credentials if not (self._is_start and is_hopeless) else _not_asked])
             found += await self._market_checks()
             return (*found, *await _together([*self._with_credentials(), *self._allowance_checks(), self._feed]))
         finally:
-            for http in filter(None, (self._public, self._private)):
-                await http.aclose()
+            for connection in filter(None, (self._public, self._private)):
+                await connection.aclose()
 
     # --- the exchange -------------------------------------------------------------------------------------------
 
     async def _distance(self) -> list[Finding]:
         latencies: list[float] = []
-        offsets: list[float] = []
         try:
             for _ in range(TIMES_ASKED):
-                began, sent_ns = trio.current_time(), self._now_ns()
-                their_s = await self._rest.time_s()
+                began = trio.current_time()
+                await self._public.measure_clock()
                 latencies.append(trio.current_time() - began)
-                offsets.append((sent_ns + self._now_ns()) / 2 / NANOS_PER_S - (their_s + 0.5))
         except ExchangeUnavailable as error:
             remedy = "Look at exchange.rest_url, the network, and the exchange's status page."
             unknown = yellow("clock", "not told", LATER)
             return [red("requests", f"the exchange does not answer: {error}", remedy), unknown]
-        clock = judgement.judge_clock(offsets[:5])
-        self._is_clock_off = clock.light is judgement.Light.RED
-        return [judgement.judge_latency(latencies), clock]
+        return [judgement.judge_latency(latencies), judgement.judge_clock(self._public.clock)]
 
     async def _place(self) -> Finding:
         if not self._settings.geoblock_url:
@@ -239,13 +243,12 @@ class Examination:
             return yellow(check, "no wallet to ask about", LATER)
         if not settings.relayer_url:
             return yellow(check, "no relayer to ask", "Set exchange.relayer_url.")
-        http = self._http(settings.relayer_url, self._reach.relayer)
+        relayer = self._beside(self._reach.relayer, url=settings.relayer_url)
         try:
-            rest = Rest(http, timeouts=settings.timeouts, now_ns=self._now_ns)
             query = {"address": self._wallet, "type": _RELAYER_TYPES[kind]}
-            answer = await rest.get(_Deployed, "/deployed", query)
+            answer = await relayer.rest.get(_Deployed, "/deployed", query)
         finally:
-            await http.aclose()
+            await relayer.aclose()
         return judgement.judge_deployed(self._wallet, is_deployed=answer.deployed)
 
     async def _credentials(self) -> Finding:
@@ -254,16 +257,17 @@ class Examination:
             return yellow(check, "no key to derive them from", LATER)
         try:
             derived = self._given or await self._rest.obtain_credentials(
-                self._key, chain_id=self._settings.chain_id, is_derived_only=True
+                self._key, chain_id=self._settings.chain_id, is_derived_only=not self._is_start
             )
         except AuthenticationFailed as error:
-            if self._is_clock_off:
+            if self._public.clock.is_beyond_use:
                 return yellow(check, f"refused while the clock is off: {error}", LATER)
             return red(check, str(error), "Run `tbot keys create`.")
-        signer = RequestSigner(self._key.address, derived)
-        private = self._http(self._settings.rest_url, self._reach.transport, signer)
+        private = self._beside(self._reach.transport, signer=RequestSigner(self._key.address, derived))
         try:
-            await Rest(private, timeouts=self._settings.timeouts, now_ns=self._now_ns).is_closed_only()
+            # New ones are refused for a while; those of the environment were exported some time after they were made.
+            is_patient = self._is_start and self._given is None
+            await (until_taken(private.rest) if is_patient else private.rest.is_closed_only())
         except AuthenticationFailed as error:
             await private.aclose()
             return red(
@@ -271,13 +275,13 @@ class Examination:
                 str(error),
                 "If they are new, wait two minutes; else run `tbot keys derive --reveal` and export those.",
             )
-        self._private = private
+        self._private, self.credentials = private, derived
         return green(check, f"API key {derived.api_key}")
 
     def _with_credentials(self) -> list[Check]:
         if self._private is None:
             return []
-        rest = Rest(self._private, timeouts=self._settings.timeouts, now_ns=self._now_ns)
+        rest = self._private.rest
 
         async def standing() -> Finding:
             return judgement.judge_standing(is_closed_only=await rest.is_closed_only())
@@ -300,7 +304,7 @@ class Examination:
     def _allowance_checks(self) -> list[Check]:
         if self._private is None:
             return []
-        rest = Rest(self._private, timeouts=self._settings.timeouts, now_ns=self._now_ns)
+        rest = self._private.rest
         needed = judgement.approvals_needed(self._markets, chain_id=self._settings.chain_id)
         return [self._allowance_check(rest, each) for each in needed]
 
@@ -321,9 +325,17 @@ class Examination:
         kind = {"signature_type": str(self._settings.signature_type)}
         return await rest.get(_Holding, "/balance-allowance", query | kind, is_private=True)
 
-    def _http(self, url: str, transport: httpx2.AsyncBaseTransport | None, signer: RequestSigner | None = None) -> Http:
-        timeouts = self._settings.timeouts
-        return Http(url, gate=self._gate, timeouts=timeouts, now_ns=self._now_ns, signer=signer, transport=transport)
+    def _beside(
+        self, transport: httpx2.AsyncBaseTransport | None, *, url: str = "", signer: RequestSigner | None = None
+    ) -> RestConnection:
+        return RestConnection(
+            self._settings, now_ns=self._now_ns, signer=signer, transport=transport, url=url, beside=self._public
+        )
+
+
+async def _not_asked() -> Finding:
+    await trio.lowlevel.checkpoint()
+    return yellow("credentials", "not asked for while something else is red", LATER)
 
 
 async def _together(checks: list[Check]) -> list[Finding]:

@@ -14,17 +14,18 @@ from typing import Final
 import msgspec
 
 from tbot.core.market import Market
-from tbot.core.units import MICRO, Notional
+from tbot.core.units import MICRO, NANOS_PER_S, Notional
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN, is_position_id
+from tbot.exchanges.polymarket.clock import SKEW_S_MAX, ExchangeClock
 from tbot.exchanges.polymarket.settings import LimitSettings
 from tbot.exchanges.polymarket.signing import exchange_contract
 from tbot.exchanges.polymarket.wallets import WalletKind, Wallets
 
-# Signed requests carry our clock; beyond a few seconds of difference they are refused.
-CLOCK_SKEW_S_MAX: Final = 5.0
 # Half of what a whole submit may take; a bot that hears of a price this late quotes yesterday's.
 LATENCY_S_MAX: Final = 1.0
 
+BALANCE: Final = "balance"
+MARKET: Final = "market "
 COLLATERAL: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 CONDITIONAL_TOKENS: Final = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
 POSITION_MANAGER: Final = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"
@@ -122,6 +123,23 @@ def red(check: str, found: str, remedy: str) -> Finding:
     return Finding(check=check, light=Light.RED, found=found, remedy=remedy)
 
 
+def hindrances(found: Sequence[Finding], *, has_traded: bool) -> tuple[Finding, ...]:
+    """Choose the findings for which a bot must not start: every red one, with two exceptions.
+
+    A market that takes no orders hinders only when no other does. An empty wallet does not hinder a bot that traded
+    before: its money may be in positions, which somebody has to look after.
+    """
+    reds = [each for each in found if each.light is Light.RED]
+    has_market = any(_is_of_market(each) and each.light is Light.GREEN for each in found)
+    if has_market:
+        reds = [each for each in reds if not _is_of_market(each)]
+    return tuple(each for each in reds if not (has_traded and each.check == BALANCE))
+
+
+def _is_of_market(finding: Finding) -> bool:
+    return finding.check.startswith(MARKET)
+
+
 def judge_key(address: str, *, is_play: bool) -> Finding:
     """Judge whose key it is; well-known ones are for an exchange of our own."""
     if address.lower() in WELL_KNOWN and not is_play:
@@ -157,13 +175,14 @@ def judge_deployed(wallet: str, *, is_deployed: bool) -> Finding:
     )
 
 
-def judge_clock(offsets_s: Sequence[float]) -> Finding:
-    """Judge our clock by its differences to theirs, ours minus theirs, in seconds; their answers are whole seconds."""
-    offset_s = statistics.median(offsets_s)
-    if abs(offset_s) > CLOCK_SKEW_S_MAX:
+def judge_clock(clock: ExchangeClock) -> Finding:
+    """Judge our clock by its measured difference to theirs, as the bot does before it trades."""
+    ours_s = -clock.difference_ns / NANOS_PER_S
+    found = f"{ours_s:+.1f} s from the exchange's"
+    if clock.is_beyond_use:
         remedy = "Let this machine keep its clock by NTP (systemd-timesyncd or chrony)."
-        return red("clock", f"{offset_s:+.1f} s from the exchange's, signed requests are refused", remedy)
-    return green("clock", f"{offset_s:+.1f} s from the exchange's")
+        return red("clock", f"{found}, more than the {SKEW_S_MAX:g} s that are corrected", remedy)
+    return green("clock", f"{found}, corrected" if clock.is_off else found)
 
 
 def judge_latency(latencies_s: Sequence[float]) -> Finding:
@@ -205,8 +224,8 @@ def judge_balance(balance: int, *, exposure_max: Notional) -> Finding:
     found = f"${balance / MICRO:,.2f}, the limits allow ${exposure_max / MICRO:,.2f} at risk"
     if balance < MICRO:
         remedy = "Deposit on the exchange's web page, into the wallet of `funder`; check signature_type as well."
-        return red("balance", found, remedy)
-    return green("balance", found)
+        return red(BALANCE, found, remedy)
+    return green(BALANCE, found)
 
 
 def judge_tier(tier: str, limits: LimitSettings) -> Finding:
@@ -225,7 +244,7 @@ def judge_tier(tier: str, limits: LimitSettings) -> Finding:
 
 def judge_market(market: Market) -> Finding:
     """Judge whether a market takes orders."""
-    check = f"market {market.slug or market.market_id}"
+    check = MARKET + (market.slug or market.market_id)
     if not market.is_accepting_orders:
         return red(check, "takes no orders", "Take it out of the settings, or wait until it opens.")
     return green(check, f"takes orders, tick {market.tick / MICRO:g}")

@@ -19,12 +19,10 @@ from tbot.errors import InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market, reread_market
-from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.exchanges.polymarket.clock import SAMPLES
+from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.gamma import markets_named
-from tbot.exchanges.polymarket.http import Http
-from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.reports import undecodable_is_unavailable
-from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import Connect, MarketChannel, Tap, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.translate import book_snapshot
@@ -65,21 +63,10 @@ class PublicMarkets:
         Raises:
             ConfigError: An address that must not get our requests.
         """
-        if transport is None:
-            settings.check_reach()
         self._settings = settings
         self._now_ns = now_ns
-        self.clock = ExchangeClock(now_ns)
-        self.gate = RateGate(settings.limits, now_ns)
-        self._http = Http(
-            settings.rest_url,
-            gate=self.gate,
-            timeouts=settings.timeouts,
-            now_ns=self.clock.now_ns,
-            signer=signer,
-            transport=transport,
-        )
-        self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns)
+        self._connection = RestConnection(settings, now_ns=now_ns, signer=signer, transport=transport)
+        self.clock, self.gate, self.rest = self._connection.clock, self._connection.gate, self._connection.rest
         self._tap = tap
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
@@ -161,13 +148,7 @@ class PublicMarkets:
         Raises:
             ExchangeUnavailable: It did not answer.
         """
-        sent_ns = self._now_ns()
-        was_off, was_beyond_use = self.clock.is_off, self.clock.is_beyond_use
-        self.clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
-        if self.clock.is_off and not was_off:
-            log.warning("clock.off", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
-        if self.clock.is_beyond_use and not was_beyond_use:
-            log.error("clock.not_followed", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
+        await self._connection.measure_clock()
 
     def market(self, token_id: TokenId) -> Market:
         """Return the market of a token.
@@ -220,7 +201,7 @@ class PublicMarkets:
 
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""
-        await self._http.aclose()
+        await self._connection.aclose()
 
     def _loaded(self, market_id: MarketId) -> Market | None:
         return next((market for market in self._markets.values() if market.market_id == market_id), None)

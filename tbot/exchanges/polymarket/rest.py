@@ -81,8 +81,23 @@ class Restricted(RateLimited):
 class Rest:
     """Typed calls over one `Http`."""
 
-    def __init__(self, http: Http, *, timeouts: TimeoutSettings, now_ns: Callable[[], Nanos]) -> None:
-        """Wrap a connection pool, which stays the caller's to close."""
+    def __init__(
+        self,
+        http: Http,
+        *,
+        timeouts: TimeoutSettings,
+        now_ns: Callable[[], Nanos],
+        signed_ns: Callable[[], Nanos] | None = None,
+    ) -> None:
+        """Wrap a connection pool, which stays the caller's to close.
+
+        Args:
+            http: The pool.
+            timeouts: Bounds of every wait.
+            now_ns: Our clock, for those bounds.
+            signed_ns: The exchange's clock, for what the key signs; None = ours is taken for it.
+        """
+        self._signed_ns = signed_ns or now_ns
         self._http = http
         self._timeouts = timeouts
         self._now_ns = now_ns
@@ -257,7 +272,7 @@ class Rest:
     # --- plumbing -----------------------------------------------------------------------------------------------
 
     async def _key_call(self, method: str, path: str, key: SigningKey, chain_id: int) -> Answer:
-        headers = l1_headers(key, chain_id=chain_id, timestamp_s=self._now_ns() // NANOS_PER_S)
+        headers = l1_headers(key, chain_id=chain_id, timestamp_s=self._signed_ns() // NANOS_PER_S)
         total_s = self._timeouts.read_total_s
         return await self._http.call(
             method, path, lane=Lane.READ, by_ns=self._patience_ns(), total_s=total_s, headers=headers

@@ -17,6 +17,7 @@ from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.pipes import stream_transport
+from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
 from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
 from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
@@ -92,6 +93,7 @@ async def examined(
     probe: Callable[[PolymarketSettings], Awaitable[tuple[str, ...]]] = signs_well,
     has_sockets: bool = True,
     credentials: ApiCredentials | None = None,
+    is_start: bool = False,
 ) -> tuple[Finding, ...]:
     transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), answer)
     return await Examination(
@@ -99,6 +101,7 @@ async def examined(
         key=stage.key,
         credentials=credentials,
         is_play=True,
+        is_start=is_start,
         exposure_max=Notional(100 * MICRO),
         now_ns=now_ns,
         reach=Reach(
@@ -231,11 +234,70 @@ def test_every_public_account_is_refused_outside_play() -> None:
     assert len(judgement.WELL_KNOWN) == len(public_accounts())
 
 
-def test_the_clock_is_judged_by_its_median() -> None:
-    assert judgement.judge_clock([0.1, 90.0, -0.2, 0.3, 90.0]).light is Light.GREEN
-    assert judgement.judge_clock([6.0, 6.1, 0.0, 6.2, 0.0]).light is Light.RED
+@pytest.mark.parametrize(
+    ("ahead_s", "light", "told"),
+    [
+        (0, Light.GREEN, "exchange's"),
+        (12, Light.GREEN, "corrected"),
+        (-29, Light.GREEN, "corrected"),
+        (31, Light.RED, "30 s"),
+    ],
+)
+async def test_doctor_and_bot_agree_on_the_clock(
+    ahead_s: int, light: Light, told: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    their_time = at("/time", EPOCH_NS // NANOS_PER_S + ahead_s)
+    async with polymarket() as stage:
+        clock = next(each for each in await examined(stage, their_time) if each.check == "clock")
+        assert (clock.light, told in clock.found) == (light, True)
+        transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), their_time)
+        public = PublicMarkets(stage._settings, now_ns=now_ns, transport=transport, connect=no_socket)
+        assert bool(await public.can_trade()) == (light is Light.RED)
+        await public.aclose()
+
+
+async def test_before_a_start_new_credentials_are_made_and_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    asked: list[str] = []
+
+    def refuse_at_first(request: httpx2.Request) -> httpx2.Response | None:
+        asked.append(f"{request.method} {request.url.path}")
+        if request.url.path == "/auth/derive-api-key" and "POST /auth/api-key" not in asked:
+            return httpx2.Response(400, json={"error": "Could not derive api key!"})
+        if request.url.path == "/auth/api-key":
+            return httpx2.Response(200, json=issued)
+        is_new = request.url.path == "/auth/ban-status/closed-only" and trio.current_time() < 100
+        return httpx2.Response(401, json={"error": "Unauthorized/Invalid api key"}) if is_new else None
+
+    async with polymarket() as stage:
+        issued = {
+            "apiKey": stage.credentials.api_key,
+            "secret": stage.credentials.secret,
+            "passphrase": stage.credentials.passphrase,
+        }
+        assert reds(await examined(stage, refuse_at_first, is_start=True)) == []
+        assert 100 <= trio.current_time() < 130
+        assert asked.count("POST /auth/api-key") == 1
+        asked.clear()
+        blocked = at("/version", {"version": 4})
+        found = await examined(
+            stage, lambda r: refuse_at_first(r) if r.url.path != "/version" else blocked(r), is_start=True
+        )
+        assert reds(found) == ["order version"]
+        assert "POST /auth/api-key" not in asked  # nothing is created for a bot that could not trade anyway
 
 
 def test_slow_requests_are_red() -> None:
     assert judgement.judge_latency([0.01] * 9 + [5.0]).light is Light.GREEN
     assert judgement.judge_latency([1.2] * 10).light is Light.RED
+
+
+def test_every_red_line_hinders_a_start_but_what_a_running_bot_may_meet() -> None:
+    red, green = judgement.red, judgement.green
+    shut, other = red("market a", "takes no orders", "Take it out."), green("market b", "takes orders")
+    empty, blocked = red("balance", "$0.00", "Deposit."), red("geoblock", "not served", "Do not trade from here.")
+    doubt = judgement.yellow("rate tier", "not told", "Keep the defaults.")
+    hindrances = judgement.hindrances
+    assert hindrances([doubt, other], has_traded=False) == ()
+    assert hindrances([doubt, empty, blocked, shut, other], has_traded=False) == (empty, blocked)
+    assert hindrances([empty, blocked, shut], has_traded=True) == (blocked, shut)
+    assert hindrances([red("markets", "none is named", "Name some."), other], has_traded=True) != ()

@@ -33,7 +33,7 @@ class Account:
         self.tokens = tuple(TokenId(str(1_000 + number)) for number in range(2 * markets))
         self.asked: list[tuple[float, str]] = []
         self.gateway: PolymarketGateway = gateway_of(lambda request: httpx2.Response(404))
-        self.gateway._public._http._client._transport = httpx2.MockTransport(self._answer)
+        self.gateway._public._connection._http._client._transport = httpx2.MockTransport(self._answer)
         self.gateway._public._markets = {
             token: msgspec.structs.replace(market(), yes=yes, no=no)
             for yes, no in zip(self.tokens[::2], self.tokens[1::2], strict=True)

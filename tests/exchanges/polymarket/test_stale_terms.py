@@ -34,7 +34,7 @@ class World:
         self.read: list[str] = []
         ids = tuple(f"0x{number:064x}" for number in range(1, markets + 1))
         self.gateway: PolymarketGateway = gateway_of(lambda request: httpx2.Response(404), condition_ids=ids)
-        self.gateway._public._http._client._transport = httpx2.MockTransport(self._answer)
+        self.gateway._public._connection._http._client._transport = httpx2.MockTransport(self._answer)
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path

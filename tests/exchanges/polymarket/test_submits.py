@@ -189,7 +189,7 @@ async def test_a_broken_request_is_unknown_unless_it_never_left(
 async def test_an_answer_that_never_comes_is_unknown_in_time(autojump_clock: trio.testing.MockClock) -> None:
     gateway = gateway_of(routed(REFERENCE_DATA))
     await gateway.load_markets()
-    gateway._public._http._client._transport = _Hanging()
+    gateway._public._connection._http._client._transport = _Hanging()
     start = trio.current_time()
     reply = await gateway.submit(gateway.prepare(order_of(), now_ns()))
     assert isinstance(reply, OutcomeUnknown)

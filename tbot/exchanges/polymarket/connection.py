@@ -1,0 +1,83 @@
+"""The one way to make requests to the exchange: pool, rate limits and clock, put together from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx2
+import structlog
+
+from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.clock import ExchangeClock
+from tbot.exchanges.polymarket.http import Http
+from tbot.exchanges.polymarket.limits import RateGate
+from tbot.exchanges.polymarket.rest import Rest
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+
+log = structlog.get_logger()
+
+
+class RestConnection:
+    """A pool of connections with everything that requests need; closed by whoever made it.
+
+    Attributes:
+        gate: Rate limits of its requests.
+        clock: The exchange's clock as far as it is known; what is signed carries its time.
+        rest: The requests; private ones only with a signer.
+    """
+
+    def __init__(
+        self,
+        settings: PolymarketSettings,
+        *,
+        now_ns: Callable[[], Nanos],
+        signer: RequestSigner | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        url: str = "",
+        beside: RestConnection | None = None,
+    ) -> None:
+        """Prepare everything; nothing is connected yet.
+
+        Args:
+            settings: Where, how fast, how patient.
+            now_ns: Wall time.
+            signer: Signs private requests; None where there are none.
+            transport: For tests and simulations; None = sockets.
+            url: Another address than that of the CLOB.
+            beside: One whose rate limits and clock are shared.
+
+        Raises:
+            ConfigError: An address that must not get our requests.
+        """
+        if transport is None:
+            settings.check_reach()
+        self._now_ns = now_ns
+        self.gate: RateGate = RateGate(settings.limits, now_ns) if beside is None else beside.gate
+        self.clock: ExchangeClock = ExchangeClock(now_ns) if beside is None else beside.clock
+        self._http = Http(
+            url or settings.rest_url,
+            gate=self.gate,
+            timeouts=settings.timeouts,
+            now_ns=self.clock.now_ns,
+            signer=signer,
+            transport=transport,
+        )
+        self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns, signed_ns=self.clock.now_ns)
+
+    async def measure_clock(self) -> None:
+        """Ask the exchange for its time once; a difference is logged when it appears.
+
+        Raises:
+            ExchangeUnavailable: It did not answer.
+        """
+        sent_ns, was_off, was_beyond_use = self._now_ns(), self.clock.is_off, self.clock.is_beyond_use
+        self.clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
+        if self.clock.is_off and not was_off:
+            log.warning("clock.off", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
+        if self.clock.is_beyond_use and not was_beyond_use:
+            log.error("clock.not_followed", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self._http.aclose()
