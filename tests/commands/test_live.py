@@ -17,6 +17,7 @@ import structlog
 from tbot.commands import live
 from tbot.commands.live import LiveOptions, trade_live
 from tbot.errors import ConfigError
+from tbot.exchanges.polymarket.judgement import Finding
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tests.commands.test_paper import ROOT, local_exchange, tbot
 from tests.commands.test_paper import written as paper_settings
@@ -98,18 +99,22 @@ def test_no_secret_reaches_the_log_of_a_live_bot(
     given = {"TBOT_API_KEY": "key-1-of-us", "TBOT_API_SECRET": "c2VjcmV0c2VjcmV0", "TBOT_API_PASSPHRASE": PASS}
     issued = ApiCredentials(api_key="key-1-of-us", secret="c2VjcmV0c2VjcmV0", passphrase=PASS)
 
-    async def obtain(*_args: object, **_more: object) -> ApiCredentials:
-        return issued
+    class Passed:
+        """An examination without a finding: nothing here leaves the machine."""
 
-    async def passed(*_args: object) -> None:
-        pass
+        credentials = issued
+
+        def __init__(self, *_args: object, **_more: object) -> None:
+            pass
+
+        async def findings(self) -> tuple[Finding, ...]:
+            return ()
 
     def gossip(*_args: object, **_more: object) -> None:
         structlog.get_logger().warning("library.logged", text=f"Illegal header value b'{PASS}' {KEY} {issued.secret}")
         raise ConfigError("enough")
 
-    monkeypatch.setattr(live, "check_conformance", passed)
-    monkeypatch.setattr(live, "obtain_credentials", obtain)
+    monkeypatch.setattr(live, "Examination", Passed)
     monkeypatch.setattr(live, "PolymarketGateway", gossip)
     options = LiveOptions(config=settings, confirm=WALLET[-6:], duration_s=1.0)
     with pytest.raises(ConfigError, match="enough"):
@@ -144,6 +149,9 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     assert int(orders[1]) > 0
     assert again.returncode == 0, again.stderr
     assert blocked.returncode == 2
-    assert blocked.stderr == "tbot: not trading: the exchange does not serve this place (US); tbot doctor says more\n"
+    assert blocked.stderr == (
+        "tbot: not trading: geoblock: the exchange does not serve this place (US). "
+        "Do not trade from here: tbot refuses to, and never routes around it.\n"
+    )
     text = (tmp_path / "state/live.log.jsonl").read_text()
     assert KEY[2:] not in text
