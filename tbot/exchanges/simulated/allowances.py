@@ -2,131 +2,111 @@
 
 Collateral is allowed by amount, and what was traded since uses it up; of tokens a contract may move all or none. What a
 missing approval refused or cancelled can be ordered again once it is given, as with a real wallet.
+
+Unlike a balance, which backs buys of every market at once, an allowance is one number for all markets of its contract:
+open orders of all of them count against it, so that fills can never use up more than it.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterator
 
-import msgspec
 from eth_utils.address import to_checksum_address
 
-from tbot.core.market import TokenId
-from tbot.core.messages import Settlement, Side
-from tbot.core.units import MICRO, Nanos
-from tbot.exchanges.simulated.contracts import contract_of, is_position_id
-from tbot.exchanges.simulated.events import OrderView, Trade
-from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.operations import Account, CancelOrders, EndReason, MarketRules, PlaceOrder
+from tbot.core.messages import ExchangeOrderId, Settlement, Side, TradeId
+from tbot.exchanges.simulated.contracts import AssetType
+from tbot.exchanges.simulated.events import Trade
+from tbot.exchanges.simulated.operations import Account, Approve, Done, PlaceOrder
+from tbot.exchanges.simulated.orderbook import Order
+from tbot.exchanges.simulated.resting import OrderTable, asset_type_of
 
 UNLIMITED = (1 << 256) - 1
-TEXT_ALLOWANCE = "not enough balance / allowance: the allowance is not enough -> spender: {spender}, allowance: {left}"
-"""As reported by traders whose approval was missing (2026)."""
 
 
-class AssetType(StrEnum):
-    """What holds an asset, in the words of `/balance-allowance`: each is another contract that gives approvals."""
-
-    COLLATERAL = "COLLATERAL"
-    CONDITIONAL = "CONDITIONAL"
-    CONDITIONAL_V2 = "CONDITIONAL-V2"
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One approval that is not without limit.
-
-    Attributes:
-        amount: Base units.
-        since_ns: What was traded from then on uses it up.
-    """
-
-    amount: int
-    since_ns: Nanos
+_Key = tuple[Account, AssetType, str]
 
 
 class Allowances:
     """Every approval that was limited.
 
     Args:
-        exchange: Whose orders and trades need them.
-        chain_id: Names the contracts.
+        orders: What needs them.
     """
 
-    def __init__(self, exchange: LocalExchange, chain_id: int) -> None:
-        self._exchange = exchange
-        self._chain_id = chain_id
-        self._grants: dict[tuple[Account, AssetType, str], Grant] = {}
+    def __init__(self, orders: OrderTable) -> None:
+        self._orders = orders
+        self._left: dict[_Key, int] = {}
+        # What trades used up that may still fail, which gives it back.
+        self._used: dict[TradeId, dict[_Key, int]] = {}
 
-    def grant(self, account: Account, asset: AssetType, spender: str, amount: int, now_ns: Nanos) -> None:
-        """Let a contract move so much from now on, and no more; orders that need more are cancelled.
+    def grant(self, approve: Approve) -> Done:
+        """Note what a contract may move from now on; `UNLIMITED` and more is without limit."""
+        key = (approve.account, approve.asset, str(to_checksum_address(approve.spender)))
+        self._left.pop(key, None)
+        for used in self._used.values():
+            used.pop(key, None)
+        if int(approve.amount) < UNLIMITED:
+            self._left[key] = int(approve.amount)
+        return Done()
 
-        Args:
-            account: Wallet that approves.
-            asset: What it approves.
-            spender: Contract.
-            amount: Base units; `UNLIMITED` and more is without limit.
-            now_ns: When.
-        """
-        key = (account, asset, str(to_checksum_address(spender)))
-        if amount >= UNLIMITED:
-            self._grants.pop(key, None)
+    def book(self, trade: Trade) -> None:
+        """Use up what the buyers of a new trade pay."""
+        if not self._left:
             return
-        self._grants[key] = Grant(amount=amount, since_ns=now_ns)
-        self._cancel_uncovered(account)
+        used: dict[_Key, int] = {}
+        for order_id, paid in _payments(trade):
+            place = self._orders[order_id].place
+            key = (place.account, AssetType.COLLATERAL, place.spender)
+            if key in self._left:
+                self._left[key] -= paid
+                used[key] = used.get(key, 0) + paid
+        if used:
+            self._used[trade.trade_id] = used
+
+    def settle(self, trade: Trade) -> None:
+        """Give back what a trade used up that failed."""
+        if trade.settlement is Settlement.FAILED:
+            for key, paid in self._used.get(trade.trade_id, {}).items():
+                self._left[key] += paid
+        if trade.settlement in (Settlement.MINED, Settlement.FAILED):
+            self._used.pop(trade.trade_id, None)
 
     def left(self, account: Account, asset: AssetType, spender: str) -> int:
-        """Tell how much a contract may still move, base units."""
-        grant = self._grants.get((account, asset, str(to_checksum_address(spender)))) if self._grants else None
-        if grant is None:
+        """Tell how much a contract may still move, base units. Open orders are not deducted."""
+        if not self._left:
             return UNLIMITED
-        if asset is not AssetType.COLLATERAL:
-            return grant.amount
-        trades = self._exchange.trades(account, grant.since_ns)
-        spent = sum(_paid(trade, account) for trade in trades if self._spender(trade.token_id) == spender)
-        return max(grant.amount - spent, 0)
+        return max(self._left.get((account, asset, str(to_checksum_address(spender))), UNLIMITED), 0)
 
-    def refusal(self, order: PlaceOrder) -> str:
-        """Say why an order cannot be taken, "" when its approval is enough or when it was taken before."""
-        if self._exchange.order(order.order_id) is not None:
-            return ""
-        needed = order.size if order.side is Side.SELL else order.budget or order.price * order.size // MICRO
-        return self._objection(order.account, order.token_id, order.side, needed)
+    def left_for(self, place: PlaceOrder) -> int:
+        """Tell how much the contract of an order may still move of what it gives. Open orders are not deducted."""
+        if not (self._left and place.spender):
+            return UNLIMITED
+        return self.left(place.account, asset_type_of(place), place.spender)
 
-    def _objection(self, account: Account, token_id: TokenId, side: Side, needed: int) -> str:
-        if not self._grants or self._exchange.engine.rules_of(token_id) is None:
-            return ""
-        spender = self._spender(token_id)
-        left = self.left(account, asset_of(token_id, side), spender)
-        return TEXT_ALLOWANCE.format(spender=spender, left=left) if needed > left else ""
+    def uncovered(self, account: Account) -> tuple[Order, ...]:
+        """List open orders that need more than their contract may still move; the oldest keep their cover."""
+        if not any(holder == account for holder, _, _ in self._left):
+            return ()
+        left: dict[tuple[AssetType, str], int] = {}
+        uncovered: list[Order] = []
+        for order in self._orders.open_of(account):
+            key = (asset_type_of(order.place), order.place.spender)
+            free = left.setdefault(key, self.left_for(order.place))
+            if order.reserved > free:
+                uncovered.append(order)
+            else:
+                left[key] = free - order.reserved
+        return tuple(uncovered)
 
-    def _cancel_uncovered(self, account: Account) -> None:
-        orders = self._exchange.open_orders(account)
-        short = [o.order_id for o in orders if self._objection(account, o.token_id, o.side, _needed(o))]
-        if short:
-            cancel = CancelOrders(account=account, order_ids=tuple(short), reason=EndReason.NOT_ENOUGH_BALANCE)
-            self._exchange.apply(cancel)
-
-    def _spender(self, token_id: TokenId) -> str:
-        rules = self._exchange.engine.rules_of(token_id)
-        assert isinstance(rules, MarketRules), "the token of an order or of a trade is listed"
-        return contract_of(token_id, is_neg_risk=rules.is_neg_risk, chain_id=self._chain_id).address
+    def state(self) -> object:
+        """Give everything held here, for a digest."""
+        used = [(trade_id, sorted((*key, str(paid)) for key, paid in u.items())) for trade_id, u in self._used.items()]
+        return sorted((*key, str(left)) for key, left in self._left.items()), used
 
 
-def asset_of(token_id: str, side: Side) -> AssetType:
-    """Name what an order gives."""
-    if side is Side.BUY:
-        return AssetType.COLLATERAL
-    return AssetType.CONDITIONAL_V2 if is_position_id(token_id) else AssetType.CONDITIONAL
-
-
-def _needed(order: OrderView) -> int:
-    left = order.size - order.size_matched
-    return left if order.side is Side.SELL else order.price * left // MICRO
-
-
-def _paid(trade: Trade, account: Account) -> int:
-    if trade.settlement is Settlement.FAILED:
-        return 0
-    is_taker = trade.taker_account == account and trade.side is Side.BUY
-    legs = sum(leg.notional for leg in trade.legs if leg.account == account and leg.side is Side.BUY)
-    return legs + (trade.notional + trade.fee if is_taker else 0)
+def _payments(trade: Trade) -> Iterator[tuple[ExchangeOrderId, int]]:
+    if trade.side is Side.BUY:
+        yield trade.taker_order_id, trade.notional + trade.fee
+    for leg in trade.legs:
+        if leg.side is Side.BUY:
+            yield leg.order_id, leg.notional

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tbot.exchanges.simulated.allowances import UNLIMITED, AssetType
+from tbot.exchanges.simulated.allowances import UNLIMITED
 from tbot.exchanges.simulated.contracts import (
     COLLATERAL_TOKEN,
     CONDITIONAL_TOKENS,
     EXCHANGE_V2,
     EXCHANGE_V2_NEG_RISK,
     POSITION_MANAGER,
+    AssetType,
 )
 from tbot.exchanges.simulated.wire_data import WireApproval
 

@@ -27,6 +27,8 @@ TEXT_FOK = "order couldn't be fully filled. FOK orders are fully filled or kille
 TEXT_POST_ONLY = "invalid post-only order: order crosses book"
 TEXT_POST_ONLY_TYPE = "invalid post-only order: only GTC and GTD orders can be post-only"
 TEXT_EXPIRATION = "invalid expiration"
+TEXT_ALLOWANCE = "not enough balance / allowance: the allowance is not enough -> spender: {spender}, allowance: {left}"
+"""As reported by traders whose approval was missing (2026)."""
 TEXT_BUDGET_PRECISION = (
     "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals,"
     " taker amount a max of 4 decimals"
@@ -65,6 +67,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         mode: What the engine does at all now.
         matched: What of the same went out by trades not yet MINED; the balance told has it still.
         reserved: Bound by the account's open orders: buys of this market, or sells of this token.
+        allowance: What the order's contract may still move of what it gives.
+        spending: Needed of that by the account's open orders, of whichever market.
     """
 
     order: PlaceOrder
@@ -77,6 +81,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     balance: int
     matched: int
     reserved: int
+    allowance: int
+    spending: int
 
     @property
     def has_budget(self) -> bool:
@@ -213,6 +219,12 @@ def _balance(c: Candidate) -> str:
     return balance_text(balance=c.balance + c.matched, active=c.reserved, matched=c.matched, amount=given)
 
 
+def _allowance(c: Candidate) -> str:
+    if given_by(c) <= c.allowance - c.spending:
+        return ""
+    return TEXT_ALLOWANCE.format(spender=c.order.spender, left=c.allowance)
+
+
 def _post_only(c: Candidate) -> str:
     return TEXT_POST_ONLY if c.order.is_post_only and c.plan.crosses else ""
 
@@ -237,6 +249,7 @@ CHECKS: tuple[Callable[[Candidate], str], ...] = (
     _expiration,
     _duplicate,
     _balance,
+    _allowance,
     _post_only,
     _immediate,
 )
@@ -247,6 +260,7 @@ CHECKS_AFTER_HOLD: tuple[tuple[Callable[[Candidate], str], EndReason], ...] = (
     (_market_open, EndReason.MARKET_RESOLVED),
     (_price_on_grid, EndReason.OFF_GRID),
     (_balance, EndReason.NOT_ENOUGH_BALANCE),
+    (_allowance, EndReason.NOT_ENOUGH_BALANCE),
     (_immediate, EndReason.KILLED),
 )
 """What may have changed during a taker delay. The rest was checked when the order came and cannot have."""

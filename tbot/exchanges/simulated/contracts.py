@@ -6,6 +6,7 @@ Source: docs.polymarket.com (contracts, position ids), official clients py-clob-
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
@@ -27,6 +28,14 @@ _MODULES = (1, 2, 3)
 _MODULE_SHIFT = 248
 _RESERVED = ((1 << 64) - 1) << 40
 _OUTCOME_BITS = 8
+
+
+class AssetType(StrEnum):
+    """What holds an asset, in the words of `/balance-allowance`: each is another contract that gives approvals."""
+
+    COLLATERAL = "COLLATERAL"
+    CONDITIONAL = "CONDITIONAL"
+    CONDITIONAL_V2 = "CONDITIONAL-V2"
 
 
 class ExchangeContract(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -14,6 +14,7 @@ import msgspec
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side, TradeId
 from tbot.core.units import NANOS_PER_S, Nanos, Price
+from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.cancelling import Cancelling
 from tbot.exchanges.simulated.chain_log import ChainLog
 from tbot.exchanges.simulated.checks import (
@@ -40,6 +41,7 @@ from tbot.exchanges.simulated.operations import (
     EVER,
     Account,
     Advance,
+    Approve,
     CancelEvery,
     CancelOrders,
     ChangeMode,
@@ -104,6 +106,7 @@ class Engine:
         self._cancels = Cancelling(self._books, self._orders)
         self._trades = TradeLog()
         self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)
+        self.allowances = Allowances(self._orders)
         self._agenda = Agenda()
         self._sequence = 0
         self._steps = 0
@@ -245,7 +248,8 @@ class Engine:
         """Hash all books, orders, trades and balances: equal digests, equal engines."""
         books = [(b.rules, b.bids.levels(), b.asks.levels(), b.exchange_ms) for b in self._books.values()]
         orders = [order.view() for order in self._orders]
-        state = (books, orders, self.trades, self.ledger.state(), self.mode, self.now_ns, self.next_due_ns())
+        ledgers = (self.ledger.state(), self.allowances.state())
+        state = (books, orders, self.trades, ledgers, self.mode, self.now_ns, self.next_due_ns())
         return hashlib.sha256(msgspec.msgpack.encode(state)).hexdigest()
 
     # --- operations -------------------------------------------------------------------------------------------------
@@ -262,6 +266,9 @@ class Engine:
                 return Done()
             case Deposit() | SplitPair() | MergePair() | RedeemTokens() | ConvertPositions():
                 return self._move_collateral(operation, turn)
+            case Approve():
+                turn.weaken(operation.account)
+                return self.allowances.grant(operation)
             case OpenMarket():
                 return self._open_market(operation, turn)
             case CloseMarket() | ResolveMarket():
@@ -299,6 +306,8 @@ class Engine:
             balance=self.ledger.available(place.account, asset_of(place)),
             matched=self.ledger.leaving(place.account, asset_of(place)),
             reserved=self._orders.reserved_for(place, book.rules.market_id),
+            allowance=self.allowances.left_for(place),
+            spending=self._orders.spending_for(place),
         )
 
     # All amounts are made and checked here, before anything changes.
@@ -378,6 +387,7 @@ class Engine:
         trade = deal.trade
         self._trades.add(trade)
         self.ledger.book(trade)
+        self.allowances.book(trade)
         for party in parties(trade):
             turn.weaken(party)
         taker.size_matched += trade.size
@@ -486,7 +496,8 @@ class Engine:
     # What every change may bring about: orders without cover, a price at the edge.
     def _follow_up(self, turn: Turn) -> None:
         for account in turn.weakened:
-            for order in self._orders.uncovered(account, self.ledger):
+            uncovered = (*self._orders.uncovered(account, self.ledger), *self.allowances.uncovered(account))
+            for order in dict.fromkeys(uncovered):
                 self._cancels.cancel(order, EndReason.NOT_ENOUGH_BALANCE, turn)
         for book in turn.books_touched():
             tick = tick_after(book, self.settings)
@@ -496,6 +507,7 @@ class Engine:
     def _settle(self, step: SettleTrade, turn: Turn) -> None:
         for trade_id in step.trade_ids:
             trade = self._trades.settle(trade_id, step.settlement, turn.now_ns)
+            self.allowances.settle(trade)
             if step.settlement is Settlement.MINED:
                 self.ledger.settle(trade)
                 self.chain.settle(trade.trade_id, turn.now_ns)

@@ -17,6 +17,7 @@ from msgspec import Meta
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Message, OrderState, OrderType, Side, TradeId
 from tbot.core.units import MICRO, NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.exchanges.simulated.contracts import AssetType
 
 Account = NewType("Account", str)
 
@@ -242,6 +243,7 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
         expires_ns: Stated expiration of a GTD order, 0 for all others.
         course: How the trades made by this order at once will settle.
         owner: API key that sent it; "" = it came without one.
+        spender: Exchange contract that is to move what it gives; "" = it is not signed and needs no approval.
     """
 
     account: Account
@@ -256,13 +258,28 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
     expires_ns: Nanos = EVER
     course: Course = Course.CONFIRM
     owner: str = ""
+    spender: str = ""
+
+
+class Approve(Message, frozen=True, kw_only=True):
+    """Let a contract move so much of an account's asset from now on, and no more.
+
+    Attributes:
+        spender: Address of the contract.
+        amount: Base units as decimal digits, of up to 256 bits as on chain; of tokens all or none.
+    """
+
+    account: Account
+    asset: AssetType
+    spender: str
+    amount: str
 
 
 class CancelOrders(Message, frozen=True, kw_only=True):
     """Cancel orders of one account by id; ids of others are answered as not found.
 
     Attributes:
-        reason: USER, or NOT_ENOUGH_BALANCE when an approval behind them is gone.
+        reason: USER, or why the exchange itself does it.
     """
 
     account: Account
@@ -307,6 +324,7 @@ Operation = (
     | MergePair
     | RedeemTokens
     | ConvertPositions
+    | Approve
     | PlaceOrder
     | CancelOrders
     | CancelEvery

@@ -11,8 +11,8 @@ import msgspec
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from tbot.exchanges.simulated.allowances import UNLIMITED, AssetType
-from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER
+from tbot.exchanges.simulated.allowances import UNLIMITED
+from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
 from tbot.exchanges.simulated.http import HttpRefusal
 from tbot.exchanges.simulated.typed_data import StructType, TypedMessage
 from tbot.exchanges.simulated.wire_in import Address, Digits, HexText

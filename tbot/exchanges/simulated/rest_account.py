@@ -10,8 +10,7 @@ from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
-from tbot.exchanges.simulated.allowances import AssetType
-from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
+from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, AssetType
 from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import Account
@@ -168,7 +167,8 @@ class AccountRoutes:
         spenders = (v3,) if asset is AssetType.CONDITIONAL_V2 else (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK)
         if asset is AssetType.COLLATERAL:
             spenders = (*spenders, v3)
-        allowances = {spender: str(self._state.allowances.left(wallet, asset, spender)) for spender in spenders}
+        left = self._state.exchange.engine.allowances.left
+        allowances = {spender: str(left(wallet, asset, spender)) for spender in spenders}
         return json_response({"balance": str(amount), "allowances": allowances})
 
     async def _update_balance(self, request: Request, member: Member) -> Reply:

@@ -12,13 +12,14 @@ from eth_utils.address import to_checksum_address
 
 from tbot.core.market import MarketId
 from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size, micro_from_text
-from tbot.exchanges.simulated.allowances import UNLIMITED, AssetType
-from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
+from tbot.exchanges.simulated.allowances import UNLIMITED
+from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, AssetType
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Fault
 from tbot.exchanges.simulated.fault_switches import FOREVER_NS, FaultOrder
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.operations import (
     Account,
+    Approve,
     ConvertPositions,
     Deposit,
     MergePair,
@@ -247,8 +248,9 @@ class ControlRoutes:
             raise HttpRefusal(TEXT_CONTROL)
         exchanges = (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, self._state.verifier.exchange_v3)
         for spender in (_account(body.spender),) if body.spender else exchanges:
-            wallet, now_ns = _account(body.account), self._state.now_ns()
-            self._state.allowances.grant(wallet, body.asset_type, spender, amount, now_ns)
+            self._state.exchange.apply(
+                Approve(account=_account(body.account), asset=body.asset_type, spender=spender, amount=str(amount))
+            )
         return _ok()
 
     async def _begin_fault(self, request: Request) -> Reply:

@@ -160,7 +160,7 @@ class DataRoutes:
         who, keys = required_wallet(request), self._state.keys
         wallets = {owned.lower() for owner in keys.owners() for owned in keys.wallets_of(owner)}
         verifier, account = self._state.verifier, Account(to_checksum_address(who))
-        granted = partial(self._state.allowances.left, account) if who in wallets else lambda *_: 0
+        granted = partial(self._state.exchange.engine.allowances.left, account) if who in wallets else lambda *_: 0
         rows = approvals(granted, exchange_v3=verifier.exchange_v3)
         return json_response({"data": {"address": who, "chain_id": verifier.chain_id, "contracts": rows}})
 

@@ -181,7 +181,7 @@ class OrderRoutes:
         if signer != member.address:
             raise HttpRefusal(TEXT_SIGNATURE)
         wish = wish_of(order, body.order_type, tick=_TICK_UNKNOWN if rules is None else rules.tick)
-        place = PlaceOrder(
+        return PlaceOrder(
             account=Account(self._state.keys.wallet_of(member.address, order.signature_type)),
             order_id=order_id,
             token_id=TokenId(order.token_id),
@@ -193,10 +193,8 @@ class OrderRoutes:
             is_post_only=body.post_only,
             expires_ns=_expires_ns(order, body.order_type),
             owner=member.api_key,
+            spender=self._state.verifier.spender_of(order.token_id, is_neg_risk=is_neg_risk),
         )
-        if text := self._state.allowances.refusal(place):
-            raise HttpRefusal(text)
-        return place
 
     def _check_parties(self, body: PostOrder, member: Member) -> None:
         order = body.order

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, Side
+from tbot.exchanges.simulated.contracts import AssetType, is_position_id
 from tbot.exchanges.simulated.ledger import CASH, Ledger
 from tbot.exchanges.simulated.operations import Account, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
@@ -14,6 +15,7 @@ NOT_FOUND = "Order not found or already canceled"
 ALREADY_ENDED = "order can't be found - already canceled or matched"
 
 _Key = tuple[Account, str]
+_Spending = tuple[Account, AssetType, str]
 
 
 class OrderTable:
@@ -27,6 +29,7 @@ class OrderTable:
         self._orders: dict[ExchangeOrderId, Order] = {}
         self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
         self._reserved: dict[_Key, int] = {}
+        self._spending: dict[_Spending, int] = {}
 
     def __contains__(self, order_id: ExchangeOrderId) -> bool:
         return order_id in self._orders
@@ -65,6 +68,10 @@ class OrderTable:
     def reserved_for(self, place: PlaceOrder, market_id: MarketId) -> int:
         """Tell what the account's resting and held orders bind of the asset a new order needs."""
         return self._reserved.get(_key(place, market_id), 0)
+
+    def spending_for(self, place: PlaceOrder) -> int:
+        """Tell what the account's resting and held orders may need of the approval that a new order needs."""
+        return self._spending.get(_spending(place), 0) if place.spender else 0
 
     def enter(self, order: Order) -> None:
         """Remember a new order; it does not rest yet."""
@@ -109,12 +116,26 @@ class OrderTable:
     def _bind(self, order: Order, needed: int) -> None:
         key = _key(order.place, order.market_id)
         self._reserved[key] = self._reserved.get(key, 0) + needed - order.reserved
+        if order.place.spender:
+            spending = _spending(order.place)
+            self._spending[spending] = self._spending.get(spending, 0) + needed - order.reserved
         order.reserved = needed
 
 
 def asset_of(place: PlaceOrder) -> TokenId:
     """Name the asset an order gives: collateral for a BUY, its token for a SELL."""
     return CASH if place.side is Side.BUY else place.token_id
+
+
+def asset_type_of(place: PlaceOrder) -> AssetType:
+    """Name the kind of what a signed order gives."""
+    if place.side is Side.BUY:
+        return AssetType.COLLATERAL
+    return AssetType.CONDITIONAL_V2 if is_position_id(place.token_id) else AssetType.CONDITIONAL
+
+
+def _spending(place: PlaceOrder) -> _Spending:
+    return place.account, asset_type_of(place), place.spender
 
 
 def _key(place: PlaceOrder, market_id: MarketId) -> _Key:

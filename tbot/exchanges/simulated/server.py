@@ -22,7 +22,6 @@ from tbot.core.units import NANOS_PER_S, Nanos, Notional
 from tbot.errors import ConfigError
 from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccount
 from tbot.exchanges.simulated.address_windows import AddressWindows, WindowSettings
-from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
 from tbot.exchanges.simulated.descriptions import Description
@@ -179,7 +178,6 @@ class LocalServer:
             modes=exchange.modes,
             place=Place(settings.place),
             standings=Standings(),
-            allowances=Allowances(exchange, settings.chain_id),
             now_ns=now_ns,
             feed_dice=_dice(secret),
         )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
-from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
@@ -89,7 +88,6 @@ class ServerState:
     modes: Modes
     place: Place
     standings: Standings
-    allowances: Allowances
     now_ns: Callable[[], Nanos]
     feed_dice: Callable[[], random.Random]
 

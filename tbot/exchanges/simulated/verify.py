@@ -63,6 +63,10 @@ class OrderVerifier:
         """The exchange contract of positions on this chain."""
         return EXCHANGE_V3[self._chain_id]
 
+    def spender_of(self, token_id: str, *, is_neg_risk: bool) -> str:
+        """Name the contract that an order of a token lets move what it gives, checksummed."""
+        return contract_of(token_id, is_neg_risk=is_neg_risk, chain_id=self._chain_id).address
+
     def order_id(self, order: SignedOrder, *, is_neg_risk: bool) -> ExchangeOrderId:
         """Compute the order id: the EIP-712 digest of the plain order, for every signature type."""
         return _id_of(self._plain(order, is_neg_risk=is_neg_risk))

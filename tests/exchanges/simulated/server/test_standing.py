@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -163,6 +164,60 @@ async def test_resting_orders_end_with_their_approval_and_no_others(ruled: Any, 
     await limit(ruled, "5")
     states = [(await ruled.alice.ask("GET", f"/data/order/{o}")).json["status"] for o in (dear, cheap, sale)]
     assert states == ["CANCELED_NOT_ENOUGH_BALANCE", "LIVE", "LIVE"]
+
+
+async def test_open_orders_of_every_market_of_a_contract_count_against_its_allowance(
+    ruled: Any, autojump_clock: Any
+) -> None:
+    await limit(ruled, "5", spender=EXCHANGE_V2_NEG_RISK)
+    first = await ruled.alice.placed("BUY", "0.40", "10", token=ruled.mayor.yes)
+    for token in (ruled.mayor.yes, ruled.mayor.no):
+        refused = await ruled.alice.place("BUY", "0.41", "10", token=token)
+        text = f"the allowance is not enough -> spender: {EXCHANGE_V2_NEG_RISK}, allowance: {5 * MICRO}"
+        assert (refused.status, refused.error) == (400, f"not enough balance / allowance: {text}")
+    await ruled.alice.placed("BUY", "0.41", "10")  # of another contract
+    await ruled.alice.placed("BUY", "0.10", "10", token=ruled.mayor.yes)
+    assert (await ruled.alice.place("BUY", "0.10", "10", token=ruled.mayor.yes)).status == 400
+    await ruled.alice.ask("DELETE", "/order", {"orderID": first})
+    await ruled.alice.placed("BUY", "0.40", "10", token=ruled.mayor.yes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_no_more_than_the_allowance_is_ever_moved(ruled: Any, autojump_clock: Any, seed: int) -> None:
+    dice, wallet = random.Random(seed), Account(ruled.alice.account.address)
+    start = ruled.exchange.balances(wallet).cash
+    await control(ruled, "split", account=ruled.bob.account.address, market=ruled.rain.market_id, size="500")
+    await limit(ruled, "9")
+    for _ in range(14):
+        if dice.random() < 0.2:
+            await limit(ruled, "9", spender=EXCHANGE_V2)
+            start = ruled.exchange.balances(wallet).cash
+        who, side = (ruled.alice, "BUY") if dice.random() < 0.6 else (ruled.bob, "SELL")
+        await who.place(side, f"0.{dice.randint(38, 43)}", str(dice.randint(5, 14)))
+        moved = start - ruled.exchange.balances(wallet).cash
+        left = (await shown(ruled))[EXCHANGE_V2]
+        assert 9 * MICRO - moved == left >= 0
+        assert sum(o.price * (o.size - o.size_matched) // MICRO for o in ruled.exchange.open_orders(wallet)) <= left
+
+
+async def test_allowance_has_to_cover_the_fee_too(ruled: Any, autojump_clock: Any) -> None:
+    await ruled.bob.placed("BUY", "0.60", "100", token=ruled.rain.no)
+    await limit(ruled, "4.09")  # the fee of ten shares at 0.40 is 0.096
+    refused = await ruled.alice.place("BUY", "0.40", "10")
+    assert refused.error.endswith(f"spender: {EXCHANGE_V2}, allowance: 4090000")
+    await limit(ruled, "4.096")
+    await ruled.alice.placed("BUY", "0.40", "10")
+    assert (await shown(ruled))[EXCHANGE_V2] == 0
+
+
+@pytest.mark.parametrize(("price", "size", "words"), [("0.405", "10", "minimum tick size"), ("0.40", "1", "minimum")])
+async def test_what_is_wrong_with_the_order_itself_is_told_before_its_approval(
+    ruled: Any, autojump_clock: Any, price: str, size: str, words: str
+) -> None:
+    await limit(ruled, "0")
+    error = (await ruled.alice.place("BUY", price, size)).error
+    assert words in error
+    assert "allowance" not in error
 
 
 async def test_same_order_again_is_a_duplicate_whatever_became_of_its_approval(ruled: Any, autojump_clock: Any) -> None:
