@@ -44,6 +44,8 @@ from tbot.tasks.token_book import DISCONNECTED, FROZEN, MISMATCHED, TokenBook, V
 DEPTH_LEVELS = 5
 # One look that differs may be a frame still on its way; a second one after `confirm_s` is not.
 MISSES_MAX = 2
+# Books read by request that did not end a doubt; then only a new subscription will.
+HEALS_MAX = 3
 # A token that freezes again so soon was not cured by subscribing it anew.
 FROZEN_AGAIN_S = 60.0
 
@@ -213,10 +215,8 @@ class FeedBooks:
             self._show(book, snapshot, now_s)
         elif not book.is_doubtful:
             self._judge(book, snapshot, asked_s, now_s)
-        elif book.fault != FROZEN and asked_s > book.fault_s and book.adopt(snapshot):
-            self._correct(self.proof.see(book.market, snapshot, now_s))
-            book.data_s = book.verified_s = now_s
-            self._touched[snapshot.token_id] = None
+        elif book.fault != FROZEN and asked_s > book.fault_s:
+            self._heal(book, snapshot, now_s)
 
     def unanswered(self, token_ids: Iterable[TokenId], now_s: float) -> None:
         """Note that books could not be read: those of lost connections are not fresh any more."""
@@ -236,6 +236,7 @@ class FeedBooks:
                 cures.append(Cure(line=line, token_ids=tuple(book.token_id for book in new)))
             for book in new:
                 book.frozen_s = book.retried_s = now_s
+                book.begin_anew()
         return cures
 
     # --- markets ------------------------------------------------------------------------------------------------
@@ -409,12 +410,32 @@ class FeedBooks:
                 book.misses, book.verified_s = 0, now_s
                 if book.mismatched_s is not None:
                     self._correct(self.proof.see(book.market, snapshot, now_s))
+            case Verdict.UNCLEAR if self._is_ours_suspect(book, asked_s, now_s):
+                self._miss(book, snapshot, now_s)
             case Verdict.UNCLEAR:
                 book.misses = 0
             case Verdict.BEHIND:
-                if book.miss(snapshot, now_s) >= MISSES_MAX:
-                    book.misses = 0
-                    self.distrust((book.token_id,), FROZEN, now_s)
+                self._miss(book, snapshot, now_s)
+
+    def _miss(self, book: TokenBook, snapshot: BookSnapshot, now_s: float) -> None:
+        if book.miss(snapshot, now_s) >= MISSES_MAX:
+            book.misses = 0
+            self.distrust((book.token_id,), FROZEN, now_s)
+
+    # Theirs is older by its stamp, and yet they had the time to learn what we know: it may be our stamp that is wrong.
+    # A hash that differs says so too; or nothing proved our book for so long that nobody may act on it any more.
+    def _is_ours_suspect(self, book: TokenBook, asked_s: float, now_s: float) -> bool:
+        is_known_to_them = book.data_s <= asked_s - self._settings.confirm_s
+        is_unproven = book.mismatched_s is not None or now_s - book.verified_s > self._settings.truth_s
+        return is_known_to_them and is_unproven
+
+    def _heal(self, book: TokenBook, snapshot: BookSnapshot, now_s: float) -> None:
+        if book.heal(snapshot):
+            self._correct(self.proof.see(book.market, snapshot, now_s))
+            book.data_s = book.verified_s = now_s
+        if book.heals_failed >= HEALS_MAX:
+            book.give_up(now_s)
+        self._touched[snapshot.token_id] = None
 
     # It keeps marks fresh, and is stale unless the settings trust it.
     def _show(self, book: TokenBook, snapshot: BookSnapshot, now_s: float) -> None:

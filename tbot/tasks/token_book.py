@@ -56,6 +56,7 @@ class TokenBook:
         mismatched_s: Since when its increments differ from what is told of them; None = they do not.
         line: The connection that carries it.
         frozen_s: When it was last found frozen.
+        heals_failed: Books read by request in a row that left it doubtful.
         retried_s: When it was then subscribed anew, its book not having come yet; None = it was not, or it came.
     """
 
@@ -68,6 +69,7 @@ class TokenBook:
         "fault_ms",
         "fault_s",
         "frozen_s",
+        "heals_failed",
         "is_shown_stale",
         "line",
         "live",
@@ -97,7 +99,7 @@ class TokenBook:
         self.asked_s = float("-inf")
         self.told: tuple[Price | None, Price | None] = NOT_TOLD
         self.disputed_s: float | None = None
-        self.misses = 0
+        self.misses = self.heals_failed = 0
         self.missed_s = self.frozen_s = float("-inf")
         self.missed_ms = self.live_ms_at_miss = -1
         self.retried_s: float | None = None
@@ -125,7 +127,8 @@ class TokenBook:
         self.fault, self.fault_ms = NO_SNAPSHOT, -1
         self.told = NOT_TOLD
         self.doubted_s = self.data_s = self.verified_s = self.fault_s = now_s
-        self.misses, self.retried_s = 0, None
+        self.misses = self.heals_failed = 0
+        self.retried_s = None
 
     def adopt(self, snapshot: BookSnapshot) -> bool:
         """Apply a snapshot; end the fault when it is new enough.
@@ -143,6 +146,32 @@ class TokenBook:
         if snapshot.exchange_ms >= self.fault_ms:
             self.fault, self.shown, self.retried_s = "", self.live, None
         return True
+
+    def begin_anew(self) -> None:
+        """Forget the levels and their times, one of which may be wrong: the next snapshot is the truth, however old."""
+        self.live = Book(self.shown.tick)
+        self.fault_ms = -1
+        self.told = NOT_TOLD
+
+    def heal(self, snapshot: BookSnapshot) -> bool:
+        """Adopt a book read by request, and count how many in a row were of no help.
+
+        Returns:
+            Whether it was adopted.
+
+        Raises:
+            BadFrame: It is impossible; nothing changed.
+        """
+        is_adopted = self.adopt(snapshot)
+        self.heals_failed = self.heals_failed + 1 if self.is_doubtful else 0
+        return is_adopted
+
+    def give_up(self, now_s: float) -> None:
+        """Call the token frozen whatever was wrong with it before: reading its book does not heal it."""
+        self.fault, self.heals_failed, self.misses = FROZEN, 0, 0
+        # No look found it silent together with its connection, which may be as good as ever.
+        self.missed_s = float("-inf")
+        self.distrust(FROZEN, now_s)
 
     def change(self, delta: BookDelta) -> None:
         """Apply a level change, and keep the best prices told with the newest one.

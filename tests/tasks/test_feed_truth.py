@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from tbot.core.messages import (
     MarketView,
     Side,
 )
-from tbot.errors import Disconnected, RateLimited
+from tbot.errors import BadFrame, Disconnected, RateLimited
 from tbot.tasks.feed_settings import FeedSettings
 from tests.tasks.fake_exchange import NO, YES, FakeExchange, cents, shares
 from tests.tasks.feed_desk import Desk, desk, with_ms
@@ -140,6 +141,37 @@ async def test_cached_answer_older_than_our_book_proves_nothing(autojump_clock: 
         assert rig.exchange.book_reads > 1
         assert not rig.is_stale()
         assert len(rig.exchange.connects) == 1
+
+
+FAR_MS = 9_999_999_999_999
+
+
+@pytest.mark.parametrize("is_snapshot", [False, True])
+async def test_book_that_believes_a_wrong_time_is_made_anew(autojump_clock: MockClock, *, is_snapshot: bool) -> None:
+    async with desk() as rig:
+        exchange = rig.exchange
+        if is_snapshot:
+            books = (exchange.snapshot(token) for token in (YES, NO))
+            exchange.push(*(msgspec.structs.replace(book, exchange_ms=FAR_MS) for book in books))
+        else:
+            exchange.push(*with_ms(exchange.deltas(Side.BUY, cents(40), shares(100)), FAR_MS))
+        await trio.sleep(1)
+        exchange.change(Side.BUY, cents(40), shares(0))
+        exchange.change(Side.BUY, cents(30), shares(7))
+        await rig.until(rig.is_stale, within_s=12)
+        await rig.until(lambda: not rig.is_stale(), within_s=5)
+        assert _levels(rig.view) == _truth(exchange)
+
+
+async def test_doubt_that_reading_the_book_does_not_end_costs_a_subscription(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        exchange = rig.exchange
+        exchange.push(*with_ms(exchange.deltas(Side.BUY, cents(40), shares(100)), FAR_MS))
+        await trio.sleep(0.1)
+        exchange.fail(BadFrame("cut", token_ids=(YES,)))  # from now on every answer is older than the fault
+        await rig.until(rig.is_stale, within_s=1)
+        await rig.until(lambda: not rig.is_stale(), within_s=9)
+        assert (exchange.session.resubscribed, len(exchange.connects)) == ([(YES,)], 1)
 
 
 async def test_truth_nobody_can_tell_is_stale_until_somebody_can(autojump_clock: MockClock) -> None:

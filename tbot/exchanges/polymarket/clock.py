@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from statistics import median_low
 
-from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 
 SAMPLES = 5
 # A difference up to this is corrected on everything that is signed. Beyond it something is wrong with a clock that a
@@ -21,6 +21,9 @@ SAMPLES = 5
 SKEW_S_MAX = 30.0
 # Half a second of rounding and as much for the line.
 TOLERANCE_NS = NANOS_PER_S
+# What is pushed may be stamped so much ahead of the time it is received, for all we know of both clocks: a second of
+# difference that is not followed, and one for whoever stamps it, which is not who answers `GET /time`.
+AHEAD_NS = 2 * NANOS_PER_S
 # Samples are cut to this, an hour, so that no number however long goes further than here.
 _SAMPLE_NS_MAX = 3_600 * NANOS_PER_S
 
@@ -59,6 +62,21 @@ class ExchangeClock:
     def now_ns(self) -> Nanos:
         """Return the time to put on requests and orders."""
         return Nanos(self._now_ns() + self.offset_ns)
+
+    def latest_ms(self, received_ns: Nanos) -> int:
+        """Return the latest time that what was received then may be stamped with; a later one cannot be true.
+
+        Anything is believed up to an hour ahead while the clocks were never compared.
+
+        Args:
+            received_ns: By our clock.
+
+        Returns:
+            Unix milliseconds.
+        """
+        # A clock of theirs that is behind is no reason: the one that stamps may be right.
+        ahead_ns = max(0, self.difference_ns) if self.measured_ns else _SAMPLE_NS_MAX
+        return (received_ns + ahead_ns + AHEAD_NS) // NANOS_PER_MS
 
     def learn(self, their_s: int, *, sent_ns: Nanos, received_ns: Nanos) -> None:
         """Take one answer of `GET /time` in.

@@ -186,10 +186,11 @@ class PublicMarkets:
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
         async with open_market_socket(url, self._connect, token_ids, timeouts) as socket:
             on_raw = None if self._tap is None else self._tap()
-            yield MarketChannel(socket, token_ids, self._now_ns, self._learn_tick, on_raw)
+            learn, latest_ms = self._learn_tick, self.clock.latest_ms
+            yield MarketChannel(socket, token_ids, self._now_ns, learn, on_raw=on_raw, latest_ms=latest_ms)
 
     async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
-        """Read whole books by request, in the order asked; those the exchange does not have are left out.
+        """Read whole books by request, in the order asked; those not to be had, or of a time to come, are left out.
 
         Raises:
             ExchangeUnavailable: Try again later.
@@ -197,7 +198,12 @@ class PublicMarkets:
         bodies = {body.asset_id: body for body in await self.rest.books(token_ids)}
         received_ns = self._now_ns()
         with undecodable_is_unavailable("/books"):
-            return tuple(book_snapshot(bodies[each], received_ns) for each in token_ids if each in bodies)
+            books = [book_snapshot(bodies[each], received_ns) for each in token_ids if each in bodies]
+        latest_ms = self.clock.latest_ms(received_ns)
+        for book in books:
+            if book.exchange_ms > latest_ms:
+                log.warning("books.future", token_id=book.token_id, ahead_ms=book.exchange_ms - latest_ms)
+        return tuple(book for book in books if book.exchange_ms <= latest_ms)
 
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""

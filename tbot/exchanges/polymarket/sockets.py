@@ -30,7 +30,7 @@ from trio_websocket import (
 from wsproto.utilities import ProtocolError
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import AccountEvent, BookSnapshot, MarketEvent, TickSizeChanged
+from tbot.core.messages import AccountEvent, BookSnapshot, Gap, MarketEvent, TickSizeChanged
 from tbot.core.units import Nanos, Price
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
 from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
@@ -234,7 +234,9 @@ class MarketChannel:
         tokens: Sequence[TokenId],
         now_ns: Callable[[], Nanos],
         learn_tick: Callable[[TokenId, Price], None],
+        *,
         on_raw: Callable[[str, Nanos], None] | None = None,
+        latest_ms: Callable[[Nanos], int] | None = None,
     ) -> None:
         """Translate what the socket brings.
 
@@ -244,12 +246,15 @@ class MarketChannel:
             now_ns: Wall time.
             learn_tick: Told each price grid that is named, of a change or of a whole book, before the reader is.
             on_raw: Given every text before it is decoded, with the time of its receipt; must not wait.
+            latest_ms: Gives the latest time that a frame received then may be stamped with (`ExchangeClock.latest_ms`);
+                None = any time will do.
         """
         self._socket = socket
         self._tokens = frozenset(tokens)  # asked, never iterated
         self._now_ns = now_ns
         self._learn_tick = learn_tick
         self._on_raw = on_raw
+        self._latest_ms = latest_ms
         self._decoder = market_decoder()
         self._bad: deque[BadFrame] = deque()
 
@@ -322,7 +327,18 @@ class MarketChannel:
 
     def _events(self, text: str, received_ns: Nanos) -> tuple[MarketEvent, ...]:
         frames = self._decoder.decode(text)
-        return tuple(event for frame in frames for event in market_events(frame, self._tokens, received_ns))
+        events = tuple(event for frame in frames for event in market_events(frame, self._tokens, received_ns))
+        self._refuse_future(events, received_ns)
+        return events
+
+    # The newest time wins on each level, so a single one of next year would hide all that is told until then.
+    def _refuse_future(self, events: tuple[MarketEvent, ...], received_ns: Nanos) -> None:
+        if self._latest_ms is None or not events:
+            return
+        latest_ms = self._latest_ms(received_ns)
+        for event in events:
+            if not isinstance(event, Gap) and event.exchange_ms > latest_ms:
+                raise BadFrame(f"stamped {event.exchange_ms - latest_ms} ms later than can be")
 
     # The slow way, frame by frame, so that a bad one costs only the tokens it names.
     def _good_events(self, text: str, received_ns: Nanos) -> tuple[MarketEvent, ...]:

@@ -46,6 +46,18 @@ def test_a_clock_that_is_off_is_corrected_to_the_second(ahead_ms: int, sign: int
     assert abs(clock.offset_ns - sign * ahead_ms * NANOS_PER_MS) <= NANOS_PER_S
 
 
+@given(gen.integers(-29_000, 29_000))
+def test_true_stamps_may_come_whatever_our_clock_says_and_late_ones_may_not(ahead_ms: int) -> None:
+    clock = measured([ahead_ms] * SAMPLES)
+    now_ms = BEGIN // NANOS_PER_MS
+    assert now_ms + ahead_ms < clock.latest_ms(BEGIN) <= now_ms + max(ahead_ms, 0) + 4_000
+
+
+def test_clock_never_compared_believes_an_hour_and_no_more() -> None:
+    latest_ms = ExchangeClock(lambda: BEGIN).latest_ms(BEGIN)
+    assert 3_600_000 < latest_ms - BEGIN // NANOS_PER_MS < 3_700_000
+
+
 @given(gen.integers(40, 10**9) | gen.integers(-(10**9), -40) | gen.sampled_from([10**30, -(10**400)]))
 def test_a_clock_that_is_wrong_is_told_and_not_followed(ahead_s: int) -> None:
     clock = measured([7_000] * SAMPLES)
