@@ -309,6 +309,7 @@ class PaperExchange:
                 is_bid=market.is_bid(order.token_id, order.side),
                 price=market.price_yes(order.token_id, order.price),
                 size=state.left,
+                now_ns=self._now_ns(),
             )
             if order.expires_ns:
                 heapq.heappush(self._ends, (order.expires_ns, order_id))

@@ -33,7 +33,7 @@ from tbot.core.messages import (
     SubmitReply,
 )
 from tbot.core.units import Nanos, Notional, Price, Size, is_on_grid
-from tbot.errors import Disconnected, InvariantViolated
+from tbot.errors import BadFrame, Disconnected, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, MarketSession, PreparedOrder
 from tbot.exchanges.paper.account import CASH
 from tbot.exchanges.paper.exchange import EVENTS_MAX, PaperExchange
@@ -100,10 +100,11 @@ class PublicData(Protocol):
 class WatchedSession:
     """A market session of the source whose events the paper exchange sees first."""
 
-    def __init__(self, session: MarketSession, exchange: PaperExchange) -> None:
-        """Watch one session."""
+    def __init__(self, session: MarketSession, exchange: PaperExchange, tokens: Sequence[TokenId]) -> None:
+        """Watch one session of these tokens."""
         self._session = session
         self._exchange = exchange
+        self._tokens = tuple(tokens)
 
     async def receive(self) -> tuple[MarketEvent, ...]:
         """Wait for the next events, in order of arrival.
@@ -112,7 +113,12 @@ class WatchedSession:
             Disconnected: The connection ended.
             BadFrame: A frame could not be decoded; the session goes on.
         """
-        events = await self._session.receive()
+        try:
+            events = await self._session.receive()
+        except BadFrame as error:
+            # It may have been an update of any of them.
+            self._exchange.distrust(tuple(map(TokenId, error.token_ids)) or self._tokens)
+            raise
         self._exchange.observe(events)
         return events
 
@@ -198,6 +204,7 @@ class PaperGateway:
         self._decoder = msgspec.json.Decoder(SubmitOrder)
         self._latency_s = exchange.settings.latency_ms / 1000
         self._tokens: tuple[TokenId, ...] = ()
+        self._watched: dict[TokenId, None] = {}  # those of sessions that stand
         self._capabilities = msgspec.structs.replace(CAPABILITIES, session_tokens_max=session_tokens_max)
 
     @property
@@ -252,9 +259,12 @@ class PaperGateway:
             ExchangeUnavailable: On entry, when no connection could be made.
         """
         async with self._source.open_market(token_ids) as session:
+            self._watched |= dict.fromkeys(token_ids)
             try:
-                yield WatchedSession(session, self._exchange)
+                yield WatchedSession(session, self._exchange, token_ids)
             finally:
+                for token_id in token_ids:
+                    self._watched.pop(token_id, None)
                 # Prints are missed from here on; the first snapshot of the next connection tells where the market went.
                 self._exchange.distrust(token_ids)
 
@@ -272,7 +282,10 @@ class PaperGateway:
         Raises:
             ExchangeUnavailable: Try again later.
         """
-        return await self._source.books(token_ids)
+        books = await self._source.books(token_ids)
+        # One that ends the doubt of the market feed ends ours; without a connection there are no prints to fill by.
+        self._exchange.observe([book for book in books if book.token_id in self._watched])
+        return books
 
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
         """Name and encode an order without placing it. The same order prepared later is another one.

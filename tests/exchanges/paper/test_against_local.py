@@ -87,7 +87,7 @@ class Trial:
                 paper.observe(snapshot_of(engine.book(self.rules.yes), now_ns))
                 price = self.price(engine)
                 assert price is not None
-                paper.rest(OURS, is_bid=self.side is Side.BUY, price=price, size=SIZE)
+                paper.rest(OURS, is_bid=self.side is Side.BUY, price=price, size=SIZE, now_ns=now_ns)
                 watch(paper)
             _, events = engine.apply(operation, now_ns)
             if count < self.at:
@@ -124,7 +124,7 @@ def test_paper_fills_are_at_most_those_of_an_equal_real_order() -> None:
 def test_a_paper_order_without_a_queue_would_be_seen() -> None:
     def jump(paper: PaperMarket) -> None:
         for order in paper._waiting.values():
-            order.ahead = 0
+            order.gates = [(since_ms, 0) for since_ms, _ in order.gates]
 
     outcomes = [(trial.paper(jump), trial.real()) for trial in trials(range(6))]
     assert any(paper > real for paper, real in outcomes)

@@ -25,7 +25,7 @@ from tbot.core.messages import (
     SubmitReply,
     TradePrint,
 )
-from tbot.core.units import MICRO, Nanos, Notional, Price, Size
+from tbot.core.units import MICRO, NANOS_PER_MS, Nanos, Notional, Price, Size
 from tbot.exchanges.paper.account import CASH, Entry, PaperAccount
 from tbot.exchanges.paper.exchange import PaperExchange
 from tbot.exchanges.paper.settings import PaperSettings
@@ -63,15 +63,20 @@ class Desk:
                     token_id=YES,
                     bids=tuple(Level(cents(p), shares(s)) for p, s in bids.items()),
                     asks=tuple(Level(cents(p), shares(s)) for p, s in asks.items()),
-                    exchange_ms=self.count + 1,
-                    received_ns=now_ns(),
+                    exchange_ms=now_ns() // NANOS_PER_MS + 1_000 * self.count,
+                    received_ns=Nanos(now_ns() + 1_000 * self.count * NANOS_PER_MS),
                 )
             ]
         )
 
     def trade(self, taker: Side, price: int, size: int) -> None:
         event = TradePrint(
-            token_id=YES, price=cents(price), size=shares(size), taker_side=taker, exchange_ms=1, received_ns=now_ns()
+            token_id=YES,
+            price=cents(price),
+            size=shares(size),
+            taker_side=taker,
+            exchange_ms=now_ns() // NANOS_PER_MS + 1_000 * self.count,
+            received_ns=Nanos(now_ns() + 1_000 * self.count * NANOS_PER_MS),
         )
         self.exchange.observe([event])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, ExchangeOrderId, Gap, Level, MarketEvent, Side, TradePrint
 from tbot.core.units import MICRO, NANOS_PER_MS, Nanos, Price, Size
-from tbot.exchanges.paper.queue import PaperMarket
+from tbot.exchanges.paper.queue import STAMP_MS, PaperMarket
 
 YES, NO = TokenId("yes"), TokenId("no")
 MARKET = Market(market_id=MarketId("m"), slug="m", yes=YES, no=NO, tick=Price(10_000))
@@ -76,7 +76,8 @@ class Desk:
         )
 
     def rest(self, side: Side, price: int, size: int, name: ExchangeOrderId = OURS) -> None:
-        self.paper.rest(name, is_bid=side is Side.BUY, price=cents(price), size=shares(size))
+        self.paper.rest(name, is_bid=side is Side.BUY, price=cents(price), size=shares(size), now_ns=ns(self.ms))
+        self.ms += STAMP_MS
 
 
 def desk() -> Desk:
@@ -194,3 +195,111 @@ def test_one_level_fills_no_more_than_what_passed_the_queue(volumes: list[int], 
     for volume in volumes:
         d.trade(Side.SELL, 50, volume)
     assert d.filled.get(OURS, 0) == min(size, max(0, sum(volumes) - ahead))
+
+
+def print_at(ms: int, size: int, received_ms: int) -> TradePrint:
+    return TradePrint(
+        token_id=YES,
+        price=cents(50),
+        size=shares(size),
+        taker_side=Side.SELL,
+        exchange_ms=ms,
+        received_ns=ns(received_ms),
+    )
+
+
+def test_a_print_of_before_the_order_says_nothing_of_it() -> None:
+    d = Desk(bids={}, asks={52: 60})
+    d.ms = 5_000
+    d.rest(Side.BUY, 50, 30)
+    d.see(print_at(1_000, 60, received_ms=5_001))
+    assert d.filled == {}
+    d.see(print_at(5_100, 20, received_ms=5_101))
+    assert d.filled == {OURS: 20}
+
+
+def test_a_print_told_twice_counts_once() -> None:
+    d = desk()
+    d.rest(Side.BUY, 50, 50)
+    for received_ms in (2_000, 2_300):
+        d.see(print_at(1_900, 90, received_ms))
+    assert d.filled == {}
+    d.see(print_at(2_100, 20, 2_400))
+    assert d.filled == {OURS: 10}
+
+
+def test_a_level_told_late_stood_before_us() -> None:
+    d = desk()
+    late = d.ms
+    d.ms += 100
+    d.rest(Side.BUY, 50, 30)
+    d.see(
+        BookDelta(
+            token_id=YES,
+            side=Side.BUY,
+            price=cents(50),
+            size=shares(300),
+            exchange_ms=late + 50,
+            received_ns=ns(d.ms),
+        )
+    )
+    d.trade(Side.SELL, 50, 290)
+    assert d.filled == {}
+    d.trade(Side.SELL, 50, 20)
+    assert d.filled == {OURS: 10}
+
+
+def test_an_opposite_level_of_before_us_does_not_trade_with_us() -> None:
+    d = desk()
+    late = d.ms + 50
+    d.ms += 100
+    d.rest(Side.BUY, 50, 30)
+    d.see(
+        BookDelta(token_id=YES, side=Side.SELL, price=cents(50), size=shares(9), exchange_ms=late, received_ns=ns(d.ms))
+    )
+    d.level(Side.BUY, 30, 5)
+    assert d.filled == {}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[tuple[int, str, int]], list[int]]:
+    """What happens at one level after we joined: adds behind us, cancels ahead, trades; and an order of arrival."""
+    kinds = st.tuples(st.integers(1, 400), st.sampled_from(["trade", "add", "cancel"]), st.integers(1, 60))
+    steps = draw(st.lists(kinds, min_size=1, max_size=25))
+    return steps, draw(st.permutations(range(2 * len(steps))))
+
+
+@given(history=histories(), ahead=st.integers(0, 100))
+def test_in_no_order_of_arrival_more_is_filled_than_an_equal_order_would_have_had(
+    history: tuple[list[tuple[int, str, int]], list[int]], ahead: int
+) -> None:
+    steps, order = history
+    d = Desk(bids={50: ahead} if ahead else {}, asks={52: 60})
+    d.rest(Side.BUY, 50, 10_000)
+    events: list[MarketEvent] = []
+    before, behind, real, ms = ahead, 0, 0, d.ms + 1
+    for gap_ms, kind, size in steps:
+        ms += gap_ms
+        if kind == "trade":
+            through = size - min(before, size)
+            before, behind, real = before - (size - through), behind - min(behind, through), real + through
+            events.append(print_at(ms + 20, size, ms + 20))
+        elif kind == "add":
+            behind += size
+        else:
+            before -= min(before, size)
+        events.append(
+            BookDelta(
+                token_id=YES,
+                side=Side.BUY,
+                price=cents(50),
+                size=shares(before + behind),
+                exchange_ms=ms,
+                received_ns=ns(ms),
+            )
+        )
+    events += events[: len(order) - len(events)]  # some are told twice
+    for index in order:
+        if index < len(events):
+            d.see(events[index])
+    assert d.filled.get(OURS, 0) <= real
