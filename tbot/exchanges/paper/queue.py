@@ -186,7 +186,7 @@ class PaperMarket:
         Raises:
             BadFrame: A snapshot or change that no book can take; the book is stale until the next snapshot.
         """
-        if not isinstance(event, Gap):
+        if not isinstance(event, Gap | MarketNews):
             self._ahead_ms = max(self._ahead_ms, event.exchange_ms - event.received_ns // NANOS_PER_MS)
         match event:
             case TradePrint():

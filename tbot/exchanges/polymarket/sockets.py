@@ -30,7 +30,7 @@ from trio_websocket import (
 from wsproto.utilities import ProtocolError
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import AccountEvent, BookSnapshot, Gap, MarketEvent, TickSizeChanged
+from tbot.core.messages import AccountEvent, BookSnapshot, Gap, MarketEvent, MarketNews, TickSizeChanged
 from tbot.core.units import Nanos, Price
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
 from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
@@ -337,7 +337,7 @@ class MarketChannel:
             return
         latest_ms = self._latest_ms(received_ns)
         for event in events:
-            if not isinstance(event, Gap) and event.exchange_ms > latest_ms:
+            if not isinstance(event, Gap | MarketNews) and event.exchange_ms > latest_ms:
                 raise BadFrame(f"stamped {event.exchange_ms - latest_ms} ms later than can be")
 
     # The slow way, frame by frame, so that a bad one costs only the tokens it names.
