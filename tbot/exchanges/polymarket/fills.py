@@ -187,11 +187,20 @@ def fills_of(trade: TradeRow, ours: Ownership, fee_of: FeeOf, received_ns: Nanos
     Raises:
         BadFrame: A number that cannot be.
     """
+    made: dict[ExchangeOrderId, Fill] = {}
     for leg in trade.maker_orders or ():
         if ours.has(leg):
-            yield _maker_fill(trade, leg, received_ns)
-    if trade.trader_side == "TAKER" or (not trade.trader_side and trade.owner == ours.api_key):
+            fill = _maker_fill(trade, leg, received_ns)
+            before = made.get(fill.exchange_order_id)
+            made[fill.exchange_order_id] = fill if before is None else _sum(before, fill)
+    yield from made.values()
+    if was_taker(trade, ours):
         yield _taker_fill(trade, fee_of, received_ns)
+
+
+def was_taker(trade: TradeRow, ours: Ownership) -> bool:
+    """Tell whether a trade says for certain that we were its taker."""
+    return trade.trader_side == "TAKER" or (not trade.trader_side and trade.owner == ours.api_key)
 
 
 def settlement_of(trade: TradeRow) -> Settlement:
@@ -219,6 +228,12 @@ def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
         exchange_ms=_matched_ms(trade, received_ns),
         received_ns=received_ns,
     )
+
+
+# One trade may name an order of ours in several entries; a fill is known by trade and order, so it is all of them.
+def _sum(one: Fill, other: Fill) -> Fill:
+    size, notional = Size(one.size + other.size), Notional(one.notional + other.notional)
+    return msgspec.structs.replace(one, size=size, notional=notional)
 
 
 def _taker_fill(trade: TradeRow, fee_of: FeeOf, received_ns: Nanos) -> Fill:

@@ -9,7 +9,7 @@ from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, ExchangeReport, Fill
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Size
 from tbot.errors import BadFrame, ExchangeUnavailable
-from tbot.exchanges.polymarket.fills import FeeOf, Ownership, fills_of, open_order, order_lookup
+from tbot.exchanges.polymarket.fills import FeeOf, Ownership, fills_of, open_order, order_lookup, was_taker
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.wire import TradeRow
 
@@ -97,8 +97,9 @@ class Reporter:
         trades = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
         whole: list[TradeRow] = []
         for trade in trades:
-            # Lists may come without the maker legs, and then do not say which orders of ours were hit.
-            is_bare = trade.trader_side == "MAKER" and not trade.maker_orders
+            # Lists may come without the maker legs, and then do not say which orders of ours were hit; nor always our
+            # role in it.
+            is_bare = not trade.maker_orders and not was_taker(trade, self._ours)
             whole += await self._rest.trades(id=trade.id) if is_bare else [trade]
         return whole
 

@@ -105,3 +105,25 @@ async def test_a_small_account_is_told_whole_each_time(autojump_clock: trio.test
         report = await account.gateway.report(Nanos(0), ())
         assert [token for token, _ in report.balances] == list(account.tokens)
         assert report.cash == 7 < MICRO
+
+
+@pytest.mark.parametrize("role", ["MAKER", ""])
+async def test_a_listed_trade_without_legs_is_read_by_its_id(role: str) -> None:
+    leg = {"order_id": "0x33", "owner": "our-key", "matched_amount": "30", "price": "0.52", "asset_id": "1000"}
+    bare = {
+        "id": "t1", "taker_order_id": "0x99", "asset_id": "1000", "side": "BUY", "size": "30", "price": "0.52",
+        "status": "MATCHED", "owner": "somebody", "trader_side": role, "match_time": "1790000000",
+        "maker_orders": None,
+    }  # fmt: skip
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        await trio.lowlevel.checkpoint()
+        if request.url.path != "/data/trades":
+            return await account._answer(request)
+        whole = {**bare, "maker_orders": [leg]} if request.url.params.get("id") == "t1" else bare
+        return httpx2.Response(200, json={"data": [whole], "next_cursor": "LTE="})
+
+    account = Account(1)
+    account.gateway._public._http._client._transport = httpx2.MockTransport(answer)
+    fills = (await account.gateway.report(Nanos(0), ())).fills
+    assert [(fill.exchange_order_id, fill.side, fill.size) for fill in fills] == [("0x33", "SELL", 30 * MICRO)]
