@@ -16,13 +16,17 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from enum import StrEnum
 from math import gcd
-from typing import cast
+from typing import Final, cast
 
 from tbot.core.book_hash import HashStem, book_hash, level_text
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, Side, TickSizeChanged
 from tbot.core.units import ONE_DOLLAR, Price, Size, is_on_grid, text_from_micro
 from tbot.errors import BadFrame, OffGrid
+
+# No market has a finer one. Levels older than a change to a coarser tick rest on off the present grid, so a whole book
+# may hold any of these; what it holds tells which changes to expect.
+TICK_FINEST: Final = Price(100)
 
 
 class BookState(StrEnum):
@@ -65,14 +69,14 @@ class Book:
             False when it is older than a snapshot or tick change already known: no level changed.
 
         Raises:
-            OffGrid: A price is not on the token's grid. Nothing changed; the caller marks the book stale and refetches.
+            OffGrid: A price is on no grid at all. Nothing changed; the caller marks the book stale and refetches.
             BadFrame: A size is negative. Nothing changed.
         """
         is_late = snapshot.exchange_ms < self._floor_ms
         if not is_late:
-            grid = Price(gcd(self._grid, snapshot.tick or 0))
             for level in (*snapshot.bids, *snapshot.asks):
-                _check(level.price, level.size, grid)
+                _check(level.price, level.size, TICK_FINEST)
+            self._grid = Price(gcd(self._grid, *(level.price for level in (*snapshot.bids, *snapshot.asks))))
         if snapshot.tick is not None:
             # Even a late snapshot may bring the newest tick: most frames carry none.
             self._adopt_tick(snapshot.tick, (snapshot.exchange_ms, True))

@@ -35,7 +35,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         terms_s: Between two readings of the terms of one market: fee, smallest order, whether it takes orders.
         poll_s: Between reads by request while disconnected.
         is_rest_usable: Whether books read by request may be acted on while disconnected. They are seconds old.
-        bad_frames_max: More bad frames than this within a minute end the connection.
+        bad_frames_max: More bad frames than this within a minute end the connection; those that say which tokens they
+            are of do not count, and only make these stale.
         shard_tokens_max: Most tokens on one connection; both tokens of a market share one. The exchange may allow less.
         backoff: Pauses between attempts to connect, from the second on.
     """

@@ -234,18 +234,22 @@ class FeedShard:
             tokens = tuple(map(TokenId, error.token_ids)) or self.line.tokens
             self.books.distrust(tokens, "bad frame", trio.current_time())
             self.publish()
-            self._count_bad_frame(error)
+            self._count_bad_frame(error, is_named=bool(error.token_ids))
             return ()
 
     def _apply(self, event: MarketEvent, now_s: float) -> None:
         try:
             self.books.apply(self.line, event, now_s)
         except BadFrame as error:
-            self._count_bad_frame(error)
+            self._count_bad_frame(error, is_named=True)
 
-    def _count_bad_frame(self, error: BadFrame) -> None:
+    # One that says whose it is makes that token stale, and is no reason to cut off the others.
+    def _count_bad_frame(self, error: BadFrame, *, is_named: bool) -> None:
         now_s = trio.current_time()
         self._bad_frames += 1
+        if is_named:
+            log.warning("feed.bad_frame", reason=str(error), first=next(iter(error.token_ids), ""))
+            return
         self._bad_frames_s.append(now_s)
         while self._bad_frames_s[0] <= now_s - 60.0:
             self._bad_frames_s.popleft()

@@ -145,8 +145,18 @@ def test_price_off_the_grid_is_refused_and_changes_nothing(price: float) -> None
     with pytest.raises(OffGrid):
         book.apply_delta(delta(11, Side.BUY, price, 1))
     with pytest.raises(OffGrid):
-        book.apply_snapshot(snapshot(11, {price: 1}, {}))
+        book.apply_snapshot(snapshot(11, {price + 0.00005: 1}, {}))
     assert (book.exchange_ms, book.state) == (10, BookState.OK)
+
+
+def test_old_levels_off_a_coarser_grid_stay_and_tell_which_changes_may_come() -> None:
+    book = book_at(10)
+    assert book.apply_snapshot(snapshot(11, {0.405: 3}, {0.6: 1}))
+    assert (book.tick, book.state, book.best_bid) == (CENT, BookState.OK, 405_000)
+    with pytest.raises(OffGrid):
+        book.apply_delta(delta(12, Side.BUY, 0.403, 1))
+    assert book.apply_delta(delta(12, Side.BUY, 0.405, 0))
+    assert book.best_bid is None
 
 
 def test_negative_size_is_a_bad_frame() -> None:

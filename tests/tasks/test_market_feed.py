@@ -410,3 +410,27 @@ async def test_health_counts_what_happened(autojump_clock: MockClock) -> None:
         assert (told.is_connected, told.connects, told.losses, told.reason) == (True, 2, 1, "cut")
         assert (told.frames, told.tokens, told.tokens_stale) == (3, 2, 0)
         assert now_ns() - told.data_ns < 3 * 10**9
+
+
+async def test_bad_frames_of_one_token_leave_the_others_alone(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        for _ in range(60):
+            rig.exchange.fail(BadFrame("impossible price", token_ids=(NO,)))
+            await trio.sleep(0.1)
+            assert (rig.top(NO).is_stale, rig.top(YES).is_stale) == (True, False)
+            await trio.sleep(0.9)
+        assert len(rig.exchange.connects) == 1
+        await rig.until(lambda: not rig.is_stale(), within_s=3)
+
+
+async def test_level_from_before_a_coarser_tick_makes_no_book_useless(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.bids[Price(395_000)] = shares(3)
+        rig.exchange.fail(Disconnected("cut"))
+        await rig.until(rig.is_stale, within_s=1)
+        await rig.until(lambda: not rig.is_stale(), within_s=3)
+        assert Level(Price(395_000), shares(3)) in rig.view.bids
+        rig.exchange.change(Side.BUY, Price(395_000), shares(0))
+        await trio.sleep(0.1)
+        assert not rig.is_stale()
+        assert Level(Price(395_000), shares(3)) not in rig.view.bids
