@@ -124,6 +124,6 @@ async def test_a_listed_trade_without_legs_is_read_by_its_id(role: str) -> None:
         return httpx2.Response(200, json={"data": [whole], "next_cursor": "LTE="})
 
     account = Account(1)
-    account.gateway._public._http._client._transport = httpx2.MockTransport(answer)
+    account.gateway._public._connection._http._client._transport = httpx2.MockTransport(answer)
     fills = (await account.gateway.report(Nanos(0), ())).fills
     assert [(fill.exchange_order_id, fill.side, fill.size) for fill in fills] == [("0x33", "SELL", 30 * MICRO)]
