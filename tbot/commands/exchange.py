@@ -83,6 +83,7 @@ async def _serve_until_signal(
 
 def _page(announcement: Announcement, settings: StandaloneSettings, options: ExchangeOptions) -> str:
     crowd = "with synthetic traders" if settings.has_traders else "without traders of its own"
+    markets = "".join(f"  {rules.slug}\n" for rules in settings.markets)
     accounts = "".join(f"  {account.address}  {account.private_key}\n" for account in announcement.accounts)
     return (
         f"tbot exchange: {len(settings.markets)} markets {crowd}, seed {options.seed}.\n"
@@ -94,6 +95,7 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
         f"  geoblock        {announcement.geoblock_url}\n"
         f"  market channel  {announcement.ws_market_url}\n"
         f"  user channel    {announcement.ws_user_url}\n\n"
+        f"Markets, by slug:\n\n{markets}\n"
         f"Accounts on chain {announcement.chain_id}. Each has ${settings.cash // MICRO:,} of play money in its own\n"
         f"address and as much in its proxy, safe and deposit wallet; --json names those and the API keys.\n\n"
         f"{accounts}\n"

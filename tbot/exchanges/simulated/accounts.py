@@ -93,6 +93,7 @@ class KeyRing:
         self._skew_s_max = skew_s_max
         self._credentials: dict[str, ApiCredentials] = {}
         self._owner: dict[str, str] = {}
+        self._owners: dict[str, None] = {}
         self._deposit_wallets: dict[str, str] = {}
         self._first_key: dict[str, str] = {}
 
@@ -107,6 +108,7 @@ class KeyRing:
             raise HttpRefusal("Could not create api key")
         self._credentials[credentials.api_key] = credentials
         self._owner[credentials.api_key] = address
+        self._owners[address] = None
         for wallet in self.wallets_of(address):
             self._first_key.setdefault(wallet, credentials.api_key)
         return credentials
@@ -123,7 +125,7 @@ class KeyRing:
         return credentials
 
     def delete(self, api_key: str) -> None:
-        """Forget a key; unknown ones are ignored."""
+        """Forget a key, not its owner, whose wallets are on chain all the same; unknown ones are ignored."""
         self._credentials.pop(api_key, None)
         self._owner.pop(api_key, None)
 
@@ -132,8 +134,8 @@ class KeyRing:
         return tuple(key for key, owner in self._owner.items() if owner == address)
 
     def owners(self) -> tuple[str, ...]:
-        """Name every address that has a key, oldest first."""
-        return tuple(dict.fromkeys(self._owner.values()))
+        """Name every address that ever had a key, oldest first."""
+        return tuple(self._owners)
 
     def key_of(self, wallet: str) -> str:
         """Name the API key that owns orders of a wallet, or the key it would get: synthetic traders have owners too."""

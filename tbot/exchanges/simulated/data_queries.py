@@ -21,6 +21,8 @@ CONDITIONS_MAX = 20
 TITLE_MAX = 200
 _SECONDS_MAX = 253_402_300_799  # the last second of the year 9999
 _EVENT_MAX = (1 << 31) - 1
+# Pages of the reference and clients call the same thing by either name.
+_SPELLINGS = {"condition_id": ("condition_id", "condition"), "event_id": ("event_id", "event")}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -35,9 +37,13 @@ class DataRefusal(HttpRefusal):
     def __init__(self, text: str, *, parameter: str, status: int = 400) -> None:
         """Refuse because of one parameter."""
         super().__init__(text, status=status)
-        trace = hashlib.sha256(f"{parameter}:{text}".encode()).hexdigest()[:32]
-        answer = {"error": text, "code": "invalid_parameter", "retryable": False, "trace_id": trace}
-        self.response = json_response(answer | {"parameter": parameter}, status=status)
+        self.response = _refusal(text, "invalid_parameter", parameter=parameter, status=status)
+
+
+def refused_path(text: str, *, status: int) -> Response:
+    """Answer a request for a path or a method that is not there."""
+    code = {404: "not_found", 405: "method_not_allowed"}[status]
+    return _refusal(text, code, parameter=None, status=status)
 
 
 def refuse_unless_one(request: Request, *names: str) -> None:
@@ -75,14 +81,14 @@ def required_wallet(request: Request) -> str:
 
 
 def conditions(request: Request) -> frozenset[str] | None:
-    """Read `condition_id`, or `condition` as some pages call it, in 32 bytes; None = not asked.
+    """Read `condition_id` in 32 bytes; None = not asked.
 
     Of a V2 market the catalogue spells 31 bytes: both spellings name it.
 
     Raises:
         DataRefusal: 400, one is none, or there are too many.
     """
-    asked = listed(request, "condition_id") or listed(request, "condition")
+    asked = listed(request, "condition_id")
     for text in asked:
         if _CONDITION.fullmatch(text) is None:
             raise DataRefusal("condition_id must be a 32-byte hex string", parameter="condition_id")
@@ -99,14 +105,15 @@ def events(request: Request) -> frozenset[int] | None:
         DataRefusal: 400, one is no positive number, or conditions are asked for as well.
     """
     asked = listed(request, "event_id")
-    if asked and (listed(request, "condition_id") or listed(request, "condition")):
+    if asked and listed(request, "condition_id"):
         raise DataRefusal("condition_id and event_id exclude each other", parameter="event_id")
     return frozenset(_whole(text, "event_id", _EVENT_MAX) for text in asked) or None
 
 
 def listed(request: Request, name: str) -> tuple[str, ...]:
-    """Read the values of a parameter: repeated, or with commas between them."""
-    return tuple(part for value in request.values(name) for part in value.split(",") if part)
+    """Read the values of a parameter, in whichever spelling: repeated, or with commas between them."""
+    spellings = _SPELLINGS.get(name, (name,))
+    return tuple(part for each in spellings for value in request.values(each) for part in value.split(",") if part)
 
 
 def choice(request: Request, name: str, choices: Sequence[str]) -> str | None:
@@ -249,3 +256,9 @@ def _amount_micro(text: str, name: str) -> int:
     if not 0 <= amount < 1e12:
         raise DataRefusal(f"{name} must be a finite non-negative amount", parameter=name)
     return round(amount * MICRO)
+
+
+def _refusal(text: str, code: str, *, parameter: str | None, status: int) -> Response:
+    trace = hashlib.sha256(f"{parameter}:{text}".encode()).hexdigest()[:32]
+    answer = {"error": text, "code": code, "retryable": False, "trace_id": trace}
+    return json_response(answer | ({} if parameter is None else {"parameter": parameter}), status=status)

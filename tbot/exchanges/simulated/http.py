@@ -113,12 +113,13 @@ def error_response(text: str, *, status: int = 400, headers: tuple[tuple[str, st
     return json_response({"error": text}, status=status, headers=headers)
 
 
-def dispatcher(routes: Routes) -> Handler:
+def dispatcher(routes: Routes, refuse: Callable[[str, str, int], Response]) -> Handler:
     """Turn a routing table into one handler.
 
     Args:
         routes: (method, path) -> handler; a path may end in "/{}", which matches one non-empty last segment. HEAD is
             answered like GET, and `serve_http` leaves out the body.
+        refuse: Makes the answer to a path or method that is not there: of the path, a text and a status.
     """
     paths = {path for _, path in routes}
 
@@ -134,8 +135,8 @@ def dispatcher(routes: Routes) -> Handler:
         except HttpRefusal as refusal:
             return refusal.response
         if request.path in paths or (tail and pattern in paths):
-            return error_response("method not allowed", status=405)
-        return error_response("not found", status=404)
+            return refuse(request.path, "method not allowed", 405)
+        return refuse(request.path, "not found", 404)
 
     return dispatch
 

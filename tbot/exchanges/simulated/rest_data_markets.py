@@ -49,12 +49,12 @@ class DataMarketRoutes:
         return json_response({"data": [wire_resolution(m, resolved.get(m.rules.market_id)) for m in found]})
 
     async def _tokens(self, request: Request) -> Reply:
-        refuse_unless_one(request, "token_id", "condition")
+        refuse_unless_one(request, "token_id", "condition_id")
         wanted = frozenset(text.lstrip("0") or "0" for text in listed(request, "token_id"))
         if len(wanted) > TOKENS_MAX or any(_TOKEN.fullmatch(text) is None for text in wanted):
             raise DataRefusal(f"token_id accepts at most {TOKENS_MAX} decimal numbers", parameter="token_id")
         if len(conditions(request) or ()) > TOKEN_CONDITIONS_MAX:
-            raise DataRefusal(f"condition accepts at most {TOKEN_CONDITIONS_MAX} values", parameter="condition")
+            raise DataRefusal(f"condition_id accepts at most {TOKEN_CONDITIONS_MAX} values", parameter="condition_id")
         rows = [
             wire_token(token_id, market, event)
             for event, market in self._asked(request)

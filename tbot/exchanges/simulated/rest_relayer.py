@@ -49,7 +49,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelayerRoutes:
-    """Knows the wallets of everybody who has an API key, since that is whom the exchange knows."""
+    """Knows the wallets of everybody who ever had an API key, since that is whom the exchange knows."""
 
     def __init__(self, state: ServerState) -> None:
         """Ask this server's key ring."""

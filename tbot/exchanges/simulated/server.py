@@ -24,6 +24,7 @@ from tbot.exchanges.simulated.accounts import ApiCredentials, KeyRing, PlayAccou
 from tbot.exchanges.simulated.address_windows import AddressWindows, WindowSettings
 from tbot.exchanges.simulated.catalog import Catalog
 from tbot.exchanges.simulated.channels import MARKET_PATH, USER_PATH, ChannelSettings, serve_websocket
+from tbot.exchanges.simulated.data_queries import refused_path
 from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.http import (
@@ -111,6 +112,11 @@ def too_many_requests(wait_ns: int) -> Response:
     return Response(status=429, body=b"Too Many Requests", headers=headers, content_type="text/plain; charset=UTF-8")
 
 
+def _not_there(path: str, text: str, status: int) -> Response:
+    is_data = path == DATA_PATH or path.startswith(f"{DATA_PATH}/")
+    return refused_path(text, status=status) if is_data else error_response(text, status=status)
+
+
 def _peer(stream: trio.abc.Stream) -> str:
     if not isinstance(stream, trio.SocketStream):
         return ""
@@ -196,7 +202,7 @@ class LocalServer:
         if settings.has_control:
             tables.append(ControlRoutes(self._state).routes())
         self.routes: Routes = {route: handler for table in tables for route, handler in table.items()}
-        self._dispatch = dispatcher(self.routes)
+        self._dispatch = dispatcher(self.routes, _not_there)
 
     def enroll(self, account: PlayAccount, cash: Notional) -> ApiCredentials:
         """Give a play account its first API key and a deposit (micro-dollars) into its own address.

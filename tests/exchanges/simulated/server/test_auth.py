@@ -12,6 +12,7 @@ from eth_account.messages import encode_typed_data
 
 from tbot.core.units import NANOS_PER_S
 from tbot.exchanges.simulated.server import ServerSettings
+from tbot.exchanges.simulated.wallets import deposit_wallet
 
 FIELDS = [
     {"name": "address", "type": "address"},
@@ -135,6 +136,16 @@ async def test_skew_limit_can_be_set(make_world: Any, autojump_clock: Any) -> No
 async def test_deleted_key_is_dead(world: Any, autojump_clock: Any) -> None:
     assert (await world.alice.ask("DELETE", "/auth/api-key")).json == "OK"
     assert (await world.alice.ask("GET", "/auth/api-keys")).status == 401
+
+
+async def test_wallets_of_a_deleted_key_stay_on_chain(world: Any, autojump_clock: Any) -> None:
+    owner = world.alice.account.address
+    asked = (f"/data-api/v2/approvals?user={owner}", f"/relayer/deployed?type=WALLET&address={deposit_wallet(owner)}")
+    before = [(await world.get(path)).json for path in asked]
+    assert (await world.alice.ask("DELETE", "/auth/api-key")).json == "OK"
+    assert [(await world.get(path)).json for path in asked] == before
+    assert before[1] == {"deployed": True}
+    assert all(row["approved"] for row in before[0]["data"]["contracts"])
 
 
 # --- balances and the dead-man switch --------------------------------------------------------------------------------

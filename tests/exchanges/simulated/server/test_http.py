@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
-from tbot.exchanges.simulated.http import HttpLimits, NoAnswer, Reply, Request, dispatcher, json_response, serve_http
+from tbot.exchanges.simulated.http import (
+    HttpLimits,
+    NoAnswer,
+    Reply,
+    Request,
+    dispatcher,
+    error_response,
+    json_response,
+    serve_http,
+)
 
 LIMITS = HttpLimits(body_bytes_max=1000, header_bytes_max=500, idle_s=30.0, write_s=5.0, hold_s=60.0)
 
@@ -150,7 +159,9 @@ async def test_dispatcher_finds_parameters_methods_and_nothing(autojump_clock: A
     async def show(request: Request) -> Reply:
         return json_response(request.tail)
 
-    handler = dispatcher({("GET", "/a/{}"): show, ("GET", "/b"): show})
+    handler = dispatcher(
+        {("GET", "/a/{}"): show, ("GET", "/b"): show}, lambda _, text, status: error_response(text, status=status)
+    )
 
     async def status_of(method: str, path: str) -> tuple[int, bytes]:
         reply = await handler(Request(method=method, path=path, query={}, headers={}, body=b""))

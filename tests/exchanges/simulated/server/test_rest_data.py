@@ -356,7 +356,7 @@ ROUTES = ("positions", "trades", "activity", "value", "approvals", "resolutions"
         ("tokens", {}, "token_id"),
         ("tokens", {"token_id": "x1"}, "token_id"),
         ("tokens", {"token_id": ",".join(map(str, range(1, 52)))}, "token_id"),
-        ("tokens", {"condition": ",".join(f"0x{n:064x}" for n in range(11))}, "condition"),
+        ("tokens", {"condition": ",".join(f"0x{n:064x}" for n in range(11))}, "condition_id"),
         ("oi", {"condition_id": "0x1"}, "condition_id"),
         ("live-volume", {}, "event_id"),
     ],
@@ -413,3 +413,40 @@ async def test_no_query_brings_the_exchange_down(world: Any, autojump_clock: Any
         answer = await client.ask("GET", f"/data-api/v2/{path}?{query}")
         assert answer.status in (200, 400), (path, query, answer.body)
         assert b"Traceback" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["positions", "trades", "activity", "resolutions", "tokens", "oi", "value"])
+async def test_either_spelling_selects_the_same(world: Any, autojump_clock: Any, path: str) -> None:
+    await world.bob.placed("BUY", "0.60", "100", token=world.rain.no)
+    await world.alice.placed("BUY", "0.40", "10")
+    await trio.sleep(5)
+    user = {} if path in ("resolutions", "tokens", "oi") else {"user": world.alice.account.address}
+    market, other = world.rain.market_id, world.mayor.market_id
+
+    async def ask(**query: str) -> Any:
+        answer = await world.get(f"/data-api/v2/{path}?{urlencode({**user, **query})}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    assert await ask(condition=market) == await ask(condition_id=market)
+    assert await ask(condition=market) != await ask(condition=other)
+
+
+async def test_event_may_be_asked_for_by_either_name(world: Any, autojump_clock: Any) -> None:
+    number = world.server._state.catalog.events(world.now_ns())[0].number
+    told = [(await world.get(f"/data-api/v2/live-volume?{name}={number}")).json for name in ("event", "event_id")]
+    assert told[0] == told[1]
+    assert told[0]["data"]["conditions"]
+
+
+@pytest.mark.parametrize("asked", ["GET /v2/leaderboard 404", "GET /positions 404", "POST /v2/positions 405"])
+async def test_what_is_not_there_is_told_in_the_shape_of_the_data_api(
+    world: Any, autojump_clock: Any, asked: str
+) -> None:
+    method, path, status = asked.split()
+    answer = await (await world.rest()).ask(method, f"/data-api{path}", b"")
+    code = {"404": "not_found", "405": "method_not_allowed"}[status]
+    assert (answer.status, answer.json["code"], answer.json["retryable"]) == (int(status), code, False)
+    assert set(answer.json) == {"error", "code", "retryable", "trace_id"}
+    elsewhere = await (await world.rest()).ask("GET", "/nowhere", b"")
+    assert (elsewhere.status, elsewhere.json) == (404, {"error": "not found"})
