@@ -12,7 +12,7 @@ import msgspec
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import NANOS_PER_S, Nanos, Size, is_on_grid, notional_ceil, text_from_micro
 from tbot.exchanges.simulated.operations import CancelEvery, CancelOrders, EndReason, EngineSettings, Mode, PlaceOrder
-from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of
+from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of, shares_for
 from tbot.exchanges.simulated.planning import MatchPlan
 
 TEXT_MARKET_NOT_READY = "the market is not yet ready to process new orders"
@@ -66,7 +66,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         balance: Available collateral for a BUY, available tokens for a SELL.
         mode: What the engine does at all now.
         matched: What of the same went out by trades not yet MINED; the balance told has it still.
-        reserved: Bound by the account's open orders: buys of this market, or sells of this token.
+        reserved: Bound by the account's open orders: buys of this market (or of all), or sells of this token.
         allowance: What the order's contract may still move of what it gives.
         spending: Needed of that by the account's open orders, of whichever market.
     """
@@ -181,9 +181,11 @@ def _precision(c: Candidate) -> str:
 
 def _size_minimum(c: Candidate) -> str:
     size_min = c.book.rules.size_min
-    if c.order.order_type in IMMEDIATE or c.order.size >= size_min:
+    is_exempt = c.order.order_type in IMMEDIATE and not c.settings.has_share_minimum_for_immediate
+    shares = shares_for(c.order.budget, c.order.price) if c.has_budget else c.order.size
+    if is_exempt or shares >= size_min:
         return ""
-    size, least = text_from_micro(c.order.size), text_from_micro(size_min)
+    size, least = text_from_micro(shares), text_from_micro(size_min)
     return f"order {c.order.order_id} is invalid. Size ({size}) lower than the minimum: {least}"
 
 

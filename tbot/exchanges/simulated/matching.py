@@ -79,7 +79,7 @@ class Engine:
     """The state of one exchange.
 
     Args:
-        settings: Settlement delays, expiry rules, and how long it remembers what is over.
+        settings: Settlement delays, expiry rules, what is not known of production, how long it remembers what is over.
         crowd: Accounts of synthetic traders, whose records are forgotten soon.
 
     Attributes:
@@ -102,7 +102,7 @@ class Engine:
         self.on_crash: Callable[[Exception], None] | None = None
         self._books: dict[MarketId, UnifiedBook] = {}
         self._market_of: dict[TokenId, MarketId] = {}
-        self._orders = OrderTable()
+        self._orders = OrderTable(has_global_reservation=settings.has_global_reservation)
         self._cancels = Cancelling(self._books, self._orders)
         self._trades = TradeLog()
         self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)

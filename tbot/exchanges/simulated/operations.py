@@ -127,7 +127,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Timing of the engine, nanoseconds, and its memory.
+    """Timing of the engine, nanoseconds, what is not known of production, and its memory.
 
     Attributes:
         mined_after_ns: From match to MINED; from then on bought tokens can be sold.
@@ -137,6 +137,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         expiry_min_ns: The stated expiration must be at least this far ahead.
         has_tick_change: Whether a market on a cent grid goes to a tenth of a cent near 0 and 1.
         has_tick_return: Whether it goes back to cents once its price has left the edge. Not documented.
+        has_share_minimum_for_immediate: Whether FAK and FOK orders too must be of `size_min` shares at their limit. One
+            example of the documentation reads so; traders do trade $1 lots below five shares.
+        has_global_reservation: Whether a dollar backs the buys of one market only; False = of each market once.
         crowd_kept_ns: How long orders that are over, trades and movements of the synthetic crowd alone are remembered.
         clients_kept_ns: How long those in which somebody else took part are; 0 = for ever.
         clients_kept_max: How many of those orders, and of those trades, at most; 0 = any number.
@@ -149,6 +152,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     expiry_min_ns: int = 180_000_000_000
     has_tick_change: bool = True
     has_tick_return: bool = False
+    has_share_minimum_for_immediate: bool = False
+    has_global_reservation: bool = False
     crowd_kept_ns: Annotated[int, Meta(ge=60_000_000_000)] = 1_800_000_000_000
     clients_kept_ns: Annotated[int, Meta(ge=0)] = 86_400_000_000_000
     clients_kept_max: Annotated[int, Meta(ge=0)] = 100_000

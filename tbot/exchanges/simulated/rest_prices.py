@@ -20,6 +20,8 @@ class PriceRoutes:
     def __init__(self, state: ServerState) -> None:
         """Read from this server's exchange."""
         self._state = state
+        # Sources disagree on what a side means here: BUY is the best bid to the API description, a guide swaps them.
+        self._bid_side = Side.BUY if state.price_of_buy == "bid" else Side.SELL
 
     def routes(self) -> Routes:
         """Give the routing table."""
@@ -36,13 +38,13 @@ class PriceRoutes:
 
     async def _price(self, request: Request) -> Reply:
         side = _side(request.query.get("side", ""))
-        return json_response({"price": _price_of(asked_book(self._state, request), side)})
+        return json_response({"price": self._price_of(asked_book(self._state, request), side)})
 
     async def _prices(self, request: Request) -> Reply:
         prices: dict[str, dict[str, str]] = {}
         for entry, view in self._wanted(request):
             side = _side(entry.side)
-            prices.setdefault(entry.token_id, {})[side] = _price_of(view, side)
+            prices.setdefault(entry.token_id, {})[side] = self._price_of(view, side)
         return json_response(prices)
 
     async def _midpoint(self, request: Request) -> Reply:
@@ -70,6 +72,10 @@ class PriceRoutes:
             ]
         )
 
+    def _price_of(self, view: BookView, side: Side) -> str:
+        bid, ask = top_of(view)
+        return text_from_micro(bid if side is self._bid_side else ask)
+
     def _wanted(self, request: Request) -> Iterator[tuple[BookRequest, BookView]]:
         wanted = decode(request.body, list[BookRequest], refusal="Invalid payload")
         if len(wanted) > BOOKS_PER_REQUEST_MAX:
@@ -84,12 +90,6 @@ def _side(text: str) -> Side:
         return Side(text.upper())
     except ValueError:
         raise HttpRefusal("Invalid side") from None
-
-
-# Sources disagree on what a side means here; this is the API description's reading: BUY is the best bid.
-def _price_of(view: BookView, side: Side) -> str:
-    bid, ask = top_of(view)
-    return text_from_micro(bid if side is Side.BUY else ask)
 
 
 # Books tell it with zeros at its end, these routes without.

@@ -23,9 +23,13 @@ class OrderTable:
 
     A BUY binds collateral of its market, a SELL binds its token: one dollar may back buys in several markets at once,
     as on Polymarket, so a fill in one market can uncover orders in another.
+
+    Args:
+        has_global_reservation: A BUY binds its collateral for all markets instead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_global_reservation: bool = False) -> None:
+        self._is_global = has_global_reservation
         self._orders: dict[ExchangeOrderId, Order] = {}
         self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
         self._reserved: dict[_Key, int] = {}
@@ -67,7 +71,7 @@ class OrderTable:
 
     def reserved_for(self, place: PlaceOrder, market_id: MarketId) -> int:
         """Tell what the account's resting and held orders bind of the asset a new order needs."""
-        return self._reserved.get(_key(place, market_id), 0)
+        return self._reserved.get(self._key(place, market_id), 0)
 
     def spending_for(self, place: PlaceOrder) -> int:
         """Tell what the account's resting and held orders may need of the approval that a new order needs."""
@@ -104,7 +108,7 @@ class OrderTable:
         used: dict[_Key, int] = {}
         uncovered: list[Order] = []
         for order in self._open.get(account, {}).values():
-            key = _key(order.place, order.market_id)
+            key = self._key(order.place, order.market_id)
             asset = asset_of(order.place)
             covered = used.get(key, 0) + order.reserved
             if covered > ledger.available(account, asset):
@@ -114,12 +118,17 @@ class OrderTable:
         return tuple(uncovered)
 
     def _bind(self, order: Order, needed: int) -> None:
-        key = _key(order.place, order.market_id)
+        key = self._key(order.place, order.market_id)
         self._reserved[key] = self._reserved.get(key, 0) + needed - order.reserved
         if order.place.spender:
             spending = _spending(order.place)
             self._spending[spending] = self._spending.get(spending, 0) + needed - order.reserved
         order.reserved = needed
+
+    def _key(self, place: PlaceOrder, market_id: MarketId) -> _Key:
+        if self._is_global:
+            return place.account, asset_of(place)
+        return place.account, market_id if place.side is Side.BUY else place.token_id
 
 
 def asset_of(place: PlaceOrder) -> TokenId:
@@ -136,7 +145,3 @@ def asset_type_of(place: PlaceOrder) -> AssetType:
 
 def _spending(place: PlaceOrder) -> _Spending:
     return place.account, asset_type_of(place), place.spender
-
-
-def _key(place: PlaceOrder, market_id: MarketId) -> _Key:
-    return place.account, market_id if place.side is Side.BUY else place.token_id

@@ -51,7 +51,7 @@ from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
 from tbot.exchanges.simulated.rest_relayer import RELAYER_PATH, RelayerRoutes
 from tbot.exchanges.simulated.standing import Standings
-from tbot.exchanges.simulated.state import Directory, ServerState
+from tbot.exchanges.simulated.state import Directory, PriceOfBuy, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
@@ -68,6 +68,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         chain_id: Of the signatures asked for.
         skew_s_max: Largest clock difference of a signed request.
         quota: Rate limits a signer.
+        price_of_buy: Which best price `/price` and `/prices` tell for side BUY; SELL is the other. Sources disagree.
         place: Where callers are said to be, and whether one may trade from there.
         windows: Rate limits an address.
         http: Limits a connection.
@@ -81,6 +82,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     chain_id: int = 137
     skew_s_max: float = 10.0
     quota: QuotaSettings = QuotaSettings()
+    price_of_buy: PriceOfBuy = "bid"
     place: PlaceSettings = PlaceSettings()
     windows: WindowSettings = WindowSettings()
     http: HttpLimits = HttpLimits()
@@ -186,6 +188,7 @@ class LocalServer:
             standings=Standings(),
             now_ns=now_ns,
             feed_dice=_dice(secret),
+            price_of_buy=settings.price_of_buy,
         )
         kinds = (
             PublicRoutes,

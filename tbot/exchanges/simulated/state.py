@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
@@ -22,6 +23,7 @@ from tbot.exchanges.simulated.standing import Standings
 from tbot.exchanges.simulated.verify import OrderVerifier
 from tbot.exchanges.simulated.wire_markets import OUTCOMES
 
+PriceOfBuy = Literal["bid", "ask"]
 MemberHandler = Callable[[Request, Member], Awaitable[Reply]]
 
 
@@ -77,6 +79,7 @@ class ServerState:
 
     Attributes:
         feed_dice: Makes the generator of one more connection to the market channel.
+        price_of_buy: Which best price `/price` tells for side BUY.
     """
 
     exchange: LocalExchange
@@ -90,6 +93,7 @@ class ServerState:
     standings: Standings
     now_ns: Callable[[], Nanos]
     feed_dice: Callable[[], random.Random]
+    price_of_buy: PriceOfBuy
 
     @property
     def now_s(self) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import trio
 
+from tbot.exchanges.simulated.server import ServerSettings
+
 
 def hash_of(book: dict[str, Any]) -> str:
     """The published rule: SHA-1 of the compact JSON in this key order, with an empty hash."""
@@ -159,6 +161,21 @@ async def test_many_prices_at_once_leave_unknown_tokens_out(world: Any, autojump
         assert (await client.ask("POST", path, many)).error == "Payload exceeds the limit"
     wrong = json.dumps([{"token_id": yes, "side": "HOLD"}]).encode()
     assert (await client.ask("POST", "/prices", wrong)).error == "Invalid side"
+
+
+@pytest.mark.parametrize(("price_of_buy", "buy", "sell"), [("bid", "0.42", "0.5"), ("ask", "0.5", "0.42")])
+async def test_what_a_side_of_price_means_is_a_setting(
+    make_world: Any, price_of_buy: Any, buy: str, sell: str, autojump_clock: Any
+) -> None:
+    async with make_world(settings=ServerSettings(price_of_buy=price_of_buy)) as world:
+        await world.alice.placed("BUY", "0.42", "20")
+        await world.bob.placed("BUY", "0.50", "30", token=world.rain.no)
+        yes = world.rain.yes
+        for side, price in (("BUY", buy), ("SELL", sell)):
+            assert (await world.get(f"/price?token_id={yes}&side={side}")).json == {"price": price}
+        body = json.dumps([{"token_id": yes, "side": side} for side in ("BUY", "SELL")]).encode()
+        told = (await (await world.rest()).ask("POST", "/prices", body)).json
+        assert told == {yes: {"BUY": buy, "SELL": sell}}
 
 
 async def test_last_trade_is_told_with_the_side_of_its_taker(world: Any, autojump_clock: Any) -> None:
