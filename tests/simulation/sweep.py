@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbot import config, log
+from tbot import config
 from tbot.simulation.report import RunReport
 from tbot.simulation.run import Level, Plan, run
 from tbot.simulation.settings import SimulationSettings
@@ -16,9 +16,3 @@ def chaotic(seed: int, duration_s: float, level: Level) -> RunReport:
     """Run one seed with chaos at most speed."""
     settings = config.load(CONFIG, SimulationSettings)
     return run(Plan(settings=settings, seed=seed, duration_s=duration_s, speed="max", has_chaos=True, level=level))
-
-
-def violations_of(seed: int, duration_s: float, level: Level) -> tuple[str, ...]:
-    """Run one seed in a worker process; the answer is small enough to be sent back."""
-    log.silence()
-    return chaotic(seed, duration_s, level).violations
