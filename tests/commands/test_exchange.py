@@ -66,7 +66,7 @@ def test_it_starts_anywhere_with_the_settings_that_come_with_it(tmp_path: Path) 
         process.send_signal(signal.SIGINT)
         page, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "6 markets with synthetic traders" in page
+    assert "7 markets with synthetic traders" in page
     assert "shipped/exchange.toml, which come with tbot (conf/exchange.toml would replace them)" in page
 
 

@@ -230,8 +230,8 @@ async def test_coordinator_deaf_to_the_modes_is_found(
         monkeypatch.setattr(decide, "submits_room", lambda *_, **__: None)
     async with staged() as stage:
         await trio.sleep(3)
-        stage.exchange.modes.restart(now_ns(), restarting_s=20, post_only_s=30)
         stage.hit_our_bids(20)
+        stage.exchange.modes.restart(now_ns(), restarting_s=20, post_only_s=30)
         await trio.sleep(40)
         assert any("took no orders" in finding for finding in judged(stage)) is is_planted
 
