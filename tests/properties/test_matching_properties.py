@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MatchKind, OrderView, Trade
+from tbot.exchanges.simulated.events import BookShown, LevelsChanged, MakerLeg, MatchKind, OrderView, Trade
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.operations import (
@@ -182,12 +182,22 @@ def trade_faults(engine: Engine) -> list[str]:
     for trade in engine.trades:
         taker = engine.order(trade.taker_order_id)
         assert taker is not None
-        if trade.price > taker.price if taker.side is Side.BUY else trade.price < taker.price:
+        prices = [_price_of_taker(leg, trade) for leg in trade.legs]
+        if max(prices) > taker.price if taker.side is Side.BUY else min(prices) < taker.price:
             faults.append(f"{trade.trade_id}: beyond the taker's limit")
+        if trade.price != sum(p * leg.size for p, leg in zip(prices, trade.legs, strict=True)) // trade.size:
+            faults.append(f"{trade.trade_id}: {trade.price} is not the average of {prices}")
+        # Money by shares is what the chain tells; the roundings of each leg come to less than a unit.
+        if abs(trade.notional - trade.price * trade.size // MICRO) > trade.size // MICRO + len(trade.legs) + 1:
+            faults.append(f"{trade.trade_id}: {trade.notional} is not worth {trade.size} at {trade.price}")
         if trade.size != sum(leg.size for leg in trade.legs):
             faults.append(f"{trade.trade_id}: legs do not sum")
         faults += [f"{trade.trade_id}: {leg}" for leg in trade.legs if not _is_leg_fair(trade, leg.order_id, engine)]
     return faults
+
+
+def _price_of_taker(leg: MakerLeg, trade: Trade) -> int:
+    return leg.price if leg.token_id == trade.token_id else MICRO - leg.price
 
 
 def _is_leg_fair(trade: Trade, maker_id: ExchangeOrderId, engine: Engine) -> bool:
@@ -196,9 +206,8 @@ def _is_leg_fair(trade: Trade, maker_id: ExchangeOrderId, engine: Engine) -> boo
     assert maker is not None
     same = leg.token_id == trade.token_id
     kind = MatchKind.NORMAL if same else (MatchKind.MINT if trade.side is Side.BUY else MatchKind.MERGE)
-    price = leg.price if same else MICRO - leg.price
     pair = leg.notional if same else leg.size - leg.notional
-    told = (leg.kind, price, leg.price, pair) == (kind, trade.price, maker.price, leg.taker_notional)
+    told = (leg.kind, leg.price, pair) == (kind, maker.price, leg.taker_notional)
     # As the contract has it: a fill in what the maker gives, and floor(fill x takerAmount / makerAmount) in return.
     money, shares = maker.size * maker.price // MICRO, maker.size
     if maker.side is Side.BUY:

@@ -97,9 +97,9 @@ class Reporter:
         trades = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
         whole: list[TradeRow] = []
         for trade in trades:
-            # Lists may come without the maker legs, and then do not say which orders of ours were hit; nor always our
-            # role in it.
-            is_bare = not trade.maker_orders and not was_taker(trade, self._ours)
+            # Lists may come without the maker legs, and then do not say which orders of ours were hit, nor always our
+            # role in it; nor, where a taker met several prices and is told their average, what he paid to the unit.
+            is_bare = not trade.maker_orders and (not was_taker(trade, self._ours) or _is_averaged(trade.price))
             whole += await self._rest.trades(id=trade.id) if is_bare else [trade]
         return whole
 
@@ -109,6 +109,11 @@ class Reporter:
 
     async def _balance(self, token_id: TokenId | None) -> int:
         return await self._rest.balance(token_id, signature_type=self._signature_type)
+
+
+# No grid is finer than four decimals.
+def _is_averaged(price: str) -> bool:
+    return len(price.partition(".")[2].rstrip("0")) > 4
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def given_by(candidate: Candidate) -> int:
     """Tell what an order needs of its asset now: shares, or collateral with the fee of what it would take."""
     o = candidate.order
     # A buyer's fee comes on top; without it an account at its limit would end below zero.
-    return o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + candidate.plan.fees
+    return o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + candidate.plan.fee
 
 
 def balance_text(*, balance: int, active: int, matched: int, amount: int) -> str:

@@ -52,15 +52,14 @@ class MakerLeg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
-    """One trade: a taker order against all makers it met at one price. Raw material of every audit.
+    """One trade: a taker order against all makers it met at once, in one transaction. Raw material of every audit.
 
     Attributes:
         trade_id: UUID text made from a counter.
-        transaction_id: Id of the first trade of its match: a taker order settles against all makers it met at once in
-            one transaction, whatever their prices.
         token_id: The taker's token.
         side: The taker's side.
-        price: Price of the taker's token: 1 - maker price in mint and merge.
+        price: Price of the taker's token, 1 - maker price in mint and merge; of several prices their average by size,
+            rounded down to millionths.
         size: Sum over legs.
         notional: Sum of the legs' `taker_notional`, before fee.
         fee: Charged to the taker in collateral: on top of a buy, out of the proceeds of a sale.
@@ -71,7 +70,6 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     trade_id: TradeId
-    transaction_id: TradeId
     market_id: MarketId
     taker_order_id: ExchangeOrderId
     taker_account: Account
@@ -214,7 +212,7 @@ class BookShown(Message, frozen=True, kw_only=True):
 
 
 class TradePrinted(Message, frozen=True, kw_only=True):
-    """A public trade, told in the taker's token, some milliseconds after the change of its level."""
+    """What a public trade took at one price, told in the taker's token, some milliseconds after its level changed."""
 
     market_id: MarketId
     token_id: TokenId
@@ -222,7 +220,6 @@ class TradePrinted(Message, frozen=True, kw_only=True):
     size: Size
     taker_side: Side
     trade_id: TradeId
-    transaction_id: TradeId
     exchange_ms: int
     at_ns: Nanos
     step: int = 0

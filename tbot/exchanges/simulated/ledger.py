@@ -98,12 +98,11 @@ class Ledger:
             tokens_leaving=tuple((t, Size(self.leaving(account, t))) for t in tokens),
         )
 
-    def check(self, trades: Iterable[Trade]) -> None:
-        """See, before any trade is booked, that everybody can pay for all: a match is whole or not at all."""
+    def check(self, trade: Trade) -> None:
+        """See, before a trade is booked, that everybody can pay: a match is whole or not at all."""
         given: dict[Holding, int] = {}
-        for trade in trades:
-            for account, asset, amount in flows(trade):
-                given[account, asset] = given.get((account, asset), 0) + max(0, -amount)
+        for account, asset, amount in flows(trade):
+            given[account, asset] = given.get((account, asset), 0) + max(0, -amount)
         for holding, amount in given.items():
             assert amount <= self.available(*holding), "an order was matched that its account could not cover"
 

@@ -66,11 +66,11 @@ from tbot.exchanges.simulated.operations import (
     SplitPair,
 )
 from tbot.exchanges.simulated.orderbook import DUST, Order, Standing, UnifiedBook
-from tbot.exchanges.simulated.planning import Match, MatchPlan, plan_match
+from tbot.exchanges.simulated.planning import Match, MatchPlan, plan_match, sizes_by_price
 from tbot.exchanges.simulated.resting import OrderTable, asset_of
 from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrder, SettleTrade, StartGame, Step
 from tbot.exchanges.simulated.ticks import tick_after
-from tbot.exchanges.simulated.trades import Deal, TradeLog, make_deals, parties
+from tbot.exchanges.simulated.trades import Deal, TradeLog, make_deal, parties
 from tbot.exchanges.simulated.turn import Turn, view_of
 from tbot.exchanges.simulated.turnover import Turnover
 
@@ -288,10 +288,10 @@ class Engine:
         if candidate.plan.crosses and book.rules.taker_delay_ns:
             self._hold(self._enter(place, book), candidate, book, turn)
         else:
-            deals = self._deals(candidate, turn)
+            deal = self._deal(candidate, turn)
             order = self._enter(place, book)
             turn.tell_order(OrderChange.PLACEMENT, order, book)
-            self._execute(order, candidate.plan, deals, book, turn)
+            self._execute(order, candidate.plan, deal, book, turn)
         return self.verdict(place.order_id)
 
     def _candidate(self, place: PlaceOrder, book: UnifiedBook) -> Candidate:
@@ -311,13 +311,14 @@ class Engine:
         )
 
     # All amounts are made and checked here, before anything changes.
-    def _deals(self, candidate: Candidate, turn: Turn) -> tuple[Deal, ...]:
+    def _deal(self, candidate: Candidate, turn: Turn) -> Deal | None:
         book = candidate.book
-        deals = make_deals(
+        deal = make_deal(
             self._trades, candidate.order, candidate.plan, book, exchange_ms=turn.ms(book), now_ns=turn.now_ns
         )
-        self.ledger.check(deal.trade for deal in deals)
-        return deals
+        if deal is not None:
+            self.ledger.check(deal.trade)
+        return deal
 
     def _enter(self, place: PlaceOrder, book: UnifiedBook) -> Order:
         self._sequence += 1
@@ -341,22 +342,20 @@ class Engine:
         if objection is not None:
             self._end_held(order, objection, turn)
             return
-        deals = self._deals(candidate, turn)
+        deal = self._deal(candidate, turn)
         order.state = OrderState.LIVE
         if not candidate.plan.crosses:
             turn.tell_order(OrderChange.UNMATCHED, order, book)
-        self._execute(order, candidate.plan, deals, book, turn)
+        self._execute(order, candidate.plan, deal, book, turn)
 
     def _end_held(self, order: Order, objection: tuple[str, EndReason], turn: Turn) -> None:
         (order.refusal, order.reason), order.state = objection, OrderState.CANCELED
         turn.tell_order(OrderChange.CANCELLATION, order, self._books[order.market_id])
 
-    def _execute(self, order: Order, plan: MatchPlan, deals: tuple[Deal, ...], book: UnifiedBook, turn: Turn) -> None:
-        for deal in deals:
+    def _execute(self, order: Order, plan: MatchPlan, deal: Deal | None, book: UnifiedBook, turn: Turn) -> None:
+        if deal is not None:
             self._trade(order, deal, book, turn)
-        if deals:
-            trade_ids = tuple(deal.trade.trade_id for deal in deals)
-            self._agenda.enter_course(trade_ids, order.place.course, self.settings, turn.now_ns)
+            self._agenda.enter_course(deal.trade.trade_id, order.place.course, self.settings, turn.now_ns)
         self._finish_taker(order, plan, book, turn)
 
     def _finish_taker(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
@@ -395,9 +394,10 @@ class Engine:
         taker.trade_ids.append(trade.trade_id)
         for match in deal.matches:
             self._fill_maker(match, trade.trade_id, book, turn)
-        book.print(trade)
         turn.tell_trade(trade, book)
-        turn.print_trade(trade, book)
+        for price, size in sizes_by_price(deal.matches):
+            book.print(trade, price)
+            turn.print_trade(trade, price, size, book)
 
     def _fill_maker(self, match: Match, trade_id: TradeId, book: UnifiedBook, turn: Turn) -> None:
         maker = match.maker
@@ -505,12 +505,11 @@ class Engine:
                 self._set_tick(book, tick, turn)
 
     def _settle(self, step: SettleTrade, turn: Turn) -> None:
-        for trade_id in step.trade_ids:
-            trade = self._trades.settle(trade_id, step.settlement, turn.now_ns)
-            self.allowances.settle(trade)
-            if step.settlement is Settlement.MINED:
-                self.ledger.settle(trade)
-                self.chain.settle(trade.trade_id, turn.now_ns)
-            elif step.settlement is Settlement.FAILED:
-                self.ledger.reverse(trade)
-            turn.tell_trade(trade, self._books[trade.market_id])
+        trade = self._trades.settle(step.trade_id, step.settlement, turn.now_ns)
+        self.allowances.settle(trade)
+        if step.settlement is Settlement.MINED:
+            self.ledger.settle(trade)
+            self.chain.settle(trade.trade_id, turn.now_ns)
+        elif step.settlement is Settlement.FAILED:
+            self.ledger.reverse(trade)
+        turn.tell_trade(trade, self._books[trade.market_id])

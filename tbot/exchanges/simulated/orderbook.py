@@ -245,10 +245,10 @@ class UnifiedBook:
         """Best bid and ask of YES."""
         return self.bids.best(), self.asks.best()
 
-    def print(self, trade: Trade) -> None:
-        """Remember the newest trade."""
-        self.last_trade_price, self.last_trade_side = trade.price, trade.side
-        self.last_price_yes = trade.price if trade.token_id == self.rules.yes else complement(trade.price)
+    def print(self, trade: Trade, price: Price) -> None:
+        """Remember the newest trade, at one of its prices."""
+        self.last_trade_price, self.last_trade_side = price, trade.side
+        self.last_price_yes = price if trade.token_id == self.rules.yes else complement(price)
 
     def side(self, *, is_bid: bool) -> BookSide:
         """The bids or the asks."""

@@ -10,7 +10,7 @@ and rounding costs the maker: the taker never pays more than his own limit, nor 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -43,13 +43,17 @@ class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an order would match now, best price first.
 
     Attributes:
-        fees: The taker's fees, one a price level.
+        price: What the whole match is worth a share, see `mean_price`; 0 = nothing would match.
+        size: Shares of all matches.
+        fee: The taker's fee, one a match: of the trade price.
         is_complete: Whether the target would be reached.
         crosses: Whether it would take at all.
     """
 
     matches: tuple[Match, ...]
-    fees: Notional
+    price: Price
+    size: Size
+    fee: Notional
     is_complete: bool
 
     @property
@@ -65,7 +69,7 @@ def plan_match(order: PlaceOrder, book: UnifiedBook) -> MatchPlan:
     is_bid = is_yes is (order.side is Side.BUY)
     price_yes = order.price if is_yes else complement(order.price)
     if not book.crosses(is_bid=is_bid, price_yes=price_yes):
-        return MatchPlan(matches=(), fees=Notional(0), is_complete=False)
+        return _NOTHING
     target = _Target(order)
     matches: list[Match] = []
     for maker in _makers(book, is_bid=is_bid, price_yes=price_yes):
@@ -76,8 +80,18 @@ def plan_match(order: PlaceOrder, book: UnifiedBook) -> MatchPlan:
         matches.append(match := _match(order, maker, Size(size), price))
         target.take(match)
     is_complete = bool(matches) and target.wanted(matches[-1].price) < DUST
-    fees = sum(fee_of(price, size, rules) for price, size in _sizes_by_price(matches))
-    return MatchPlan(matches=tuple(matches), fees=Notional(fees), is_complete=is_complete)
+    price, size = mean_price(matches), Size(sum(match.size for match in matches))
+    fee = fee_of(price, size, rules)
+    return MatchPlan(matches=tuple(matches), price=price, size=size, fee=fee, is_complete=is_complete)
+
+
+def mean_price(matches: Sequence[Match]) -> Price:
+    """Average the prices of a match by size, rounded down to millionths: the one price of a single level as it is.
+
+    So it is never beyond the taker's limit: that is a whole number of millionths too.
+    """
+    size = sum(match.size for match in matches)
+    return Price(sum(match.price * match.size for match in matches) // size if size else 0)
 
 
 def fee_of(price: Price, size: Size, rules: MarketRules) -> Notional:
@@ -92,6 +106,9 @@ def fee_of(price: Price, size: Size, rules: MarketRules) -> Notional:
         numerator, denominator = numerator * variance, denominator * scale
     cents_thousandths = numerator // (denominator * 10)
     return Notional(cents_thousandths * 10)
+
+
+_NOTHING = MatchPlan(matches=(), price=Price(0), size=Size(0), fee=Notional(0), is_complete=False)
 
 
 class _Target:
@@ -138,8 +155,9 @@ def _kind(taker: PlaceOrder, maker: PlaceOrder) -> MatchKind:
     return MatchKind.MINT if taker.side is Side.BUY else MatchKind.MERGE
 
 
-def _sizes_by_price(matches: list[Match]) -> Iterator[tuple[Price, Size]]:
+def sizes_by_price(matches: Sequence[Match]) -> tuple[tuple[Price, Size], ...]:
+    """Sum the sizes met at each price of the taker's token, best first."""
     sizes: dict[Price, int] = {}
     for match in matches:
         sizes[match.price] = sizes.get(match.price, 0) + match.size
-    return ((price, Size(size)) for price, size in sizes.items())
+    return tuple((price, Size(size)) for price, size in sizes.items())

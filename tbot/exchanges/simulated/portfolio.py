@@ -43,11 +43,10 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     account: Account
-    transaction_id: TradeId
+    trade_id: TradeId
     market_id: MarketId
     token_id: TokenId
     side: Side
-    price: int
     size: Size
     notional: Notional
     fee: Notional
@@ -217,11 +216,10 @@ def fills(trade: Trade, at_ns: Nanos, *, place: int) -> list[Fill]:
     """List every account's part of a trade, the taker's first; the first one's place is given."""
     taker = Fill(
         account=trade.taker_account,
-        transaction_id=trade.transaction_id,
+        trade_id=trade.trade_id,
         market_id=trade.market_id,
         token_id=trade.token_id,
         side=trade.side,
-        price=trade.price,
         size=trade.size,
         notional=trade.notional,
         fee=trade.fee,
@@ -232,11 +230,10 @@ def fills(trade: Trade, at_ns: Nanos, *, place: int) -> list[Fill]:
     makers = [
         Fill(
             account=leg.account,
-            transaction_id=trade.transaction_id,
+            trade_id=trade.trade_id,
             market_id=trade.market_id,
             token_id=leg.token_id,
             side=leg.side,
-            price=leg.price,
             size=leg.size,
             notional=leg.notional,
             fee=Notional(0),

@@ -40,9 +40,9 @@ def longest_course_ns(settings: EngineSettings) -> int:
 
 
 class SettleTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A settlement step that is due, of all trades of one transaction."""
+    """A settlement step that is due."""
 
-    trade_ids: tuple[TradeId, ...]
+    trade_id: TradeId
     settlement: Settlement
 
 
@@ -83,12 +83,10 @@ class Agenda:
         self._count += 1
         heapq.heappush(self._heap, (due_ns, self._count, step))
 
-    def enter_course(
-        self, trade_ids: tuple[TradeId, ...], course: Course, settings: EngineSettings, now_ns: Nanos
-    ) -> None:
-        """Add every step of the transaction of trades matched now."""
+    def enter_course(self, trade_id: TradeId, course: Course, settings: EngineSettings, now_ns: Nanos) -> None:
+        """Add every step of a trade matched now."""
         for settlement, delay in COURSE_STEPS[course]:
-            self.enter(Nanos(now_ns + delay(settings)), SettleTrade(trade_ids=trade_ids, settlement=settlement))
+            self.enter(Nanos(now_ns + delay(settings)), SettleTrade(trade_id=trade_id, settlement=settlement))
 
     def pop_due(self, now_ns: Nanos) -> tuple[Nanos, Step] | None:
         """Take the soonest step if it is due."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Settlement, Side
-from tbot.core.units import NANOS_PER_MS, Nanos, Price, complement
+from tbot.core.units import NANOS_PER_MS, Nanos, Price, Size, complement
 from tbot.exchanges.simulated.events import (
     BookShown,
     BookView,
@@ -105,19 +105,18 @@ class Turn:
         for account in parties:
             self._events.append(TradeChanged(account=account, trade=trade, exchange_ms=ms, at_ns=self.now_ns))
 
-    def print_trade(self, trade: Trade, book: UnifiedBook) -> None:
-        """Tell the public of a trade."""
+    def print_trade(self, trade: Trade, price: Price, size: Size, book: UnifiedBook) -> None:
+        """Tell the public of a trade, of what it took at one price: no print captured has an averaged one (of 909)."""
         self._show(book)
         self._traded[book.rules.market_id] = None
         self._events.append(
             TradePrinted(
                 market_id=trade.market_id,
                 token_id=trade.token_id,
-                price=trade.price,
-                size=trade.size,
+                price=price,
+                size=size,
                 taker_side=trade.side,
                 trade_id=trade.trade_id,
-                transaction_id=trade.transaction_id,
                 exchange_ms=self.ms(book) + PRINT_MS_MIN + self._step % PRINT_MS_SPREAD,
                 at_ns=self.now_ns,
                 step=self._step,

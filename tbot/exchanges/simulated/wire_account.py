@@ -343,7 +343,7 @@ def _role(trade: Trade, readers: tuple[Account, ...]) -> str:
 
 # A hash appears with the block, as since the V2 exchange; a failed trade never gets one.
 def _settled_hash(trade: Trade) -> str:
-    return transaction_hash(trade.transaction_id) if trade.settlement in _ON_CHAIN else ""
+    return transaction_hash(trade.trade_id) if trade.settlement in _ON_CHAIN else ""
 
 
 # What a budget order shows as its size is not documented; the shares its budget buys at the limit are a fair reading.

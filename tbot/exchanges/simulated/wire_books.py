@@ -288,7 +288,7 @@ def last_trade_price(event: TradePrinted, rules: MarketRules) -> LastTradePrice:
         fee_rate_bps=str(fee_bps_shown(rules)),
         side=event.taker_side,
         timestamp=str(event.exchange_ms),
-        transaction_hash=transaction_hash(event.transaction_id),
+        transaction_hash=transaction_hash(event.trade_id),
     )
 
 
@@ -307,7 +307,7 @@ def tick_size_changes(event: TickChanged, rules: MarketRules) -> tuple[TickSizeC
 
 
 def transaction_hash(transaction_id: str) -> str:
-    """Make the hash of a settlement transaction: a function of its id, since there is no chain here."""
+    """Make the hash of a settlement transaction: a function of its id, that of a trade mostly."""
     return "0x" + hashlib.sha256(f"transaction:{transaction_id}".encode()).hexdigest()
 
 

@@ -127,6 +127,29 @@ def trade_row(trade_id: str, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+async def test_taker_of_several_prices_is_told_what_the_legs_come_to(autojump_clock: trio.testing.MockClock) -> None:
+    """Listed without legs: size times the averaged price would be 20 millionths short of 17.9."""
+    listed = trade_row("t-1", size="30", price="0.596666")
+    legs = [
+        {"order_id": OTHER_ID, "owner": "theirs", "matched_amount": "10", "price": price, "asset_id": NO, "side": "BUY"}
+        for price in ("0.43", "0.41", "0.37")
+    ]
+
+    def trades(request: httpx2.Request) -> httpx2.Response:
+        row = listed | {"maker_orders": legs} if "id" in request.url.params else listed
+        return httpx2.Response(200, json={"data": [row], "next_cursor": "LTE="})
+
+    routes = {
+        "/data/orders": {"data": [], "next_cursor": "LTE="},
+        "/data/trades": trades,
+        "/balance-allowance": {"balance": "5000000"},
+    }
+    gateway = gateway_of(routed(REFERENCE_DATA | routes))
+    await gateway.load_markets()
+    (taken,) = (await gateway.report(Nanos(1_790_000_000 * NANOS_PER_S), [])).fills
+    assert (taken.role, taken.size, taken.notional) == (Role.TAKER, 30_000_000, 17_900_000)
+
+
 async def test_report_gathers_everything_and_states_when_it_was_asked(autojump_clock: trio.testing.MockClock) -> None:
     queries: list[dict[str, str]] = []
     leg = {"order_id": OTHER_ID, "owner": "our-key", "matched_amount": "4", "price": "0.3", "asset_id": NO}

@@ -369,7 +369,7 @@ def test_a_bug_met_by_a_timed_step_gives_up_that_step_only(is_contained: bool, m
     held = bench.place(BOB, Side.BUY, YES, "0.50", 10)
     assert isinstance(held, Placed)
     with monkeypatch.context() as patch:
-        patch.setattr("tbot.exchanges.simulated.matching.make_deals", _raise_bug)
+        patch.setattr("tbot.exchanges.simulated.matching.make_deal", _raise_bug)
         if not is_contained:
             with pytest.raises(ZeroDivisionError):
                 bench.wait(1)

@@ -98,21 +98,26 @@ def test_the_taker_gets_the_improvement_in_every_kind_of_match(free: Bench, meet
     assert free.engine.ledger.locked(RAIN.market_id) == locked * MICRO
 
 
-def test_one_taker_meets_makers_of_different_kinds_in_one_trade_a_price(bench: Bench) -> None:
+def test_one_taker_meets_makers_of_different_kinds_and_prices_in_one_trade(bench: Bench) -> None:
     bench.rest(ANN, SELL, YES, "0.50", 10)
     bench.rest(ANN, BUY, NO, "0.50", 10)
     bench.rest(ANN, SELL, YES, "0.51", 10)
-    bench.place(BOB, BUY, YES, "0.55", 25)
-    assert [[leg.kind for leg in trade.legs] for trade in bench.engine.trades] == [
-        [MatchKind.NORMAL, MatchKind.MINT],
-        [MatchKind.NORMAL],
-    ]
-    first, second = bench.engine.trades
-    assert [(t.price, t.size) for t in (first, second)] == [(500_000, 20 * MICRO), (510_000, 5 * MICRO)]
-    assert first.transaction_id == second.transaction_id == first.trade_id  # settled at once, as one transaction
+    reply = bench.place(BOB, BUY, YES, "0.55", 25, order_id="x")
+    (trade,) = bench.engine.trades
+    assert isinstance(reply, Placed)
+    assert reply.trade_ids == (trade.trade_id,) == (id_of(ExchangeOrderId("x"), 0),)
+    assert [leg.kind for leg in trade.legs] == [MatchKind.NORMAL, MatchKind.MINT, MatchKind.NORMAL]
+    assert [leg.price for leg in trade.legs] == [500_000, 500_000, 510_000]
+    assert (trade.price, trade.size, trade.notional) == (502_000, 25 * MICRO, 12_550_000)
+    # 0.04 x 0.502 x 0.498 x 25, cut to five decimals; both levels apart would be one unit less.
+    assert trade.fee == 249_990
+    # The public hears of each level, at a price of the grid.
+    printed = [e for e in bench.events if isinstance(e, TradePrinted)]
+    assert [(e.price, e.size) for e in printed] == [(500_000, 20 * MICRO), (510_000, 5 * MICRO)]
+    assert {e.trade_id for e in printed} == {trade.trade_id}
+    assert bench.engine.book(YES).last_trade_text == "0.510"
     mined = [e for e in bench.wait(2) if isinstance(e, TradeChanged) and e.account == BOB]
-    assert [e.trade.trade_id for e in mined] == [first.trade_id, second.trade_id]
-    assert len({e.exchange_ms for e in mined}) == 1
+    assert [e.trade.trade_id for e in mined] == [trade.trade_id]
 
 
 def test_an_account_may_trade_with_itself(bench: Bench) -> None:
@@ -491,14 +496,6 @@ def test_trade_ids_look_like_random_uuids() -> None:
     # No place in which all or many agree but that of the version; the variant has two bits.
     common = [max(Counter(column).values()) for column in zip(*(i.replace("-", "") for i in ids), strict=True)]
     assert [place for place, most in enumerate(common) if most > 80] == [12, 16]
-
-
-def test_one_order_at_two_prices_makes_two_trades_with_ids_of_their_own(bench: Bench) -> None:
-    for price in ("0.50", "0.51"):
-        bench.rest(ANN, SELL, YES, price, 10)
-    reply = bench.place(BOB, BUY, YES, "0.51", 20, order_id="x")
-    assert isinstance(reply, Placed)
-    assert reply.trade_ids == tuple(id_of(ExchangeOrderId("x"), number) for number in range(2))
 
 
 # --- fees and texts --------------------------------------------------------------------------------------------------

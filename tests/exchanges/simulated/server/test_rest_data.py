@@ -450,3 +450,22 @@ async def test_what_is_not_there_is_told_in_the_shape_of_the_data_api(
     assert set(answer.json) == {"error", "code", "retryable", "trace_id"}
     elsewhere = await (await world.rest()).ask("GET", "/nowhere", b"")
     assert (elsewhere.status, elsewhere.json) == (404, {"error": "not found"})
+
+
+async def test_no_two_rows_of_a_taker_share_a_hash_and_each_has_the_price_of_its_whole_match(
+    world: Any, autojump_clock: Any
+) -> None:
+    orders = []
+    for prices in (("0.40", "0.41"), ("0.42",), ("0.37", "0.41", "0.43")):
+        for price in prices:
+            await world.alice.placed("BUY", price, "10")
+        orders.append(await world.bob.placed("BUY", "0.70", str(10 * len(prices)), token=world.rain.no))
+    await trio.sleep(3)
+    taken = await rows(world, "trades", user=world.bob)
+    assert [(row["size"], row["price"]) for row in taken] == [(30, 17_900_000 / 30_000_000), (10, 0.58), (20, 0.595)]
+    assert len({row["transaction_hash"] for row in taken}) == len(taken)
+    told = {row["taker_order_id"]: row for row in (await world.bob.ask("GET", "/data/trades")).json["data"]}
+    assert [told[order]["transaction_hash"] for order in orders] == [row["transaction_hash"] for row in taken[::-1]]
+    assert [told[order]["price"] for order in orders] == ["0.595", "0.58", "0.596666"]
+    made = await rows(world, "trades", user=world.alice, taker_only="false")
+    assert {(row["size"], row["price"]) for row in made[:3]} == {(10, 0.37), (10, 0.41), (10, 0.43)}
