@@ -21,6 +21,7 @@ from tbot.core.messages import (
     PositionRow,
     Quotes,
     RejectCode,
+    Role,
     Settlement,
     Side,
     Snapshot,
@@ -169,6 +170,15 @@ class Account:
     def count(self, name: str, by: int = 1) -> None:
         """Advance a counter of the report."""
         self.counts[name] = self.counts.get(name, 0) + by
+
+    def count_fill(self, fill: Fill, *, is_ours: bool) -> None:
+        """Count a fill by side and role, and note one of an order that nobody here sent."""
+        self.count("fills_buy" if fill.side is Side.BUY else "fills_sell")
+        self.count("fills_maker" if fill.role is Role.MAKER else "fills_taker")
+        self.count("volume_micro", fill.notional)
+        if not is_ours:
+            self.count("foreign_fills")
+            self.note(f"fill {fill.trade_id} of an order that is not ours: {fill.exchange_order_id}")
 
     def note(self, text: str) -> None:
         """Keep a finding for people; counted, so that none goes unseen."""

@@ -41,9 +41,7 @@ from tbot.core.messages import (
     RequestReport,
     ResendOrder,
     Resume,
-    Role,
     Settlement,
-    Side,
     Stop,
     SubmitOrder,
     Take,
@@ -392,7 +390,7 @@ class Coordinator:
         is_first = not ledger.has_fill(message.trade_id, message.exchange_order_id)
         if ledger.book(message):
             self.account.news_ns = now_ns
-            self._count_fill(message, is_ours=order is not None)
+            self.account.count_fill(message, is_ours=order is not None)
             if order is not None:
                 self._fill_order(order, message)
         elif is_first and order is not None:
@@ -492,12 +490,3 @@ class Coordinator:
         if not order.was_accepted:
             order.was_accepted = True
             self.account.count("accepted")
-
-    def _count_fill(self, fill: Fill, *, is_ours: bool) -> None:
-        account = self.account
-        account.count("fills_buy" if fill.side is Side.BUY else "fills_sell")
-        account.count("fills_maker" if fill.role is Role.MAKER else "fills_taker")
-        account.count("volume_micro", fill.notional)
-        if not is_ours:
-            account.count("foreign_fills")
-            account.note(f"fill {fill.trade_id} of an order that is not ours: {fill.exchange_order_id}")

@@ -23,9 +23,10 @@ from tbot.exchanges.polymarket.pipes import Connect, stream_transport
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
-from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import Account, MarketRules
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
+from tbot.exchanges.simulated.transit import LatencySettings
 
 GatewayFactory = Callable[[], Gateway]
 # Runs what the exchange's side needs and yields how gateways are made.

@@ -11,10 +11,10 @@ from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, Notional
 from tbot.exchanges.simulated.faults import FaultSettings
 from tbot.exchanges.simulated.flow import FlowSettings
-from tbot.exchanges.simulated.gateway import LatencySettings
 from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
 from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS
+from tbot.exchanges.simulated.transit import LatencySettings
 from tbot.strategies.liquidity import LiquiditySettings
 from tbot.strategies.roster import check_names
 from tbot.tasks.checkpointer import CheckpointSettings

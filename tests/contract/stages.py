@@ -12,9 +12,10 @@ from tbot.core.messages import ExchangeOrderId, OrderType, Side
 from tbot.core.units import MICRO, Notional, Price, Size
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import Account, Placed, PlaceOrder, SplitPair
 from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
+from tbot.exchanges.simulated.transit import LatencySettings
 from tbot.exchanges.simulated.translate import market_of
 from tests.contract.stage import StageIterator, Staging, now_ns
 from tests.contract.tiny import TinyStage

@@ -35,7 +35,7 @@ from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Aim, Draw, Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import (
     Account,
     CancelOrders,
@@ -56,6 +56,7 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import ExchangeSettings
+from tbot.exchanges.simulated.transit import LatencySettings
 from tests.exchanges.simulated.server.conftest import RestClient, Trader
 from tests.properties.judges import (
     adapter_faults,

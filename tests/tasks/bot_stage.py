@@ -32,7 +32,7 @@ from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import (
     Account,
     CancelOrders,
@@ -42,6 +42,7 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.sessions import Session
 from tbot.exchanges.simulated.settings import AccountSettings, ExchangeSettings
+from tbot.exchanges.simulated.transit import LatencySettings
 from tbot.exchanges.simulated.translate import market_of
 from tbot.store.journal import Store
 from tbot.store.rows import Loaded

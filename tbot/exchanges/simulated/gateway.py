@@ -11,7 +11,6 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated
 
 import msgspec
 import trio
@@ -61,7 +60,7 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.sessions import Session
 from tbot.exchanges.simulated.tickets import Ticket
-from tbot.exchanges.simulated.transit import Milliseconds, TransitSettings
+from tbot.exchanges.simulated.transit import LatencySettings, TransitSettings
 from tbot.exchanges.simulated.translate import (
     Desk,
     account_events,
@@ -89,22 +88,6 @@ BUCKETS = (
     Bucket(name="cancels", rate_per_s=80.0, burst=120.0),
     Bucket(name="reads", rate_per_s=50.0, burst=100.0),
 )
-
-
-class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far the bot is from the exchange.
-
-    Attributes:
-        request_ms: Shortest and longest way of a request or of its answer, each.
-        feed_ms: Shortest and longest way of a pushed event; the difference reorders events.
-        timeout_s: A submit or cancel without an answer by then has an unknown outcome.
-        pong_s: Signs of life on a quiet connection.
-    """
-
-    request_ms: tuple[Milliseconds, Milliseconds] = (15.0, 45.0)
-    feed_ms: tuple[Milliseconds, Milliseconds] = (12.0, 18.0)
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
-    pong_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
 
 
 class InProcessGateway:

@@ -48,6 +48,22 @@ class TransitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError("expected slow_ms_p50 <= slow_ms_p90 <= slow_ms_max")
 
 
+class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far the bot is from the exchange.
+
+    Attributes:
+        request_ms: Shortest and longest way of a request or of its answer, each.
+        feed_ms: Shortest and longest way of a pushed event; the difference reorders events.
+        timeout_s: A submit or cancel without an answer by then has an unknown outcome.
+        pong_s: Signs of life on a quiet connection.
+    """
+
+    request_ms: tuple[Milliseconds, Milliseconds] = (15.0, 45.0)
+    feed_ms: tuple[Milliseconds, Milliseconds] = (12.0, 18.0)
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    pong_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+
+
 class Transit(Generic[T]):
     """What is on its way to one reader, by moment of arrival; of one moment, what was sent first.
 

@@ -36,8 +36,9 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Gateway, PreparedOrder
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.gateway import InProcessGateway, LatencySettings
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import ChangeTick, Mode
+from tbot.exchanges.simulated.transit import LatencySettings
 from tests.contract.stage import Orders, now_ns
 from tests.contract.stages import US, InProcessStage
 
