@@ -79,8 +79,8 @@ def serve_the_last_comer_first(patch: pytest.MonkeyPatch) -> None:
 def fill_fok_in_part(patch: pytest.MonkeyPatch) -> None:
     honest = planning.plan_match
 
-    def plan(order: Any, book: Any) -> MatchPlan:
-        made = honest(order, book)
+    def plan(order: Any, *where: Any) -> MatchPlan:
+        made = honest(order, *where)
         is_partial = order.order_type is OrderType.FOK and made.crosses
         return msgspec.structs.replace(made, is_complete=True) if is_partial else made
 
@@ -100,9 +100,9 @@ def let_post_only_take(patch: pytest.MonkeyPatch) -> None:
 def overlook_makers_now_and_then(patch: pytest.MonkeyPatch) -> None:
     honest, calls = planning.plan_match, Counter[str]()
 
-    def plan(order: Any, book: Any) -> MatchPlan:
+    def plan(order: Any, *where: Any) -> MatchPlan:
         calls["plan"] += 1
-        made = honest(order, book)
+        made = honest(order, *where)
         return made if calls["plan"] % 7 else msgspec.structs.replace(made, matches=(), is_complete=False)
 
     patch.setattr(matching, "plan_match", plan)

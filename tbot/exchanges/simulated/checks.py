@@ -11,7 +11,15 @@ import msgspec
 
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import NANOS_PER_S, Nanos, Size, is_on_grid, notional_ceil, text_from_micro
-from tbot.exchanges.simulated.operations import CancelEvery, CancelOrders, EndReason, EngineSettings, Mode, PlaceOrder
+from tbot.exchanges.simulated.operations import (
+    CancelEvery,
+    CancelOrders,
+    EndReason,
+    EngineSettings,
+    Mode,
+    PlaceOrder,
+    SelfTrade,
+)
 from tbot.exchanges.simulated.orderbook import UnifiedBook, notional_of, shares_for
 from tbot.exchanges.simulated.planning import MatchPlan
 
@@ -26,6 +34,8 @@ TEXT_FAK = "no orders found to match with FAK order. FAK orders are partially fi
 TEXT_FOK = "order couldn't be fully filled. FOK orders are fully filled or killed."
 TEXT_POST_ONLY = "invalid post-only order: order crosses book"
 TEXT_POST_ONLY_TYPE = "invalid post-only order: only GTC and GTD orders can be post-only"
+TEXT_SELF_TRADE = "order would match another order of the same account"
+"""Our own words: production is not known to refuse this."""
 TEXT_EXPIRATION = "invalid expiration"
 TEXT_ALLOWANCE = "not enough balance / allowance: the allowance is not enough -> spender: {spender}, allowance: {left}"
 """As reported by traders whose approval was missing (2026)."""
@@ -239,6 +249,14 @@ def _immediate(c: Candidate) -> str:
     return ""
 
 
+# Only what would be met counts: an order that is filled before it comes to its account's own may be taken.
+def _self_trade(c: Candidate) -> str:
+    if c.settings.self_trade is not SelfTrade.REJECT_NEWEST:
+        return ""
+    meets_own = any(match.maker.place.account == c.order.account for match in c.plan.matches)
+    return TEXT_SELF_TRADE if meets_own else ""
+
+
 CHECKS: tuple[Callable[[Candidate], str], ...] = (
     _mode,
     _payload,
@@ -254,6 +272,7 @@ CHECKS: tuple[Callable[[Candidate], str], ...] = (
     _allowance,
     _post_only,
     _immediate,
+    _self_trade,
 )
 """In the order of polymarket's own list as far as it is known; the first objection is the answer."""
 
@@ -264,5 +283,6 @@ CHECKS_AFTER_HOLD: tuple[tuple[Callable[[Candidate], str], EndReason], ...] = (
     (_balance, EndReason.NOT_ENOUGH_BALANCE),
     (_allowance, EndReason.NOT_ENOUGH_BALANCE),
     (_immediate, EndReason.KILLED),
+    (_self_trade, EndReason.SELF_TRADE),
 )
 """What may have changed during a taker delay. The rest was checked when the order came and cannot have."""

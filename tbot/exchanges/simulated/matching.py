@@ -295,19 +295,20 @@ class Engine:
         return self.verdict(place.order_id)
 
     def _candidate(self, place: PlaceOrder, book: UnifiedBook) -> Candidate:
+        plan = plan_match(place, book, self.settings.self_trade)
         return Candidate(
             order=place,
             book=book,
             settings=self.settings,
             now_ns=self.now_ns,
-            plan=plan_match(place, book),
+            plan=plan,
             is_duplicate=place.order_id in self._orders,
             mode=self.mode,
             balance=self.ledger.available(place.account, asset_of(place)),
             matched=self.ledger.leaving(place.account, asset_of(place)),
-            reserved=self._orders.reserved_for(place, book.rules.market_id),
+            reserved=self._orders.reserved_for(place, book.rules.market_id, plan.passed),
             allowance=self.allowances.left_for(place),
-            spending=self._orders.spending_for(place),
+            spending=self._orders.spending_for(place, plan.passed),
         )
 
     # All amounts are made and checked here, before anything changes.
@@ -360,6 +361,8 @@ class Engine:
 
     def _finish_taker(self, order: Order, plan: MatchPlan, book: UnifiedBook, turn: Turn) -> None:
         place = order.place
+        for own in plan.passed:
+            self._cancels.cancel(own, EndReason.SELF_TRADE, turn)
         if plan.matches:
             order.state = OrderState.MATCHED
             if place.order_type not in IMMEDIATE and order.remaining >= DUST:

@@ -50,6 +50,15 @@ class EndReason(StrEnum):
     HEARTBEAT = "HEARTBEAT"
     GAME_STARTED = "GAME_STARTED"
     OFF_GRID = "OFF_GRID"  # the tick changed while a taker delay held the order
+    SELF_TRADE = "SELF_TRADE"  # it would have met an order of its own account
+
+
+class SelfTrade(StrEnum):
+    """What happens when an order would meet one of its own account."""
+
+    ALLOW = "allow"
+    REJECT_NEWEST = "reject_newest"
+    CANCEL_OLDEST = "cancel_oldest"
 
 
 class Mode(StrEnum):
@@ -140,6 +149,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         has_share_minimum_for_immediate: Whether FAK and FOK orders too must be of `size_min` shares at their limit. One
             example of the documentation reads so; traders do trade $1 lots below five shares.
         has_global_reservation: Whether a dollar backs the buys of one market only; False = of each market once.
+        self_trade: What becomes of an order that would meet one of its own account. No rule is documented.
         crowd_kept_ns: How long orders that are over, trades and movements of the synthetic crowd alone are remembered.
         clients_kept_ns: How long those in which somebody else took part are; 0 = for ever.
         clients_kept_max: How many of those orders, and of those trades, at most; 0 = any number.
@@ -154,6 +164,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     has_tick_return: bool = False
     has_share_minimum_for_immediate: bool = False
     has_global_reservation: bool = False
+    self_trade: SelfTrade = SelfTrade.ALLOW
     crowd_kept_ns: Annotated[int, Meta(ge=60_000_000_000)] = 1_800_000_000_000
     clients_kept_ns: Annotated[int, Meta(ge=0)] = 86_400_000_000_000
     clients_kept_max: Annotated[int, Meta(ge=0)] = 100_000

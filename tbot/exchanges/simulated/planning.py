@@ -17,7 +17,7 @@ import msgspec
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import MICRO, Notional, Price, Size, complement
 from tbot.exchanges.simulated.events import MatchKind
-from tbot.exchanges.simulated.operations import MarketRules, PlaceOrder
+from tbot.exchanges.simulated.operations import MarketRules, PlaceOrder, SelfTrade
 from tbot.exchanges.simulated.orderbook import DUST, Order, UnifiedBook, notional_of, shares_for
 
 
@@ -47,6 +47,7 @@ class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
         size: Shares of all matches.
         fee: The taker's fee, one a match: of the trade price.
         is_complete: Whether the target would be reached.
+        passed: Orders of the same account that are met and, instead of being matched, cancelled.
         crosses: Whether it would take at all.
     """
 
@@ -55,6 +56,7 @@ class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     size: Size
     fee: Notional
     is_complete: bool
+    passed: tuple[Order, ...] = ()
 
     @property
     def crosses(self) -> bool:
@@ -62,7 +64,7 @@ class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.matches)
 
 
-def plan_match(order: PlaceOrder, book: UnifiedBook) -> MatchPlan:
+def plan_match(order: PlaceOrder, book: UnifiedBook, self_trade: SelfTrade = SelfTrade.ALLOW) -> MatchPlan:
     """Walk the other side of the book as far as the order's limit and target allow."""
     rules = book.rules
     is_yes = order.token_id == rules.yes
@@ -72,17 +74,23 @@ def plan_match(order: PlaceOrder, book: UnifiedBook) -> MatchPlan:
         return _NOTHING
     target = _Target(order)
     matches: list[Match] = []
+    passed: list[Order] = []
     for maker in _makers(book, is_bid=is_bid, price_yes=price_yes):
         price = maker.price_yes if is_yes else complement(maker.price_yes)
         size = min(target.wanted(price), maker.remaining)
         if size < DUST:
             break
+        if self_trade is SelfTrade.CANCEL_OLDEST and maker.place.account == order.account:
+            passed.append(maker)
+            continue
         matches.append(match := _match(order, maker, Size(size), price))
         target.take(match)
     is_complete = bool(matches) and target.wanted(matches[-1].price) < DUST
     price, size = mean_price(matches), Size(sum(match.size for match in matches))
     fee = fee_of(price, size, rules)
-    return MatchPlan(matches=tuple(matches), price=price, size=size, fee=fee, is_complete=is_complete)
+    return MatchPlan(
+        matches=tuple(matches), price=price, size=size, fee=fee, is_complete=is_complete, passed=tuple(passed)
+    )
 
 
 def mean_price(matches: Sequence[Match]) -> Price:

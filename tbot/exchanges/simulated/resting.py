@@ -69,13 +69,19 @@ class OrderTable:
         """List the resting orders of one market, account by account."""
         return tuple(o for orders in self._open.values() for o in orders.values() if o.market_id == market_id)
 
-    def reserved_for(self, place: PlaceOrder, market_id: MarketId) -> int:
-        """Tell what the account's resting and held orders bind of the asset a new order needs."""
-        return self._reserved.get(self._key(place, market_id), 0)
+    def reserved_for(self, place: PlaceOrder, market_id: MarketId, without: tuple[Order, ...] = ()) -> int:
+        """Tell what the account's resting and held orders, but those, bind of the asset a new order needs."""
+        key = self._key(place, market_id)
+        freed = sum(order.reserved for order in without if self._key(order.place, order.market_id) == key)
+        return self._reserved.get(key, 0) - freed
 
-    def spending_for(self, place: PlaceOrder) -> int:
-        """Tell what the account's resting and held orders may need of the approval that a new order needs."""
-        return self._spending.get(_spending(place), 0) if place.spender else 0
+    def spending_for(self, place: PlaceOrder, without: tuple[Order, ...] = ()) -> int:
+        """Tell what the account's resting and held orders, but those, may need of the approval that a new one needs."""
+        if not place.spender:
+            return 0
+        spending = _spending(place)
+        freed = sum(order.reserved for order in without if _spending(order.place) == spending)
+        return self._spending.get(spending, 0) - freed
 
     def enter(self, order: Order) -> None:
         """Remember a new order; it does not rest yet."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tbot.core.market import TokenId
 from tbot.core.messages import OrderState, OrderType, Side
-from tbot.exchanges.simulated.operations import EndReason, EngineSettings, Placed, Refused
-from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, SNOW, YES, Bench
+from tbot.exchanges.simulated.operations import EndReason, EngineSettings, MarketRules, Placed, Refused, SelfTrade
+from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
 FAK, FOK = OrderType.FAK, OrderType.FOK
@@ -85,3 +87,95 @@ def test_sells_bind_their_token_and_cancels_free_it_either_way(is_global: bool) 
     assert isinstance(bench.place(ANN, SELL, YES, "0.70", 51), Refused)
     assert isinstance(bench.place(ANN, SELL, NO, "0.70", 200), Placed)
     assert isinstance(bench.place(ANN, SELL, SNOW.yes, "0.70", 200), Placed)
+
+
+# --- orders of one account -------------------------------------------------------------------------------------------
+
+OWN_MEETINGS = [
+    ((SELL, YES, "0.40"), (BUY, YES, "0.60")),
+    ((BUY, NO, "0.60"), (BUY, YES, "0.60")),
+    ((SELL, NO, "0.40"), (SELL, YES, "0.40")),
+    ((BUY, YES, "0.60"), (SELL, YES, "0.40")),
+]
+Wanted = tuple[Side, TokenId, str]
+
+
+@pytest.mark.parametrize("self_trade", SelfTrade)
+@pytest.mark.parametrize(("own", "newer"), OWN_MEETINGS)
+def test_orders_of_one_account_meet_or_do_not(self_trade: SelfTrade, own: Wanted, newer: Wanted) -> None:
+    bench = Bench(settings=EngineSettings(self_trade=self_trade))
+    older = bench.rest(ANN, *own, 20)
+    reply = bench.place(ANN, *newer, 10)
+    order = bench.engine.order(older)
+    assert order is not None
+    if self_trade is SelfTrade.ALLOW:
+        assert len(bench.engine.trades) == 1
+        return
+    assert bench.engine.trades == ()
+    if self_trade is SelfTrade.REJECT_NEWEST:
+        assert reply == Refused(text="order would match another order of the same account")
+        assert order.state is OrderState.LIVE
+    else:
+        assert isinstance(reply, Placed)
+        assert (order.state, order.reason) == (OrderState.CANCELED, EndReason.SELF_TRADE)
+        assert [o.order_id for o in bench.engine.open_orders(ANN)] == [reply.order_id]
+
+
+@pytest.mark.parametrize("self_trade", SelfTrade)
+def test_an_order_filled_before_it_comes_to_its_own_hurts_nobody(self_trade: SelfTrade) -> None:
+    bench = Bench(settings=EngineSettings(self_trade=self_trade))
+    bench.rest(BOB, SELL, YES, "0.40", 10)
+    own = bench.rest(ANN, SELL, YES, "0.40", 10)
+    assert isinstance(bench.place(ANN, BUY, YES, "0.40", 10), Placed)
+    assert [o.order_id for o in bench.engine.open_orders(ANN)] == [own]
+    assert [leg.account for trade in bench.engine.trades for leg in trade.legs] == [BOB]
+
+
+def test_whoever_passes_its_own_meets_those_behind() -> None:
+    bench = Bench(settings=EngineSettings(self_trade=SelfTrade.CANCEL_OLDEST))
+    for account, price in ((ANN, "0.40"), (BOB, "0.41"), (ANN, "0.42")):
+        bench.rest(account, SELL, YES, price, 10)
+    refused = bench.place(ANN, BUY, YES, "0.41", dollars=8, order_type=FOK)
+    assert isinstance(refused, Refused)
+    assert len(bench.engine.open_orders(ANN)) == 2, "a refused order cancels nothing"
+    assert isinstance(bench.place(ANN, BUY, YES, "0.42", dollars=4.10, order_type=FOK), Placed)
+    assert [(leg.account, leg.size) for t in bench.engine.trades for leg in t.legs] == [(BOB, 10_000_000)]
+    assert [o.price for o in bench.engine.open_orders(ANN)] == [420_000]
+
+
+def test_what_the_cancelled_bound_pays_for_the_newer() -> None:
+    bench = Bench(settings=EngineSettings(self_trade=SelfTrade.CANCEL_OLDEST))
+    bench.rest(EVE, BUY, NO, "0.50", 16)
+    assert isinstance(bench.place(EVE, BUY, YES, "0.40", 16), Refused)  # does not meet it: $8 of $10 are bound
+    assert isinstance(bench.place(EVE, BUY, YES, "0.50", 20), Placed)
+    assert [o.token_id for o in bench.engine.open_orders(EVE)] == [YES]
+
+
+@pytest.mark.parametrize("self_trade", [SelfTrade.REJECT_NEWEST, SelfTrade.CANCEL_OLDEST])
+def test_an_order_held_meets_what_its_account_placed_meanwhile(self_trade: SelfTrade) -> None:
+    rules = MarketRules(market_id=RAIN.market_id, slug="rain", yes=YES, no=NO, seconds_delay=3)
+    bench = Bench(rules, settings=EngineSettings(self_trade=self_trade))
+    bench.rest(BOB, SELL, YES, "0.50", 10)
+    held = bench.rest(ANN, BUY, YES, "0.50", 20)
+    own = bench.rest(ANN, SELL, YES, "0.50", 10)
+    bench.wait(3)
+    views = [bench.engine.order(order_id) for order_id in (held, own)]
+    is_rejected = self_trade is SelfTrade.REJECT_NEWEST
+    newer, older = (OrderState.CANCELED, OrderState.LIVE) if is_rejected else (OrderState.LIVE, OrderState.CANCELED)
+    assert [v.state for v in views if v] == [newer, older]
+    assert len(bench.engine.trades) == (0 if is_rejected else 1)
+
+
+@pytest.mark.parametrize("self_trade", SelfTrade)
+def test_a_crowd_of_two_meets_itself_only_where_that_is_allowed(self_trade: SelfTrade) -> None:
+    bench, dice = Bench(settings=EngineSettings(self_trade=self_trade)), random.Random(5)
+    for _ in range(300):
+        price = f"{dice.randint(45, 55) / 100}"
+        bench.place(
+            dice.choice((ANN, BOB)), dice.choice((BUY, SELL)), dice.choice((YES, NO)), price, dice.randint(5, 9)
+        )
+        bid, ask = bench.engine.top(RAIN.market_id)
+        assert bid is None or ask is None or bid < ask
+    meetings = [leg.account == t.taker_account for t in bench.engine.trades for leg in t.legs]
+    assert not all(meetings)
+    assert any(meetings) is (self_trade is SelfTrade.ALLOW)
