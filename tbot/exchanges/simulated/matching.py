@@ -26,7 +26,7 @@ from tbot.exchanges.simulated.checks import (
     objection_after_hold,
     refusal,
 )
-from tbot.exchanges.simulated.collateral import Movement, objection_to_payout
+from tbot.exchanges.simulated.collateral import Movement
 from tbot.exchanges.simulated.events import (
     Balances,
     BookView,
@@ -67,8 +67,17 @@ from tbot.exchanges.simulated.operations import (
 )
 from tbot.exchanges.simulated.orderbook import DUST, Order, Standing, UnifiedBook
 from tbot.exchanges.simulated.planning import Match, MatchPlan, plan_match, sizes_by_price
+from tbot.exchanges.simulated.resolving import Resolving
 from tbot.exchanges.simulated.resting import OrderTable, asset_of
-from tbot.exchanges.simulated.settlement import Agenda, ExpireOrder, ReleaseOrder, SettleTrade, StartGame, Step
+from tbot.exchanges.simulated.settlement import (
+    Agenda,
+    ExpireOrder,
+    ReleaseOrder,
+    ReportPayout,
+    SettleTrade,
+    StartGame,
+    Step,
+)
 from tbot.exchanges.simulated.ticks import tick_after
 from tbot.exchanges.simulated.trades import Deal, TradeLog, make_deal, parties
 from tbot.exchanges.simulated.turn import Turn, view_of
@@ -108,6 +117,8 @@ class Engine:
         self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)
         self.allowances = Allowances(self._orders)
         self._agenda = Agenda()
+        delay_ns = settings.resolution_delay_ns
+        self._resolving = Resolving(self._books, self.chain, self._cancels, self._agenda, delay_ns)
         self._sequence = 0
         self._steps = 0
 
@@ -248,7 +259,7 @@ class Engine:
         """Hash all books, orders, trades and balances: equal digests, equal engines."""
         books = [(b.rules, b.bids.levels(), b.asks.levels(), b.exchange_ms) for b in self._books.values()]
         orders = [order.view() for order in self._orders]
-        ledgers = (self.ledger.state(), self.allowances.state())
+        ledgers = (self.ledger.state(), self.allowances.state(), self._resolving.announced)
         state = (books, orders, self.trades, ledgers, self.mode, self.now_ns, self.next_due_ns())
         return hashlib.sha256(msgspec.msgpack.encode(state)).hexdigest()
 
@@ -272,7 +283,7 @@ class Engine:
             case OpenMarket():
                 return self._open_market(operation, turn)
             case CloseMarket() | ResolveMarket():
-                return self._close_market(operation, turn)
+                return self._resolving.close(operation, turn)
             case ChangeTick():
                 return self._change_tick(operation, turn)
 
@@ -437,19 +448,6 @@ class Engine:
         turn.tell_opened(book)
         return Done()
 
-    def _close_market(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
-        book = self._books[operation.market_id]
-        if isinstance(operation, ResolveMarket):
-            text = objection_to_payout(self.markets(), book.rules, operation.yes_payout)
-            if text:
-                return Refused(text=text)
-            book.rules = msgspec.structs.replace(book.rules, yes_payout=operation.yes_payout)
-            self.chain.resolved[operation.market_id] = turn.now_ns
-            turn.tell_resolved(book, operation.yes_payout)
-        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
-        self._cancels.clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
-        return Done()
-
     def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
         book = self._books[operation.market_id]
         book.tick_listed = operation.tick
@@ -495,6 +493,8 @@ class Engine:
                 self._release(self._orders[step.order_id], turn)
             case StartGame():
                 self._cancels.clear(step.market_id, EndReason.GAME_STARTED, turn)
+            case ReportPayout():
+                self._resolving.report(step.market_id, turn)
 
     # What every change may bring about: orders without cover, a price at the edge.
     def _follow_up(self, turn: Turn) -> None:

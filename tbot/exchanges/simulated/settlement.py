@@ -64,7 +64,13 @@ class StartGame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     market_id: MarketId
 
 
-Step = SettleTrade | ExpireOrder | ReleaseOrder | StartGame
+class ReportPayout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A resolved market whose tokens pay from now on."""
+
+    market_id: MarketId
+
+
+Step = SettleTrade | ExpireOrder | ReleaseOrder | StartGame | ReportPayout
 
 
 class Agenda:

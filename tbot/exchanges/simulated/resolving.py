@@ -1,0 +1,85 @@
+"""How markets close for good: at once for traders, and for holders when the payout is on chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from tbot.core.market import MarketId
+from tbot.core.units import Nanos, Price
+from tbot.exchanges.simulated.cancelling import Cancelling
+from tbot.exchanges.simulated.chain_log import ChainLog
+from tbot.exchanges.simulated.collateral import objection_to_payout
+from tbot.exchanges.simulated.operations import CloseMarket, Done, EndReason, MarketRules, Refused, ResolveMarket
+from tbot.exchanges.simulated.orderbook import UnifiedBook
+from tbot.exchanges.simulated.settlement import Agenda, ReportPayout
+from tbot.exchanges.simulated.turn import Turn
+
+
+class Resolving:
+    """Closes markets and reports their payouts.
+
+    Args:
+        books: Of every market; the engine's own, not a copy.
+        chain: Told when a market was resolved.
+        cancels: Clears the books.
+        agenda: Remembers payouts on their way.
+        delay_ns: From the resolution to its payout; 0 = they are one.
+
+    Attributes:
+        announced: What one YES will pay in markets resolved whose payout is on its way.
+    """
+
+    def __init__(
+        self,
+        books: Mapping[MarketId, UnifiedBook],
+        chain: ChainLog,
+        cancels: Cancelling,
+        agenda: Agenda,
+        delay_ns: int,
+    ) -> None:
+        self._books = books
+        self._chain = chain
+        self._cancels = cancels
+        self._agenda = agenda
+        self._delay_ns = delay_ns
+        self.announced: dict[MarketId, Price] = {}
+
+    def close(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
+        """Stop trading and cancel all that rests; a resolution also decides what the tokens will pay."""
+        book = self._books[operation.market_id]
+        if isinstance(operation, ResolveMarket):
+            text = self._objection(book, operation.yes_payout)
+            if text:
+                return Refused(text=text)
+            self._decide(book, operation.yes_payout, turn)
+        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
+        self._cancels.clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
+        return Done()
+
+    def report(self, market_id: MarketId, turn: Turn) -> None:
+        """Pay out from now on what was announced."""
+        self._pay(self._books[market_id], self.announced.pop(market_id), turn)
+
+    # What was announced cannot be taken back, so it counts like what is paid.
+    def _objection(self, book: UnifiedBook, yes_payout: Price) -> str:
+        markets = {market_id: self._as_announced(b.rules) for market_id, b in self._books.items()}
+        return objection_to_payout(markets.values(), markets[book.rules.market_id], yes_payout)
+
+    def _as_announced(self, rules: MarketRules) -> MarketRules:
+        payout = self.announced.get(rules.market_id)
+        return rules if payout is None else msgspec.structs.replace(rules, yes_payout=payout)
+
+    def _decide(self, book: UnifiedBook, yes_payout: Price, turn: Turn) -> None:
+        if not self._delay_ns:
+            self._pay(book, yes_payout, turn)
+            return
+        market_id = book.rules.market_id
+        self.announced[market_id] = yes_payout
+        self._agenda.enter(Nanos(turn.now_ns + self._delay_ns), ReportPayout(market_id=market_id))
+
+    def _pay(self, book: UnifiedBook, yes_payout: Price, turn: Turn) -> None:
+        book.rules = msgspec.structs.replace(book.rules, yes_payout=yes_payout)
+        self._chain.resolved[book.rules.market_id] = turn.now_ns
+        turn.tell_resolved(book, yes_payout)
