@@ -306,7 +306,7 @@ class Engine:
         return self.verdict(place.order_id)
 
     def _candidate(self, place: PlaceOrder, book: UnifiedBook) -> Candidate:
-        plan = plan_match(place, book, self.settings.self_trade)
+        plan = plan_match(place, book, self.settings)
         return Candidate(
             order=place,
             book=book,

@@ -53,6 +53,14 @@ class EndReason(StrEnum):
     SELF_TRADE = "SELF_TRADE"  # it would have met an order of its own account
 
 
+class FeeRounding(StrEnum):
+    """How a fee comes to five decimals of a dollar."""
+
+    FLOOR = "floor"
+    HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
+
+
 class SelfTrade(StrEnum):
     """What happens when an order would meet one of its own account."""
 
@@ -150,6 +158,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             example of the documentation reads so; traders do trade $1 lots below five shares.
         has_global_reservation: Whether a dollar backs the buys of one market only; False = of each market once.
         self_trade: What becomes of an order that would meet one of its own account. No rule is documented.
+        fee_rounding: Of the taker's fee. Documented is only that it is rounded; floor agrees with fees charged.
         resolution_delay_ns: From the operation that resolves a market, which closes it at once, to its payout.
         crowd_kept_ns: How long orders that are over, trades and movements of the synthetic crowd alone are remembered.
         clients_kept_ns: How long those in which somebody else took part are; 0 = for ever.
@@ -166,6 +175,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     has_share_minimum_for_immediate: bool = False
     has_global_reservation: bool = False
     self_trade: SelfTrade = SelfTrade.ALLOW
+    fee_rounding: FeeRounding = FeeRounding.FLOOR
     resolution_delay_ns: Annotated[int, Meta(ge=0)] = 0
     crowd_kept_ns: Annotated[int, Meta(ge=60_000_000_000)] = 1_800_000_000_000
     clients_kept_ns: Annotated[int, Meta(ge=0)] = 86_400_000_000_000

@@ -17,7 +17,7 @@ import msgspec
 from tbot.core.messages import OrderType, Side
 from tbot.core.units import MICRO, Notional, Price, Size, complement
 from tbot.exchanges.simulated.events import MatchKind
-from tbot.exchanges.simulated.operations import MarketRules, PlaceOrder, SelfTrade
+from tbot.exchanges.simulated.operations import EngineSettings, FeeRounding, MarketRules, PlaceOrder, SelfTrade
 from tbot.exchanges.simulated.orderbook import DUST, Order, UnifiedBook, notional_of, shares_for
 
 
@@ -64,7 +64,7 @@ class MatchPlan(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.matches)
 
 
-def plan_match(order: PlaceOrder, book: UnifiedBook, self_trade: SelfTrade = SelfTrade.ALLOW) -> MatchPlan:
+def plan_match(order: PlaceOrder, book: UnifiedBook, settings: EngineSettings) -> MatchPlan:
     """Walk the other side of the book as far as the order's limit and target allow."""
     rules = book.rules
     is_yes = order.token_id == rules.yes
@@ -80,14 +80,14 @@ def plan_match(order: PlaceOrder, book: UnifiedBook, self_trade: SelfTrade = Sel
         size = min(target.wanted(price), maker.remaining)
         if size < DUST:
             break
-        if self_trade is SelfTrade.CANCEL_OLDEST and maker.place.account == order.account:
+        if settings.self_trade is SelfTrade.CANCEL_OLDEST and maker.place.account == order.account:
             passed.append(maker)
             continue
         matches.append(match := _match(order, maker, Size(size), price))
         target.take(match)
     is_complete = bool(matches) and target.wanted(matches[-1].price) < DUST
     price, size = mean_price(matches), Size(sum(match.size for match in matches))
-    fee = fee_of(price, size, rules)
+    fee = fee_of(price, size, rules, settings.fee_rounding)
     return MatchPlan(
         matches=tuple(matches), price=price, size=size, fee=fee, is_complete=is_complete, passed=tuple(passed)
     )
@@ -102,8 +102,8 @@ def mean_price(matches: Sequence[Match]) -> Price:
     return Price(sum(match.price * match.size for match in matches) // size if size else 0)
 
 
-def fee_of(price: Price, size: Size, rules: MarketRules) -> Notional:
-    """Compute the taker's fee: size x rate x (p x (1 - p)) ** exponent, cut to five decimals of a dollar.
+def fee_of(price: Price, size: Size, rules: MarketRules, rounding: FeeRounding = FeeRounding.FLOOR) -> Notional:
+    """Compute the taker's fee: size x rate x (p x (1 - p)) ** exponent, rounded to five decimals of a dollar.
 
     Written down again on purpose: an exchange that shares the bot's arithmetic cannot catch its errors.
     """
@@ -112,8 +112,15 @@ def fee_of(price: Price, size: Size, rules: MarketRules) -> Notional:
     numerator, denominator = size * rules.fee_rate_micro, MICRO
     for _ in range(rules.fee_exponent):
         numerator, denominator = numerator * variance, denominator * scale
-    cents_thousandths = numerator // (denominator * 10)
-    return Notional(cents_thousandths * 10)
+    return Notional(_rounded(numerator, denominator * 10, rounding) * 10)
+
+
+def _rounded(numerator: int, denominator: int, rounding: FeeRounding) -> int:
+    whole, rest = divmod(numerator, denominator)
+    if rounding is FeeRounding.FLOOR or 2 * rest < denominator:
+        return whole
+    stays_even = rounding is FeeRounding.HALF_EVEN and 2 * rest == denominator and whole % 2 == 0
+    return whole if stays_even else whole + 1
 
 
 _NOTHING = MatchPlan(matches=(), price=Price(0), size=Size(0), fee=Notional(0), is_complete=False)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import random
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
 import pytest
 
 from tbot.core.market import TokenId
 from tbot.core.messages import OrderState, OrderType, Side
-from tbot.exchanges.simulated.operations import EndReason, EngineSettings, MarketRules, Placed, Refused, SelfTrade
+from tbot.core.units import MICRO
+from tbot.exchanges.simulated.ledger import CASH
+from tbot.exchanges.simulated.operations import (
+    EndReason,
+    EngineSettings,
+    FeeRounding,
+    MarketRules,
+    Placed,
+    Refused,
+    SelfTrade,
+)
 from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -179,3 +190,31 @@ def test_a_crowd_of_two_meets_itself_only_where_that_is_allowed(self_trade: Self
     meetings = [leg.account == t.taker_account for t in bench.engine.trades for leg in t.legs]
     assert not all(meetings)
     assert any(meetings) is (self_trade is SelfTrade.ALLOW)
+
+
+# --- fees ------------------------------------------------------------------------------------------------------------
+
+ROUNDINGS = {
+    FeeRounding.FLOOR: ROUND_FLOOR,
+    FeeRounding.HALF_UP: ROUND_HALF_UP,
+    FeeRounding.HALF_EVEN: ROUND_HALF_EVEN,
+}
+
+
+@pytest.mark.parametrize("rounding", FeeRounding)
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_a_fee_is_rounded_as_set(rounding: FeeRounding, side: Side) -> None:
+    bench, price = Bench(settings=EngineSettings(fee_rounding=rounding)), Decimal("0.45")
+    halves = set[Decimal]()
+    for hundredths in range(501, 530):
+        cash = bench.engine.ledger.owned(BOB, CASH)
+        bench.rest(ANN, SELL if side is BUY else BUY, YES, str(price), hundredths / 100)
+        bench.rest(BOB, side, YES, str(price), hundredths / 100)
+        exact = Decimal(hundredths) / 100 * Decimal("0.04") * price * (1 - price)
+        fee = exact.quantize(Decimal("0.00001"), ROUNDINGS[rounding])
+        trade = bench.engine.trades[-1]
+        assert Decimal(trade.fee) / MICRO == fee
+        paid = -trade.notional if side is BUY else trade.notional
+        assert bench.engine.ledger.owned(BOB, CASH) - cash == paid - trade.fee, "what is told is what is charged"
+        halves |= {exact * 100_000 % 2} & {Decimal("0.5"), Decimal("1.5")}
+    assert len(halves) == 2, "halves above even and above odd numbers were among them"
