@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import httpx2
@@ -24,8 +24,7 @@ from tbot.core.messages import (
     SubmitOrder,
     SubmitReply,
 )
-from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import ExchangeUnavailable
+from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.dead_man import DeadManSwitch
@@ -52,7 +51,6 @@ from tbot.exchanges.polymarket.sockets import (
 
 # The exchange cancels everything 10 s after the last heartbeat, once one was sent (docs, read 2026-11-22).
 DEAD_MAN_S = 10.0
-CLOCK_EVERY_NS = 20 * NANOS_PER_S
 
 
 class PolymarketConnections(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,9 +278,7 @@ class PolymarketGateway:
             ExchangeUnavailable: Nothing is known; try again later.
             AuthenticationFailed: The credentials are refused.
         """
-        if self._now_ns() >= self._public.clock.measured_ns + CLOCK_EVERY_NS:
-            with suppress(ExchangeUnavailable):  # the report will say so itself
-                await self._public.measure_clock()  # which also keeps a connection warm
+        await self._public.keep_time()  # which also keeps a connection warm
         report = await self._reporter.report(since_ns, lookups, self._public.markets, balances_of)
         self._entry.learn_open([order.exchange_order_id for order in report.open_orders], report.requested_ns)
         return report

@@ -6,16 +6,17 @@ The gateway of an account is built on it; paper trading has this and nothing mor
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx2
 import msgspec
 import structlog
+import trio
 
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import BookSnapshot, Role
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import InvariantViolated
+from tbot.errors import ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market, reread_market
@@ -28,6 +29,10 @@ from tbot.exchanges.polymarket.sockets import Connect, MarketChannel, Tap, open_
 from tbot.exchanges.polymarket.translate import book_snapshot
 
 log = structlog.get_logger()
+
+CLOCK_EVERY_NS = 20 * NANOS_PER_S
+# A measure is no reason to wait long for books.
+CLOCK_S = 2.0
 
 
 class PublicMarkets:
@@ -150,6 +155,15 @@ class PublicMarkets:
         """
         await self._connection.measure_clock()
 
+    async def keep_time(self) -> None:
+        """Measure the clock again when that was long ago; without an answer the old measure stays.
+
+        Two machines drift apart, and stamps of a time to come are refused.
+        """
+        if self._now_ns() >= self.clock.measured_ns + CLOCK_EVERY_NS:
+            with suppress(ExchangeUnavailable), trio.move_on_after(CLOCK_S):
+                await self.measure_clock()
+
     def market(self, token_id: TokenId) -> Market:
         """Return the market of a token.
 
@@ -183,6 +197,7 @@ class PublicMarkets:
         Raises:
             ExchangeUnavailable: On entry, when no connection could be made.
         """
+        await self.keep_time()
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
         async with open_market_socket(url, self._connect, token_ids, timeouts) as socket:
             on_raw = None if self._tap is None else self._tap()

@@ -26,6 +26,9 @@ from tests.exchanges.simulated.test_flow import World
 BOT = Account("bot")
 OURS = ExchangeOrderId("ours")
 SIZE = Size(40 * MICRO)
+# Each match rounds down what its sides get, and an order more in a taker's way is a match more: the real order may lack
+# some millionths of a share that way.
+ROUNDED = 10
 Log = list[tuple[Nanos, Operation]]
 
 
@@ -114,7 +117,7 @@ def trials(seeds: range) -> list[Trial]:
 @pytest.mark.slow
 def test_paper_fills_are_at_most_those_of_an_equal_real_order() -> None:
     outcomes = [(trial.paper(), trial.real()) for trial in trials(range(6))]
-    assert [pair for pair in outcomes if pair[0] > pair[1]] == []
+    assert [pair for pair in outcomes if pair[0] > pair[1] + ROUNDED] == []
     filled = sum(paper for paper, _ in outcomes)
     assert filled > 0, "nothing was filled: nothing was shown"
     assert filled > sum(real for _, real in outcomes) / 4, "so shy that it says nothing of the strategy"
@@ -127,4 +130,4 @@ def test_a_paper_order_without_a_queue_would_be_seen() -> None:
             order.gates = [(since_ms, 0) for since_ms, _ in order.gates]
 
     outcomes = [(trial.paper(jump), trial.real()) for trial in trials(range(6))]
-    assert any(paper > real for paper, real in outcomes)
+    assert any(paper > real + ROUNDED for paper, real in outcomes)

@@ -12,9 +12,12 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as gen
 
+from tbot.core.market import TokenId
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import ExchangeUnavailable
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
+from tbot.exchanges.polymarket.public import PublicMarkets
+from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.log import set_up
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.answers import REFERENCE_DATA, gateway_of, order_of, routed
@@ -141,3 +144,30 @@ async def test_a_running_bot_keeps_its_stamps_when_their_clock_goes_mad(
     assert stamps == [pytest.approx(7, abs=1)] * 11
     told = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert told == ["clock.off", "clock.not_followed"]
+
+
+async def test_a_connection_of_the_market_channel_measures_what_was_measured_long_ago(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ahead_s, asked = 0, 0
+
+    def their_time(_request: httpx2.Request) -> httpx2.Response:
+        nonlocal asked
+        asked += 1
+        return httpx2.Response(200, json=now_ns() // NANOS_PER_S + ahead_s)
+
+    async def refuse(*_args: object) -> trio.abc.Stream:
+        raise OSError("nobody there")
+
+    settings = PolymarketSettings(condition_ids=("0x" + "1" * 64,), rest_url="https://exchange.test")
+    transport = httpx2.MockTransport(routed({"/time": their_time}))
+    public = PublicMarkets(settings, now_ns=now_ns, transport=transport, connect=refuse)
+    for ahead_s, times in ((0, 2), (6, 20)):  # noqa: B007 - a nonlocal clock
+        for _ in range(times):
+            await trio.sleep(5)
+            with pytest.raises(ExchangeUnavailable):
+                async with public.open_market((TokenId("1"),)):
+                    pass
+    assert 5 <= asked <= 7  # once in 20 s, however often it connects
+    assert public.clock.latest_ms(now_ns()) > now_ns() // NANOS_PER_MS + 6_000
+    await public.aclose()
