@@ -7,6 +7,7 @@ what the exchange has just said it does not take. Doubts and refusals are values
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -19,6 +20,7 @@ from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
     OrderType,
+    OutcomeUnknown,
     RejectCode,
     Rejected,
     SubmitOrder,
@@ -36,6 +38,7 @@ from tbot.exchanges.polymarket.outcomes import (
     cancel_replies,
     cancels_throttled,
     cancels_unknown,
+    refused_as_a_whole,
     rejected,
     submit_replies,
     submit_unknown,
@@ -52,6 +55,8 @@ EXPIRY_AHEAD_S = 180
 ORDER_LIFE_S_MIN = EXPIRY_AHEAD_S - EXPIRY_MARGIN_S + 10.0
 # Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
 UNSENT_MAX = 1024
+# The tokens of so many orders are remembered, for a refusal of a copy.
+TOKENS_MAX = 4096
 NOT_SENT_RETRY_S = 0.5
 # Reading anew after refusals holds their answers back for so long at most; the next refusal tries again.
 LEARN_S = 5.0
@@ -66,10 +71,11 @@ CANCEL_IDS_MIN = 20
 # What was signed for is not what the exchange has: its version, its contract, its grid.
 _OF_STALE_TERMS = frozenset({RejectCode.VERSION_MISMATCH, RejectCode.OFF_GRID})
 
+Kept = TypeVar("Kept")
+
 
 class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # What must be known of an order between its signature and its sending.
-    token_id: TokenId
     is_post_only: bool
     may_rest: bool
 
@@ -114,6 +120,8 @@ class OrderEntry:
         self._now_ns = now_ns
         self._offset_ns = offset_ns
         self._unsent: dict[ExchangeOrderId, _Unsent] = {}
+        self._tokens: dict[ExchangeOrderId, TokenId] = {}
+        self._stale: dict[TokenId, None] = {}
         self._mode = OPEN
         self._learning: dict[TokenId, None] = {}
         self._is_alone = False
@@ -141,10 +149,10 @@ class OrderEntry:
             timestamp_ms=(now_ns + self._offset_ns()) // NANOS_PER_MS,
             expiration_s=self._expiration_s(order, now_ns),
         )
-        if len(self._unsent) >= UNSENT_MAX:
-            self._unsent.pop(next(iter(self._unsent)))
+        _make_room(self._unsent, UNSENT_MAX)
+        _make_room(self._tokens, TOKENS_MAX)
+        self._tokens[signed.order_id] = order.token_id
         self._unsent[signed.order_id] = _Unsent(
-            token_id=order.token_id,
             is_post_only=order.is_post_only,
             may_rest=order.order_type not in IMMEDIATE,
         )
@@ -162,8 +170,8 @@ class OrderEntry:
         Bytes that were, or may have been, sent before can rest already, so for them even a refusal proves nothing and
         is told as unknown.
 
-        A refusal for terms that are not those of the exchange has its market read anew before it is told, so that the
-        next order is planned and signed from what is in force.
+        A refusal for terms that are not those of the exchange, also of a copy or of a batch as a whole, has its market
+        read anew before it is told, so that the next order is planned and signed from what is in force.
 
         Returns:
             One reply an order, in order.
@@ -181,8 +189,7 @@ class OrderEntry:
                 self._may_rest(order.exchange_order_id)  # before it leaves, so that all on its way can be cancelled
             for order, reply in zip(some, await self._post(some), strict=True):
                 replies[order.exchange_order_id] = self._heard(order, unsent[order.exchange_order_id], reply)
-        refused = {order_id for order_id, reply in replies.items() if _is_of_stale_terms(reply)}
-        await self._learn_anew([first.token_id for each, first in unsent.items() if each in refused and first])
+        await self._learn_anew()
         return tuple(replies[order.exchange_order_id] for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
@@ -272,7 +279,7 @@ class OrderEntry:
             return await self._post_again(orders, bodies, by_ns, error)
         except ExchangeUnavailable as error:
             return self._doubts(orders, error)
-        return submit_replies(orders, answer, self._now_ns())
+        return self._judged(orders, answer)
 
     async def _post_again(
         self, orders: Sequence[PreparedOrder], bodies: Sequence[bytes], by_ns: Nanos, cause: Disconnected
@@ -285,11 +292,22 @@ class OrderEntry:
             answer = await self._rest.post_orders(bodies, by_ns=by_ns)
         except ExchangeUnavailable:
             return self._doubts(orders, cause)
-        replies = submit_replies(orders, answer, self._now_ns())
+        replies = self._judged(orders, answer)
         return [
             again_refused(order, str(cause), reply) if isinstance(reply, Rejected) else reply
             for order, reply in zip(orders, replies, strict=True)
         ]
+
+    def _judged(self, orders: Sequence[PreparedOrder], answer: Answer) -> list[SubmitReply]:
+        """Read an answer; what it says of the terms is noted here, as a doubt about a batch does not carry it."""
+        replies = submit_replies(orders, answer, self._now_ns())
+        whole = refused_as_a_whole(orders, answer, self._now_ns())
+        for order, reply in zip(orders, replies, strict=True):
+            code = reply.code if isinstance(reply, Rejected | OutcomeUnknown) else None
+            token_id = self._tokens.get(order.exchange_order_id)  # None = signed before a restart, which read all
+            if token_id is not None and {code, whole} & _OF_STALE_TERMS:
+                self._stale[token_id] = None
+        return replies
 
     def _unsent_all(
         self, orders: Sequence[PreparedOrder], code: RejectCode, cause: Exception, retry_after_s: float = 0.0
@@ -299,10 +317,11 @@ class OrderEntry:
     def _doubts(self, orders: Sequence[PreparedOrder], cause: Exception) -> list[SubmitReply]:
         return [submit_unknown(order, str(cause), self._now_ns()) for order in orders]
 
-    async def _learn_anew(self, token_ids: Sequence[TokenId]) -> None:
-        """Read again what orders of these tokens are signed for: each is in force as soon as it is read."""
+    async def _learn_anew(self) -> None:
+        """Read again what orders of stale tokens are signed for: each is in force as soon as it is read."""
+        stale, self._stale = self._stale, {}
         with trio.move_on_after(LEARN_S):
-            for token_id in dict.fromkeys(token_ids):
+            for token_id in stale:
                 await self._learn(token_id)
 
     async def _learn(self, token_id: TokenId) -> None:
@@ -357,5 +376,6 @@ class OrderEntry:
         self._gate.open_orders = len(self.open_orders)
 
 
-def _is_of_stale_terms(reply: SubmitReply) -> bool:
-    return isinstance(reply, Rejected) and reply.code in _OF_STALE_TERMS
+def _make_room(kept: dict[ExchangeOrderId, Kept], most: int) -> None:
+    if len(kept) >= most:
+        kept.pop(next(iter(kept)))

@@ -95,6 +95,14 @@ def submit_replies(orders: Sequence[PreparedOrder], answer: Answer, at_ns: Nanos
     return [submit_reply(order, part, at_ns) for order, part in zip(orders, parts, strict=True)]
 
 
+def refused_as_a_whole(orders: Sequence[PreparedOrder], answer: Answer, at_ns: Nanos) -> RejectCode | None:
+    """Return why a batch was refused as a whole, which does not say what became of any order; None = it was not."""
+    if len(orders) == 1 or answer.status == 200:
+        return None
+    reply = submit_reply(orders[0], answer, at_ns)
+    return reply.code if isinstance(reply, Rejected) else None
+
+
 def _of_the_whole(order: PreparedOrder, reply: SubmitReply) -> SubmitReply:
     is_certain = isinstance(reply, Rejected) and reply.code in _ABOUT_REQUESTS
     if is_certain or not isinstance(reply, Rejected):

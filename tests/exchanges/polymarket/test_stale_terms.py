@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tbot.core.market import TokenId
-from tbot.core.messages import ClientOrderId, RejectCode, Rejected
+from tbot.core.messages import ClientOrderId, OutcomeUnknown, RejectCode, Rejected
 from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
@@ -29,7 +29,7 @@ class World:
     """An exchange of many markets whose terms change, and which takes no order."""
 
     def __init__(self, markets: int, refusal: dict[str, str]) -> None:
-        self.tick, self.is_hung = 0.01, False
+        self.tick, self.is_hung, self.is_whole = 0.01, False, False
         self.refusal = refusal
         self.read: list[str] = []
         ids = tuple(f"0x{number:064x}" for number in range(1, markets + 1))
@@ -40,6 +40,8 @@ class World:
         path = request.url.path
         if path in ("/order", "/orders"):
             orders = json.loads(request.content)
+            if self.is_whole:
+                return httpx2.Response(400, json=self.refusal)
             body: Any = [self.refusal | {"success": False}] * len(orders) if path == "/orders" else self.refusal
             return httpx2.Response(400 if path == "/order" else 200, json=body)
         self.read.append(path)
@@ -109,3 +111,39 @@ async def test_reading_that_hangs_holds_the_refusal_back_for_seconds_only(
     world.is_hung, world.tick = False, 0.1
     await world.gateway.submit(world.order(2))
     assert world.tick_of(2) == 100_000, "the next refusal tries again"
+
+
+async def test_a_batch_refused_as_a_whole_reads_its_markets_and_no_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World(3, VERSION)
+    await world.gateway.load_markets()
+    world.is_whole, world.tick = True, 0.1
+    replies = await world.gateway.submit_batch([world.order(1), world.order(2)])
+    doubts = [reply for reply in replies if isinstance(reply, OutcomeUnknown)]
+    assert [doubt.code for doubt in doubts] == [None, None], "of no order is it known what became of it"
+    assert [world.tick_of(number) for number in (1, 2, 3)] == [100_000, 100_000, 10_000]
+
+
+async def test_a_batch_refused_as_a_whole_for_something_else_reads_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World(2, {"error": "the market is not yet ready to process new orders"})
+    await world.gateway.load_markets()
+    world.is_whole, world.read = True, []
+    await world.gateway.submit_batch([world.order(1), world.order(2)])
+    assert world.read == []
+
+
+@pytest.mark.parametrize("refusal", [VERSION, GRID], ids=["version", "grid"])
+async def test_a_copy_refused_for_its_terms_reads_its_market(
+    autojump_clock: trio.testing.MockClock, refusal: dict[str, str]
+) -> None:
+    world = World(2, {"error": "the market is not yet ready to process new orders"})
+    await world.gateway.load_markets()
+    world.is_whole, orders = True, [world.order(1), world.order(2)]
+    await world.gateway.submit_batch(orders)
+    world.refusal, world.tick = refusal, 0.1
+    reply = await world.gateway.submit(orders[0])
+    assert isinstance(reply, OutcomeUnknown), "the first may rest"
+    assert [world.tick_of(number) for number in (1, 2)] == [100_000, 10_000]
