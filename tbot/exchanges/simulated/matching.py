@@ -27,14 +27,7 @@ from tbot.exchanges.simulated.checks import (
     refusal,
 )
 from tbot.exchanges.simulated.collateral import Movement
-from tbot.exchanges.simulated.events import (
-    Balances,
-    BookView,
-    Event,
-    OrderChange,
-    OrderView,
-    Trade,
-)
+from tbot.exchanges.simulated.events import Balances, BookView, Event, OrderChange, OrderView, Trade
 from tbot.exchanges.simulated.ledger import Ledger
 from tbot.exchanges.simulated.memory import Memory
 from tbot.exchanges.simulated.operations import (
@@ -47,23 +40,18 @@ from tbot.exchanges.simulated.operations import (
     ChangeMode,
     ChangeTick,
     CloseMarket,
-    ConvertPositions,
-    Deposit,
     Done,
     EndReason,
     EngineSettings,
     MarketRules,
-    MergePair,
     Mode,
     OpenMarket,
     Operation,
     Placed,
     PlaceOrder,
-    RedeemTokens,
     Refused,
     Reply,
     ResolveMarket,
-    SplitPair,
 )
 from tbot.exchanges.simulated.orderbook import DUST, Order, Standing, UnifiedBook
 from tbot.exchanges.simulated.planning import Match, MatchPlan, plan_match, sizes_by_price
@@ -266,6 +254,8 @@ class Engine:
     # --- operations -------------------------------------------------------------------------------------------------
 
     def _perform(self, operation: Operation, turn: Turn) -> Reply:
+        if isinstance(operation, Movement):
+            return self._move_collateral(operation, turn)
         match operation:
             case PlaceOrder():
                 return self._place(operation, turn)
@@ -275,8 +265,6 @@ class Engine:
                 return self._cancels.every(operation, self.mode, turn)
             case Advance() | ChangeMode():
                 return Done()
-            case Deposit() | SplitPair() | MergePair() | RedeemTokens() | ConvertPositions():
-                return self._move_collateral(operation, turn)
             case Approve():
                 turn.weaken(operation.account)
                 return self.allowances.grant(operation)
@@ -403,9 +391,7 @@ class Engine:
         self.allowances.book(trade)
         for party in parties(trade):
             turn.weaken(party)
-        taker.size_matched += trade.size
-        taker.notional_matched += trade.notional
-        taker.trade_ids.append(trade.trade_id)
+        taker.note_match(trade.size, trade.notional, trade.trade_id)
         for match in deal.matches:
             self._fill_maker(match, trade.trade_id, book, turn)
         turn.tell_trade(trade, book)
@@ -415,9 +401,7 @@ class Engine:
 
     def _fill_maker(self, match: Match, trade_id: TradeId, book: UnifiedBook, turn: Turn) -> None:
         maker = match.maker
-        maker.size_matched += match.size
-        maker.notional_matched += match.notional
-        maker.trade_ids.append(trade_id)
+        maker.note_match(match.size, match.notional, trade_id)
         book.side(is_bid=maker.is_bid).reduce(maker, match.size)
         turn.touch(book, maker)
         maker.making_left -= match.notional if maker.place.side is Side.BUY else match.size
@@ -451,13 +435,8 @@ class Engine:
     def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
         book = self._books[operation.market_id]
         book.tick_listed = operation.tick
-        self._set_tick(book, operation.tick, turn)
+        turn.change_tick(book, operation.tick)
         return Done()
-
-    def _set_tick(self, book: UnifiedBook, tick: Price, turn: Turn) -> None:
-        tick_old = book.rules.tick
-        book.rules = msgspec.structs.replace(book.rules, tick=tick)
-        turn.tell_tick(book, tick_old)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -505,7 +484,7 @@ class Engine:
         for book in turn.books_touched():
             tick = tick_after(book, self.settings)
             if tick != book.rules.tick:
-                self._set_tick(book, tick, turn)
+                turn.change_tick(book, tick)
 
     def _settle(self, step: SettleTrade, turn: Turn) -> None:
         trade = self._trades.settle(step.trade_id, step.settlement, turn.now_ns)

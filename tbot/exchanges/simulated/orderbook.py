@@ -86,6 +86,12 @@ class Order:
         is_buy = self.place.side is Side.BUY
         self.making_left = notional_of(self.remaining, self.place.price) if is_buy else self.remaining
 
+    def note_match(self, size: Size, notional: Notional, trade_id: TradeId) -> None:
+        """Count what a trade filled."""
+        self.size_matched += size
+        self.notional_matched += notional
+        self.trade_ids.append(trade_id)
+
     @property
     def has_budget(self) -> bool:
         """Whether the target is collateral: FAK/FOK BUY."""

@@ -10,6 +10,8 @@ print 18 to 25 ms after it (57 of 71).
 
 from __future__ import annotations
 
+import msgspec
+
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, Settlement, Side
 from tbot.core.units import NANOS_PER_MS, Nanos, Price, Size, complement
@@ -123,8 +125,10 @@ class Turn:
             )
         )
 
-    def tell_tick(self, book: UnifiedBook, tick_old: Price) -> None:
-        """Tell the public of a new price grid."""
+    def change_tick(self, book: UnifiedBook, tick: Price) -> None:
+        """Give a market another price grid, and tell the public; old resting levels stay."""
+        tick_old = book.rules.tick
+        book.rules = msgspec.structs.replace(book.rules, tick=tick)
         self._show(book)
         self._events.append(
             TickChanged(
