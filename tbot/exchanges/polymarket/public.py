@@ -16,23 +16,26 @@ import trio
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import BookSnapshot, Role
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import ExchangeUnavailable, InvariantViolated
+from tbot.errors import BadFrame, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.bad_frames import tokens_named
 from tbot.exchanges.polymarket.catalog import load_market, reread_market
 from tbot.exchanges.polymarket.clock import SAMPLES
 from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.gamma import markets_named
-from tbot.exchanges.polymarket.reports import undecodable_is_unavailable
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import Connect, MarketChannel, Tap, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.translate import book_snapshot
+from tbot.exchanges.polymarket.wire import BookBody, decode
 
 log = structlog.get_logger()
 
 CLOCK_EVERY_NS = 20 * NANOS_PER_S
 # A measure is no reason to wait long for books.
 CLOCK_S = 2.0
+
+_BOOK = msgspec.json.Decoder(BookBody)
 
 
 class PublicMarkets:
@@ -205,15 +208,15 @@ class PublicMarkets:
             yield MarketChannel(socket, token_ids, self._now_ns, learn, on_raw=on_raw, latest_ms=latest_ms)
 
     async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
-        """Read whole books by request, in the order asked; those not to be had, or of a time to come, are left out.
+        """Read whole books by request, in the order asked; those not to be had or read, or of later, are left out.
 
         Raises:
             ExchangeUnavailable: Try again later.
         """
-        bodies = {body.asset_id: body for body in await self.rest.books(token_ids)}
+        rows = await self.rest.books(token_ids)
         received_ns = self._now_ns()
-        with undecodable_is_unavailable("/books"):
-            books = [book_snapshot(bodies[each], received_ns) for each in token_ids if each in bodies]
+        found = {book.token_id: book for row in rows if (book := _readable(row, received_ns)) is not None}
+        books = [found[each] for each in token_ids if each in found]
         latest_ms = self.clock.latest_ms(received_ns)
         for book in books:
             if book.exchange_ms > latest_ms:
@@ -239,3 +242,12 @@ class PublicMarkets:
         if market is not None and market.tick != tick:
             changed = msgspec.structs.replace(market, tick=tick)
             self._markets |= dict.fromkeys(market.tokens, changed)
+
+
+def _readable(row: bytes, received_ns: Nanos) -> BookSnapshot | None:
+    try:
+        return book_snapshot(decode(_BOOK, row), received_ns)
+    except BadFrame as error:
+        named = tokens_named(row.decode(errors="replace"))
+        log.warning("books.unreadable", token_id=named[0] if named else "", error=str(error)[:200])
+        return None

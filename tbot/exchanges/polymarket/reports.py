@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
+import structlog
+
 from tbot.core.market import TokenId
-from tbot.core.messages import ExchangeOrderId, ExchangeReport, Fill
+from tbot.core.messages import ExchangeOrderId, ExchangeReport, Fill, OpenOrder
+from tbot.core.reconcile import FINAL_STATES
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Size
 from tbot.errors import BadFrame, ExchangeUnavailable
-from tbot.exchanges.polymarket.fills import FeeOf, Ownership, fills_of, open_order, order_lookup, was_taker
+from tbot.exchanges.polymarket.fills import (
+    FeeOf,
+    Ownership,
+    fills_of,
+    open_order,
+    order_lookup,
+    order_state,
+    was_taker,
+)
 from tbot.exchanges.polymarket.rest import Rest
-from tbot.exchanges.polymarket.wire import TradeRow
+from tbot.exchanges.polymarket.rows import RowHead, row_head
+from tbot.exchanges.polymarket.wire import OrderRow, TradeRow, decode
+
+log = structlog.get_logger()
+
+_ORDER = msgspec.json.Decoder(OrderRow)
+_TRADE = msgspec.json.Decoder(TradeRow)
 
 # The window of this path lets 10 a second pass, and each is a round trip: more would hold the next look at orders and
 # trades back. 200 tokens are told within two minutes.
@@ -42,6 +60,7 @@ class Reporter:
         self._now_ns = now_ns
         self._told: dict[TokenId, int] = {}
         self._reports = 0
+        self._unreadable = self._unreadable_told = 0
 
     async def report(
         self,
@@ -66,18 +85,19 @@ class Reporter:
             AuthenticationFailed: The credentials are refused.
         """
         requested_ns = self._now_ns()
-        orders = await self._rest.open_orders()
-        trades = await self._trades_since(since_ns)
+        self._unreadable = 0
+        orders = [await self._open_order(row, tokens) for row in await self._rest.open_orders()]
+        fills = await self._fills_since(since_ns, tokens)
         found = [(each, await self._rest.order(each)) for each in lookups]
         balances = [(token, Size(await self._balance(token))) for token in self._turn(tokens, balances_of)]
         cash = Notional(await self._balance(None))
-        received_ns = self._now_ns()
+        self._tell_unreadable()
         with undecodable_is_unavailable("report"):
             return ExchangeReport(
                 requested_ns=requested_ns,
-                received_ns=received_ns,
-                open_orders=tuple(map(open_order, orders)),
-                fills=tuple(fill for fill in self._fills(trades, received_ns) if fill.token_id in tokens),
+                received_ns=self._now_ns(),
+                open_orders=tuple(order for order in orders if order is not None),
+                fills=tuple(fill for fill in fills if fill.token_id in tokens),
                 lookups=tuple(order_lookup(each, row) for each, row in found),
                 balances=tuple(balances),
                 cash=cash,
@@ -92,20 +112,71 @@ class Reporter:
         self._told |= chosen
         return [token for token in tokens if token in chosen]
 
-    async def _trades_since(self, since_ns: Nanos) -> list[TradeRow]:
-        # A second earlier: whether their `after` includes its own second is not documented.
-        trades = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
-        whole: list[TradeRow] = []
-        for trade in trades:
-            # Lists may come without the maker legs, and then do not say which orders of ours were hit, nor always our
-            # role in it; nor, where a taker met several prices and is told their average, what he paid to the unit.
-            is_bare = not trade.maker_orders and (not was_taker(trade, self._ours) or _is_averaged(trade.price))
-            whole += await self._rest.trades(id=trade.id) if is_bare else [trade]
-        return whole
+    async def _open_order(self, row: bytes, tokens: Collection[TokenId]) -> OpenOrder | None:
+        """Read a listed order, by its id where the row cannot be read; None = not of our markets, or over by now."""
+        try:
+            return open_order(decode(_ORDER, row))
+        except BadFrame as error:
+            head = self._head_of_bad(row, tokens, "order", error)
+        if head is None:
+            return None
+        again = await self._rest.order(ExchangeOrderId(head.row_id))
+        with undecodable_is_unavailable(f"order {head.row_id[:80]}"):
+            if again is None:
+                raise BadFrame("its row cannot be read, and it is not found by its id")
+            return None if order_state(again) in FINAL_STATES else open_order(again)
 
-    def _fills(self, trades: Sequence[TradeRow], received_ns: Nanos) -> Iterator[Fill]:
-        for trade in trades:
-            yield from fills_of(trade, self._ours, self._fee_of, received_ns)
+    async def _fills_since(self, since_ns: Nanos, tokens: Collection[TokenId]) -> list[Fill]:
+        # A second earlier: whether their `after` includes its own second is not documented.
+        rows = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
+        return [fill for row in rows for fill in await self._fills(row, tokens)]
+
+    async def _fills(self, row: bytes, tokens: Collection[TokenId]) -> list[Fill]:
+        try:
+            trade = decode(_TRADE, row)
+            if not self._is_bare(trade):
+                return self._fills_told(trade)
+            if (head := row_head(row)).is_foreign(tokens):
+                return []
+        except BadFrame as error:
+            unreadable = self._head_of_bad(row, tokens, "trade", error)
+            if unreadable is None:
+                return []
+            head = unreadable
+        again = [each for each in await self._rest.trades(id=head.row_id) if row_head(each).row_id == head.row_id]
+        if not again:
+            raise ExchangeUnavailable(f"trade {head.row_id[:80]}: its row does not do, and it is not found by its id")
+        with undecodable_is_unavailable(f"trade {head.row_id[:80]}"):
+            return [fill for each in again for fill in self._fills_told(decode(_TRADE, each))]
+
+    # Lists may come without the maker legs, and then do not say which orders of ours were hit, nor always our role in
+    # it; nor, where a taker met several prices and is told their average, what he paid to the unit.
+    def _is_bare(self, trade: TradeRow) -> bool:
+        return not trade.maker_orders and (not was_taker(trade, self._ours) or _is_averaged(trade.price))
+
+    def _fills_told(self, trade: TradeRow) -> list[Fill]:
+        return list(fills_of(trade, self._ours, self._fee_of, self._now_ns()))
+
+    def _head_of_bad(self, row: bytes, tokens: Collection[TokenId], what: str, error: BadFrame) -> RowHead | None:
+        """Say what to ask for instead of a row that cannot be read; None = nothing, it is surely not of our markets.
+
+        Raises:
+            ExchangeUnavailable: It may be ours, and has no id to ask by.
+        """
+        head = row_head(row)
+        if head.is_foreign(tokens):
+            self._unreadable += 1
+            return None
+        log.warning("report.row_unreadable", what=what, row_id=head.row_id[:80], error=str(error)[:200])
+        if not head.row_id:
+            raise ExchangeUnavailable(f"report: a row that may be ours names no {what}: {error}") from error
+        return head
+
+    # The same rows come at every report: they are told when their number changes.
+    def _tell_unreadable(self) -> None:
+        if self._unreadable != self._unreadable_told:
+            self._unreadable_told = self._unreadable
+            log.warning("report.rows_left_out", count=self._unreadable)
 
     async def _balance(self, token_id: TokenId | None) -> int:
         return await self._rest.balance(token_id, signature_type=self._signature_type)

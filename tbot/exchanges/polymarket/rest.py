@@ -36,7 +36,6 @@ from tbot.exchanges.polymarket.wire import (
     OrderRow,
     Page,
     TickSizeAnswer,
-    TradeRow,
     VersionAnswer,
     decode,
 )
@@ -53,8 +52,9 @@ BOOKS_MAX: Final = 500
 TIME_S_MAX: Final = 10**11
 
 _KEY_CALLS = (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key"))
-_ORDERS = msgspec.json.Decoder(Page[OrderRow])
-_TRADES = msgspec.json.Decoder(Page[TradeRow])
+# Rows stay bytes: one that cannot be read concerns itself alone.
+_PAGE = msgspec.json.Decoder(Page[msgspec.Raw])
+_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class NotFound(ExchangeUnavailable):
@@ -160,17 +160,17 @@ class Rest:
 
     # --- account ------------------------------------------------------------------------------------------------
 
-    async def open_orders(self) -> list[OrderRow]:
-        """List every open order of the account."""
-        return await self._pages(_ORDERS, "/data/orders", {})
+    async def open_orders(self) -> list[bytes]:
+        """List every open order of the account, each an `OrderRow` to be decoded."""
+        return await self._pages("/data/orders", {})
 
-    async def trades(self, **query: str) -> list[TradeRow]:
-        """List trades, newest or oldest first as they send them.
+    async def trades(self, **query: str) -> list[bytes]:
+        """List trades, newest or oldest first as they send them, each a `TradeRow` to be decoded.
 
         Args:
             query: Filters: `after` and `before` in Unix seconds, `id`, `market`, `asset_id`.
         """
-        return await self._pages(_TRADES, "/data/trades", query)
+        return await self._pages("/data/trades", query)
 
     async def order(self, order_id: ExchangeOrderId) -> OrderRow | None:
         """Read one order in whatever state; None when they do not know it."""
@@ -199,12 +199,13 @@ class Rest:
         """Read one book. Raises `NotFound` for an unknown token."""
         return await self._get(BookBody, "/book", {"token_id": token_id})
 
-    async def books(self, token_ids: Sequence[TokenId]) -> list[BookBody]:
-        """Read many books; unknown ones are left out."""
-        found: list[BookBody] = []
+    async def books(self, token_ids: Sequence[TokenId]) -> list[bytes]:
+        """Read many books, each a `BookBody` to be decoded; unknown ones are left out."""
+        found: list[bytes] = []
         for start in range(0, len(token_ids), BOOKS_MAX):
             body = msgspec.json.encode([{"token_id": each} for each in token_ids[start : start + BOOKS_MAX]])
-            found += await self._read(msgspec.json.Decoder(list[BookBody]), "/books", method="POST", body=body)
+            rows = await self._read(_ROWS, "/books", method="POST", body=body)
+            found += map(bytes, rows)
         return found
 
     async def time_s(self) -> int:
@@ -278,12 +279,12 @@ class Rest:
             method, path, lane=Lane.READ, by_ns=self._patience_ns(), total_s=total_s, headers=headers
         )
 
-    async def _pages(self, decoder: msgspec.json.Decoder[Page[T]], path: str, query: Mapping[str, str]) -> list[T]:
-        rows: list[T] = []
+    async def _pages(self, path: str, query: Mapping[str, str]) -> list[bytes]:
+        rows: list[bytes] = []
         cursor = CURSOR_FIRST
         for _ in range(PAGES_MAX):
-            page = await self._read(decoder, path, {**query, "next_cursor": cursor}, is_private=True)
-            rows += page.data
+            page = await self._read(_PAGE, path, {**query, "next_cursor": cursor}, is_private=True)
+            rows += map(bytes, page.data)
             if page.next_cursor is None or page.next_cursor in CURSORS_LAST:
                 return rows
             cursor = page.next_cursor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
@@ -81,7 +82,7 @@ async def test_pages_are_followed_to_the_end(autojump_clock: trio.testing.MockCl
         return httpx2.Response(200, json={"data": [order_row(cursors[-1])], "next_cursor": ends[cursors[-1]]})
 
     rows = await gateway_of(page).rest.open_orders()
-    assert [row.id for row in rows] == cursors == ["MA==", "Mg==", "NA=="]
+    assert [json.loads(row)["id"] for row in rows] == cursors == ["MA==", "Mg==", "NA=="]
 
 
 @pytest.mark.parametrize("end", ["LTE=", "", None])

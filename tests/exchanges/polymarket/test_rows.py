@@ -1,0 +1,156 @@
+"""One row that cannot be read concerns itself: the rest of a list, and the other books, are told all the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import httpx2
+import pytest
+import trio.testing
+
+from tbot.core.messages import ExchangeReport
+from tbot.core.units import MICRO, Nanos
+from tbot.errors import ExchangeUnavailable
+from tbot.log import set_up
+from tests.exchanges.polymarket.answers import NO, REFERENCE_DATA, YES, answering, gateway_of, routed
+
+FOREIGN = "999999"
+BOOK = {"market": "m", "asset_id": YES, "timestamp": "1790000000000", "bids": [], "asks": []}
+ORDER = {
+    "id": "0x1", "asset_id": YES, "side": "BUY", "price": "0.5", "original_size": "5", "size_matched": "0",
+    "status": "LIVE",
+}  # fmt: skip
+TRADE = {
+    "id": "t1", "taker_order_id": "0x7", "asset_id": YES, "side": "BUY", "size": "30", "price": "0.52",
+    "status": "MATCHED", "trader_side": "TAKER", "owner": "our-key", "maker_orders": [], "match_time": "1790000000",
+}  # fmt: skip
+STRANGE: list[dict[str, Any]] = [{"price": "1"}, {"price": "1e-3"}, {"side": "buy"}, {"price": 5}, {"price": None}]
+
+
+@pytest.fixture
+def told() -> Iterator[StringIO]:
+    terminal = StringIO()
+    logs = set_up(file=None, terminal=terminal, level="warning")
+    yield terminal
+    logs.close()
+
+
+def page(*rows: object) -> dict[str, Any]:
+    return {"data": rows, "next_cursor": "LTE="}
+
+
+async def report_of(
+    *, orders: tuple[object, ...] = (), trades: tuple[object, ...] = (), by_id: dict[str, Any] | None = None
+) -> ExchangeReport:
+    """Read a report of an account with these rows; each order and trade asked for by its id is answered by `by_id`."""
+    whole = by_id or {}
+
+    def list_trades(request: httpx2.Request) -> httpx2.Response:
+        asked = request.url.params.get("id")
+        return httpx2.Response(200, json=page(*trades) if asked is None else page(*filter(None, [whole.get(asked)])))
+
+    routes: dict[str, Any] = {
+        "/data/orders": page(*orders),
+        "/data/trades": list_trades,
+        "/balance-allowance": {"balance": "0"},
+        "/time": 1_790_000_000,
+        **{f"/data/order/{order_id}": row for order_id, row in whole.items()},
+    }
+    gateway = gateway_of(routed(REFERENCE_DATA | routes))
+    await gateway.load_markets()
+    return await gateway.report(Nanos(0), ())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        5,
+        {**BOOK, "asset_id": NO, "bids": None},
+        {**BOOK, "asset_id": NO, "bids": [{"price": "1", "size": "5"}]},
+        {**BOOK, "asset_id": NO, "asks": [{"price": "0.5", "size": "0.1234567"}]},
+        {**BOOK, "asset_id": NO, "timestamp": ""},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_bad_book_concerns_its_token_only(
+    autojump_clock: trio.testing.MockClock, told: StringIO, bad: object, is_first: bool
+) -> None:
+    gateway = gateway_of(answering(200, [bad, BOOK] if is_first else [BOOK, bad]))
+    books = await gateway.books([YES, NO])
+    assert [book.token_id for book in books] == [YES]
+    assert re.findall(r"books.unreadable.*token_id='?(\d*)", told.getvalue()) == [NO if isinstance(bad, dict) else ""]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=str)
+async def test_a_bad_row_of_another_market_is_counted_and_left_out(
+    autojump_clock: trio.testing.MockClock, told: StringIO, strange: dict[str, Any]
+) -> None:
+    foreign = {"asset_id": FOREIGN, **strange}
+    report = await report_of(
+        orders=({**ORDER, "id": "0x2", **foreign}, ORDER), trades=({**TRADE, "id": "t2", **foreign}, TRADE)
+    )
+    assert [order.exchange_order_id for order in report.open_orders] == ["0x1"]
+    assert [(fill.trade_id, fill.size) for fill in report.fills] == [("t1", 30 * MICRO)]
+    assert re.findall(r"report.rows_left_out.*count=(\d+)", told.getvalue()) == ["2"]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=str)
+async def test_a_bad_row_of_ours_is_asked_for_by_its_id(
+    autojump_clock: trio.testing.MockClock, strange: dict[str, Any]
+) -> None:
+    other = {**ORDER, "id": "0x3"}
+    report = await report_of(
+        orders=(ORDER | strange, other), trades=(TRADE | strange,), by_id={"0x1": ORDER, "t1": TRADE}
+    )
+    assert [order.exchange_order_id for order in report.open_orders] == ["0x1", "0x3"]
+    assert [(fill.trade_id, fill.size) for fill in report.fills] == [("t1", 30 * MICRO)]
+
+
+@pytest.mark.parametrize("status", ["CANCELED", "MATCHED"])
+async def test_an_order_over_by_its_id_is_no_open_one(autojump_clock: trio.testing.MockClock, status: str) -> None:
+    over = {**ORDER, "status": status, "size_matched": "5"}
+    report = await report_of(orders=({**ORDER, "price": "1"},), by_id={"0x1": over})
+    assert report.open_orders == ()
+
+
+UNREADABLE_ORDERS = [
+    {**ORDER, "price": "1"},  # unreadable by its id too, see below
+    {**ORDER, "id": None},
+    {**ORDER, "asset_id": 999_999},  # perhaps ours, in another spelling
+    None,
+]
+
+
+@pytest.mark.parametrize("row", UNREADABLE_ORDERS, ids=str)
+async def test_no_report_while_an_order_that_may_be_ours_is_unreadable(
+    autojump_clock: trio.testing.MockClock, row: object
+) -> None:
+    with pytest.raises(ExchangeUnavailable):
+        await report_of(orders=(row, ORDER), by_id={"0x1": {**ORDER, "price": "1"}})
+
+
+LEG = {"order_id": "0x9", "owner": "another", "matched_amount": "30", "price": "0.48", "asset_id": YES}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**TRADE, "price": "1"},
+        {**TRADE, "id": 7},
+        {**TRADE, "asset_id": FOREIGN, "price": "1", "maker_orders": [LEG]},  # its leg is of our market
+        {**TRADE, "asset_id": FOREIGN, "price": "1", "maker_orders": "none"},
+        None,
+    ],
+    ids=["price", "id", "leg", "legs", "null"],
+)
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_no_report_while_a_trade_that_may_be_ours_is_unreadable(
+    autojump_clock: trio.testing.MockClock, row: object, is_known: bool
+) -> None:
+    with pytest.raises(ExchangeUnavailable):
+        await report_of(trades=(row, {**TRADE, "id": "t3"}), by_id={"t1": {**TRADE, "size": 30}} if is_known else {})
