@@ -51,6 +51,8 @@ WRAPPINGS: dict[str, Callable[[Any], Any]] = {
     "object": lambda frame: {"capturedAt": 1, "payload": frame},
     "any key": lambda frame: {"at": "now", "seq": 3, "what_they_said": frame},
     "text": lambda frame: {"source": "clob", "data": json.dumps(frame)},
+    "a label before": lambda frame: {"tag": "[ws-1] rx", "payload": frame},
+    "a broken text before": lambda frame: {"log": "{not json", "frame": json.dumps(frame)},
     "array in a text": lambda frame: {"message": json.dumps([frame])},
 }
 
@@ -62,6 +64,27 @@ def test_every_wrapping_is_read(wrapping: str, tmp_path: Path) -> None:
     assert (report.lines, report.frames, report.decode_errors, report.foreign) == (3, 3, 0, 0)
     assert (report.snapshots_equal, report.snapshots, report.increments, report.assets) == (1, 1, 1, 1)
     assert report.messages_per_s == 3.0
+
+
+@pytest.mark.parametrize("rest", [{}, {"bids": None, "asks": None}], ids=["left out", "null"])
+@pytest.mark.parametrize("is_pushed", [True, False])
+def test_books_that_call_their_sides_buys_and_sells_are_read(
+    rest: dict[str, Any], is_pushed: bool, tmp_path: Path
+) -> None:
+    def old(frame: dict[str, Any]) -> dict[str, Any]:
+        dropped = ("bids", "asks") if is_pushed else ("bids", "asks", "event_type")
+        kept = {key: value for key, value in frame.items() if key not in dropped}
+        return kept | {"buys": frame["bids"], "sells": frame["asks"]} | rest
+
+    report = survey(written(tmp_path / "old.jsonl", [old(STREAM[0]), *STREAM[1:], old(LAST)]))
+    assert (report.frames, report.decode_errors, report.foreign) == (3, 0, 0)
+    assert (report.snapshots_equal, report.snapshots) == (1, 1)
+
+
+@pytest.mark.parametrize("text", ['{"event_type": "book", "as', '[{"event_type": "bo', "{not json"])
+def test_a_wrapped_frame_that_was_cut_stays_an_error(text: str, tmp_path: Path) -> None:
+    report = survey(written(tmp_path / "cut.jsonl", [{"tag": "[ws-1] rx", "data": text}]))
+    assert (report.frames, report.decode_errors) == (0, 1)
 
 
 def test_every_committed_shape_is_read(tmp_path: Path) -> None:

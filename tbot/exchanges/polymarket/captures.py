@@ -6,6 +6,7 @@ whole array. And they mix feeds: what is not of the market channel is foreign, w
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,8 @@ from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.wire import UNDECODABLE
 
 BY_REQUEST: Final = "book by request"
+_OBJECTS: Final = re.compile(r"\s*\[?\s*\{")
+_OLD_SPELLINGS: Final = (("bids", "buys"), ("asks", "sells"))
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,26 +60,44 @@ def line_content(text: bytes) -> Line:
 
 
 def _wrapped(wrapper: dict[str, Any]) -> list[Any] | None:
+    broken: BadFrame | None = None
     for value in wrapper.values():
-        inner = _parsed(value) if isinstance(value, str) else value
+        try:
+            inner = _parsed(value) if isinstance(value, str) else value
+        except BadFrame as error:
+            broken = error
+            continue
         if (found := _frames(inner)) is not None:
             return found
+    if broken is not None:
+        raise broken
     return None
 
 
+# A label such as "[ws-1] rx" begins like JSON and is none; what begins with an object was meant to be a frame.
 def _parsed(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
         return msgspec.json.decode(text)
     except UNDECODABLE as error:
+        if _OBJECTS.match(text) is None:
+            return None
         raise BadFrame(f"a wrapped text is not JSON: {str(error)[:100]}") from error
 
 
 def _frames(value: Any) -> list[Any] | None:
     """Give the objects if any of them is a frame, [] for an empty dump."""
-    items = value if isinstance(value, list) else [value]
+    items = [_in_new_spelling(item) for item in (value if isinstance(value, list) else [value])]
     return items if any(_kind(item) for item in items) else None
+
+
+def _in_new_spelling(item: Any) -> Any:
+    """Name the sides of a book as they are called now."""
+    if not isinstance(item, dict):
+        return item
+    old = {new: item[was] for new, was in _OLD_SPELLINGS if item.get(new) is None and was in item}
+    return item | old if old else item
 
 
 def _kind(item: Any) -> str:
