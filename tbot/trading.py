@@ -23,6 +23,7 @@ from tbot.core.messages import Snapshot
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.store.journal import Store
 from tbot.store.recordings import SegmentWriter
 from tbot.strategies.roster import roster
@@ -75,6 +76,7 @@ class Seen:
             duration_s=self.duration_s,
             restarts=self.policy.restarts,
             reconnects=max(self.connects - 1, 0),
+            has_connected=self.connects > 0,
             is_reconnecting=not self.is_connected,
         )
         status = status_of(
@@ -125,7 +127,8 @@ def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings
     """Load settings for one way of trading, and refuse those that nothing could be traded with.
 
     Raises:
-        ConfigError: For another mode, without a market, or with an address that must not get our requests.
+        ConfigError: For another mode, without a market, with an address that must not get our requests, or with limits
+            within which the exchange takes no order.
     """
     settings = load(config, TradingSettings)
     if settings.mode != mode:
@@ -133,6 +136,7 @@ def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings
     if not (settings.exchange.condition_ids or settings.exchange.slugs):
         raise ConfigError(f"{config}: exchange.condition_ids or slugs: expected at least one market, found none")
     settings.exchange.check_reach()
+    check_limits(settings.limits)
     return settings
 
 

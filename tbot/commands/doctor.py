@@ -74,7 +74,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
             key=key,
             credentials=credentials,
             is_play=is_this_machine(urlsplit(settings.exchange.rest_url).hostname or ""),
-            exposure_max=settings.limits.exposure_max,
+            limits=settings.limits,
             now_ns=clock.now_ns,
             reach=reach,
         ).findings()

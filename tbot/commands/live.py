@@ -157,7 +157,7 @@ async def _prepare(
         credentials=given,
         is_play=is_this_machine(urlsplit(exchange.rest_url).hostname or ""),
         is_start=True,
-        exposure_max=settings.limits.exposure_max,
+        limits=settings.limits,
         now_ns=now_ns,
         reach=Reach(),
     )

@@ -18,6 +18,7 @@ from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.paper.account import Entry
 from tbot.exchanges.paper.exchange import PaperExchange
 from tbot.exchanges.paper.gateway import PaperGateway
+from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX
 from tbot.store.append_log import AppendLog
@@ -102,7 +103,9 @@ async def _prepare(
 
     gateway = open_gateway()
     try:
-        return await gateway.load_markets(), open_gateway
+        markets = await gateway.load_markets()
     finally:
         with trio.move_on_after(1.0, shield=True):
             await gateway.aclose()
+    check_limits(settings.limits, markets)
+    return markets, open_gateway

@@ -34,6 +34,7 @@ class FeedLight(StrEnum):
 
     LIVE = "live"  # every book may be acted on
     STALE = "stale"  # connected, but some book is missing or must not be acted on
+    CONNECTING = "connecting"  # no connection was made yet
     RECONNECTING = "reconnecting"
 
 
@@ -92,6 +93,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         restarts: By the task that crashed.
         faults: Injected so far, by kind.
         reconnects: Of the market feed.
+        has_connected: The market feed has had a connection.
         is_reconnecting: The market feed has no connection now.
         duration_s: Infinite when only an operator ends it.
         command: What was typed: "sim", "paper".
@@ -105,6 +107,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     restarts: Mapping[str, int] = {}
     faults: Mapping[str, int] = {}
     reconnects: int = 0
+    has_connected: bool = True
     is_reconnecting: bool = False
 
 
@@ -183,7 +186,7 @@ def status_of(
         mode=snapshot.mode if snapshot is not None else STARTING,
         halt_reason=text_clean(snapshot.halt_reason, SENTENCE_LENGTH_MAX) if snapshot is not None else "",
         figures_age_s=_seconds(now_ns - snapshot.at_ns) if snapshot is not None else None,
-        feed=_light(lines, is_reconnecting=run.is_reconnecting),
+        feed=_light(lines, run),
         markets=lines,
         cash=snapshot.cash if snapshot is not None else Notional(0),
         pnl=snapshot.pnl if snapshot is not None else Notional(0),
@@ -245,9 +248,9 @@ def _data_age_s(view: MarketView | None, now_ns: Nanos) -> float | None:
     return _seconds(now_ns - view.exchange_ms * NANOS_PER_MS)
 
 
-def _light(markets: Iterable[MarketStatus], *, is_reconnecting: bool) -> FeedLight:
-    if is_reconnecting:
-        return FeedLight.RECONNECTING
+def _light(markets: Iterable[MarketStatus], run: RunFacts) -> FeedLight:
+    if run.is_reconnecting:
+        return FeedLight.RECONNECTING if run.has_connected else FeedLight.CONNECTING
     return FeedLight.STALE if any(market.is_stale for market in markets) else FeedLight.LIVE
 
 

@@ -38,6 +38,7 @@ _STYLES = {
     "HALTED": "bold red",
     FeedLight.LIVE: "green",
     FeedLight.STALE: "bold red",
+    FeedLight.CONNECTING: "yellow",
     FeedLight.RECONNECTING: "bold yellow",
 }
 _STYLE_BETWEEN = "bold yellow"

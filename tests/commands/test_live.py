@@ -92,6 +92,14 @@ def test_a_wallet_that_nobody_named_is_asked_for_first(settings: Path, tmp_path:
             trade_live(LiveOptions(config=path, confirm=confirm, duration_s=1.0), {"TBOT_PRIVATE_KEY": KEY})
 
 
+def test_a_life_of_orders_that_the_exchange_does_not_take_starts_nothing(settings: Path, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text(settings.read_text().replace("[limits]", "[limits]\norder_life_s = 60"))
+    with pytest.raises(ConfigError, match=r"^limits\.order_life_s: expected 0 or at least 130, found 60$"):
+        trade_live(LiveOptions(config=path, confirm=WALLET[-6:], duration_s=1.0), {"TBOT_PRIVATE_KEY": KEY})
+    assert not (settings.parent / "state").exists()
+
+
 @pytest.mark.parametrize("are_given", [True, False])
 def test_no_secret_reaches_the_log_of_a_live_bot(
     settings: Path, monkeypatch: pytest.MonkeyPatch, *, are_given: bool

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from tbot.commands.frames import survey
+from tbot.commands.paper import PaperOptions, trade_on_paper
+from tbot.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (ROOT / "conf/paper.toml").read_text()
@@ -72,6 +74,30 @@ def test_no_market_is_one_sentence(tmp_path: Path) -> None:
     done = run(path)
     assert done.returncode == 2
     assert "expected at least one market, found none" in done.stderr
+
+
+def test_a_life_of_orders_that_the_exchange_does_not_take_starts_nothing(tmp_path: Path) -> None:
+    nowhere = {
+        "rest_url": "http://127.0.0.1:9",
+        "ws_market_url": "ws://127.0.0.1:9/",
+        "ws_user_url": "ws://127.0.0.1:9/",
+    }
+    path = written(tmp_path, nowhere)
+    path.write_text(path.read_text().replace("[limits]", "[limits]\norder_life_s = 60"))
+    with pytest.raises(ConfigError, match=r"^limits\.order_life_s: expected 0 or at least 130, found 60$"):
+        trade_on_paper(PaperOptions(config=path, duration_s=1.0))
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.slow
+def test_orders_smaller_than_every_market_takes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with local_exchange() as announced:
+        path = written(tmp_path, announced)
+        path.write_text(path.read_text().replace('order_size_max = "20"', 'order_size_max = "4"'))
+        done = run(path, "--duration", "3s")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert 'limits.order_size_max: expected at least "5", the smallest order of' in done.stderr
+    assert "TRADING" not in done.stdout
 
 
 @pytest.mark.slow

@@ -86,6 +86,11 @@ def test_the_light_tells_the_worst(is_stale: bool, is_reconnecting: bool, light:
     assert status_of(snapshot(), views, [RAIN], run=run, now_ns=NOW_NS).feed is light
 
 
+def test_before_the_first_connection_the_feed_connects() -> None:
+    run = msgspec.structs.replace(RUN, has_connected=False, is_reconnecting=True)
+    assert status_of(None, {}, [RAIN], run=run, now_ns=NOW_NS).feed is FeedLight.CONNECTING
+
+
 def test_one_market_without_data_makes_the_feed_stale() -> None:
     views = {RAIN.market_id: view(RAIN)}
     assert status_of(snapshot(), views, [RAIN, market(1)], run=RUN, now_ns=NOW_NS).feed is FeedLight.STALE

@@ -17,7 +17,8 @@ import trio
 
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import BookSnapshot
-from tbot.core.units import Nanos, Notional
+from tbot.core.risk import RiskLimits
+from tbot.core.units import Nanos
 from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, ExchangeUnavailable
 from tbot.exchanges.polymarket import judgement
 from tbot.exchanges.polymarket.asset_ids import balance_type
@@ -89,7 +90,7 @@ class Examination:
         credentials: ApiCredentials | None = None,
         is_play: bool,
         is_start: bool = False,
-        exposure_max: Notional,
+        limits: RiskLimits,
         now_ns: Callable[[], Nanos],
         reach: Reach,
     ) -> None:
@@ -101,7 +102,7 @@ class Examination:
             credentials: Of the environment; None = derived from the key.
             is_play: Whether well-known keys are welcome: an exchange of our own.
             is_start: Whether a bot is about to trade: missing credentials are created then, and new ones waited for.
-            exposure_max: What the limits allow to be at risk, micro-dollars.
+            limits: Of the bot: they must fit the exchange, and the money must cover them.
             now_ns: Wall time.
             reach: For tests.
         """
@@ -110,7 +111,7 @@ class Examination:
         self._given = credentials
         self._is_play = is_play
         self._is_start = is_start
-        self._exposure_max = exposure_max
+        self._limits = limits
         self._now_ns = now_ns
         self._reach = reach
         self._public = RestConnection(settings, now_ns=now_ns, transport=reach.transport)
@@ -124,9 +125,11 @@ class Examination:
         try:
             found = await self._distance()
             found += await _together([self._place, self._version, self._probe, *self._account()])
-            is_hopeless = any(each.light is Light.RED for each in found)
+            markets = await self._market_checks()
+            markets.append(judgement.judge_limits(self._limits, self._markets))
+            is_hopeless = any(each.light is Light.RED for each in (*found, markets[-1]))
             found += await _together([self._credentials if not (self._is_start and is_hopeless) else _not_asked])
-            found += await self._market_checks()
+            found += markets
             return (*found, *await _together([*self._with_credentials(), *self._allowance_checks(), self._feed]))
         finally:
             for connection in filter(None, (self._public, self._private)):
@@ -290,7 +293,7 @@ class Examination:
             if self._is_wallet_unnamed:
                 return yellow("balance", "no wallet to ask about", LATER)
             held = await self._holding(rest, {"asset_type": "COLLATERAL"})
-            return judgement.judge_balance(int(held.balance), exposure_max=self._exposure_max)
+            return judgement.judge_balance(int(held.balance), exposure_max=self._limits.exposure_max)
 
         async def rate_tier() -> Finding:
             try:
@@ -316,7 +319,8 @@ class Examination:
             if not approval.is_amount:
                 query = {"asset_type": balance_type(TokenId(approval.example)), "token_id": approval.example}
             held = await self._holding(rest, query)
-            return judgement.judge_approval(approval, held.allowances, wallet=self._wallet, needed=self._exposure_max)
+            needed = self._limits.exposure_max
+            return judgement.judge_approval(approval, held.allowances, wallet=self._wallet, needed=needed)
 
         allowance.__name__ = approval.check
         return allowance

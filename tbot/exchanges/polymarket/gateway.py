@@ -31,7 +31,8 @@ from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.limits import Lane, RateGate
-from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_LIFE_S_MIN, ORDER_TYPES, ORDERS_MAX, OrderEntry
+from tbot.exchanges.polymarket.order_entry import CANCEL_IDS_MAX, ORDER_TYPES, ORDERS_MAX, OrderEntry
+from tbot.exchanges.polymarket.order_rules import ORDER_LIFE_S_MIN
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.reports import Reporter
 from tbot.exchanges.polymarket.settings import PolymarketSettings

@@ -14,9 +14,11 @@ from typing import Final
 import msgspec
 
 from tbot.core.market import Market
-from tbot.core.units import MICRO, NANOS_PER_S, Notional
+from tbot.core.risk import RiskLimits
+from tbot.core.units import MICRO, NANOS_PER_S, Notional, text_from_micro
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN, is_position_id
 from tbot.exchanges.polymarket.clock import SKEW_S_MAX, ExchangeClock
+from tbot.exchanges.polymarket.order_rules import misfits
 from tbot.exchanges.polymarket.settings import LimitSettings
 from tbot.exchanges.polymarket.signing import exchange_contract
 from tbot.exchanges.polymarket.wallets import WalletKind, Wallets
@@ -248,6 +250,17 @@ def judge_market(market: Market) -> Finding:
     if not market.is_accepting_orders:
         return red(check, "takes no orders", "Take it out of the settings, or wait until it opens.")
     return green(check, f"takes orders, tick {market.tick / MICRO:g}")
+
+
+def judge_limits(limits: RiskLimits, markets: Sequence[Market]) -> Finding:
+    """Judge whether any order within the limits is one that the exchange, and each of these markets, takes."""
+    check = "limits"
+    if found := misfits(limits, markets):
+        return red(check, "; ".join(found), "Set what it names; until then nothing is traded.")
+    if not markets:
+        return yellow(check, "no market to hold order_size_max against", "Mend what is red and run this again.")
+    least = text_from_micro(max(market.size_min for market in markets))
+    return green(check, f"orders of up to {text_from_micro(limits.order_size_max)} shares, of at least {least} taken")
 
 
 def judge_feed(first_s: float | None, *, within_s: float) -> Finding:

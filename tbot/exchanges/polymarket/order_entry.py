@@ -33,6 +33,7 @@ from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.http import Answer, NotSent
 from tbot.exchanges.polymarket.limits import Lane, RateGate, TooLate
+from tbot.exchanges.polymarket.order_rules import EXPIRY_AHEAD_S, EXPIRY_MARGIN_S
 from tbot.exchanges.polymarket.outcomes import (
     again_refused,
     cancel_replies,
@@ -47,12 +48,6 @@ from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.signing import OrderSigner
 
 ORDER_TYPES = frozenset({OrderType.GTC, OrderType.GTD, OrderType.FAK, OrderType.FOK})
-# An order dies this long before the expiration it states, and what it states must be this far ahead: the exchange's
-# security threshold, and its least since 2026-07-03 (official clients, read 2026-11-22).
-EXPIRY_MARGIN_S = 60
-EXPIRY_AHEAD_S = 180
-# So no shorter life; with what a queue, a slow request and a clock that is a little off may take of it.
-ORDER_LIFE_S_MIN = EXPIRY_AHEAD_S - EXPIRY_MARGIN_S + 10.0
 # Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
 UNSENT_MAX = 1024
 # The tokens of so many orders are remembered, for a refusal of a copy.

@@ -10,12 +10,14 @@ import msgspec
 import pytest
 import trio
 
-from tbot.core.units import MICRO, NANOS_PER_S, Notional
+from tbot.core.risk import RiskLimits
+from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket import judgement
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light
 from tbot.exchanges.polymarket.keys import ApiCredentials
+from tbot.exchanges.polymarket.order_rules import misfits
 from tbot.exchanges.polymarket.pipes import stream_transport
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.settings import LimitSettings, PolymarketSettings
@@ -26,6 +28,14 @@ from tests.contract.stage import EPOCH_NS, now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
 
 PLENTY = str(1 << 200)
+LIMITS = RiskLimits(
+    order_size_max=Size(20 * MICRO),
+    position_size_max=Size(60 * MICRO),
+    exposure_max=Notional(100 * MICRO),
+    collar=Price(50_000),
+    loss_max=Notional(10 * MICRO),
+    open_orders_max=20,
+)
 Answer = Callable[[httpx2.Request], httpx2.Response | None]
 
 
@@ -94,6 +104,7 @@ async def examined(
     has_sockets: bool = True,
     credentials: ApiCredentials | None = None,
     is_start: bool = False,
+    limits: dict[str, int] | None = None,
 ) -> tuple[Finding, ...]:
     transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), answer)
     return await Examination(
@@ -102,7 +113,7 @@ async def examined(
         credentials=credentials,
         is_play=True,
         is_start=is_start,
-        exposure_max=Notional(100 * MICRO),
+        limits=msgspec.structs.replace(LIMITS, **(limits or {})),
         now_ns=now_ns,
         reach=Reach(
             transport=transport,
@@ -147,6 +158,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("markets", {"changes": {"condition_ids": ()}}),
     ("markets", {"changes": {"slugs": ("nobody-asked",), "gamma_url": "http://exchange.test/gamma"}}),
     ("markets", {"changes": {"slugs": ("comet-returns-this-year",), "gamma_url": "http://exchange.test/none"}}),
+    ("limits", {"limits": {"order_life_s": 60}}),
+    ("limits", {"limits": {"order_size_max": 4_999_999}}),
     ("signing", {"probe": signs_badly}),
     ("feed", {"has_sockets": False}),
 ]
@@ -158,6 +171,34 @@ async def test_a_fault_is_one_red_line(
 ) -> None:
     async with polymarket() as stage:
         assert reds(await examined(stage, **fault)) == [line]
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_fit"),
+    [
+        ({"order_life_s": 0}, True),
+        ({"order_life_s": 129}, False),
+        ({"order_life_s": 130}, True),
+        ({"order_size_max": 5_000_000}, True),
+        ({"order_life_s": 1, "order_size_max": 1}, False),
+    ],
+)
+async def test_the_line_of_the_limits_names_every_key_that_keeps_from_trading(
+    limits: dict[str, int], is_fit: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with polymarket() as stage:
+        (line,) = [each for each in await examined(stage, limits=limits) if each.check == "limits"]
+    assert (line.light is Light.GREEN) == is_fit
+    assert is_fit or all(f"limits.{key}: expected" in line.found for key in limits)
+
+
+async def test_the_size_must_suit_the_strictest_market() -> None:
+    async with polymarket() as stage:
+        easy = stage.market
+    strict = msgspec.structs.replace(easy, slug="strict", size_min=Size(15 * MICRO))
+    assert misfits(LIMITS, [easy, strict, easy]) == ()
+    (misfit,) = misfits(msgspec.structs.replace(LIMITS, order_size_max=Size(14_500_000)), [easy, strict, easy])
+    assert misfit == 'limits.order_size_max: expected at least "15", the smallest order of strict, found "14.5"'
 
 
 async def test_a_place_that_is_not_served_is_red(autojump_clock: trio.testing.MockClock) -> None:
@@ -284,6 +325,10 @@ async def test_before_a_start_new_credentials_are_made_and_waited_for(autojump_c
         )
         assert reds(found) == ["order version"]
         assert "POST /auth/api-key" not in asked  # nothing is created for a bot that could not trade anyway
+        asked.clear()
+        found = await examined(stage, refuse_at_first, is_start=True, limits={"order_size_max": 4_999_999})
+        assert reds(found) == ["limits"]
+        assert "POST /auth/api-key" not in asked
 
 
 def test_slow_requests_are_red() -> None:
