@@ -275,23 +275,21 @@ async def told_within(stream: trio.abc.ReceiveStream, seconds: float) -> bytes:
 
 
 @pytest.mark.slow
-def test_two_thousand_frames_on_both_channels(make_world: Any) -> None:
+@pytest.mark.parametrize("path", [b"/ws/market", b"/ws/user"])
+def test_a_thousand_frames_on_each_channel(make_world: Any, path: bytes) -> None:
     counts: Counter[tuple[str, bytes]] = Counter()
 
     @given(
-        path=st.sampled_from([b"/ws/market", b"/ws/user"]),
         has_subscribed=st.booleans(),
         frames=st.lists(FRAMES, min_size=FRAMES_A_PLAN, max_size=FRAMES_A_PLAN),
     )
-    @settings(max_examples=85, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-    def fuzz(path: bytes, has_subscribed: bool, frames: list[bytes]) -> None:
+    @settings(max_examples=44, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    def fuzz(has_subscribed: bool, frames: list[bytes]) -> None:
         in_virtual_time(partial(send_frames, make_world, path, has_subscribed, frames, counts))
 
     fuzz()
-    assert counts["sent", b"/ws/market"] + counts["sent", b"/ws/user"] >= 2_000
-    for path in (b"/ws/market", b"/ws/user"):
-        assert counts["sent", path] >= 500
-        assert counts["heard", path] >= 100, "few came so far as to be subscribed"
+    assert counts["sent", path] >= 1_000
+    assert counts["heard", path] >= 100, "few came so far as to be subscribed"
 
 
 # --- planted bugs ----------------------------------------------------------------------------------------------------
