@@ -1,4 +1,4 @@
-"""What `tbot markets` prints: a block of lines for people, plain objects for programs."""
+"""What `tbot markets` prints: a table or a block of lines for people, plain objects for programs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from tbot.log import text_clean
 
 QUESTION_LENGTH_MAX: Final = 200
 LINE_LENGTH_MAX: Final = 400
+# The slug stands last and whole, as it is what `tbot markets show` and the settings want.
+_COLUMNS: Final = "{:<32} {:>6} {:>5} {:>6} {:>12} {:>9} {:<10}  {}\n"
+_HEADS: Final = ("question", "tick", "min", "fee", "liquidity", "reward/d", "ends", "slug")
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,14 @@ def page(shown: Shown) -> str:
     return f"{text_clean(listing.question, QUESTION_LENGTH_MAX)}\n{lines}"
 
 
+def table(found: Sequence[Shown]) -> str:
+    """Draw markets for people, one line each, and below it why some have no terms; "" when there are none."""
+    if not found:
+        return ""
+    remarks = "".join(f"{_clean(each.listing.slug)}: {_clean(each.remark)}\n" for each in found if each.remark)
+    return _COLUMNS.format(*_HEADS) + "".join(_COLUMNS.format(*_cells(each)) for each in found) + remarks + "\n"
+
+
 def group_lines(group: Sequence[Listing]) -> str:
     """Name the other markets of a neg-risk group; "" when there are none."""
     lines = "".join(f"    {_clean(each.title or each.question)}  {_clean(each.slug)}\n" for each in group)
@@ -92,10 +103,23 @@ def closing(count: int, unreadable: int, *, has_more: bool) -> str:
         unreadable: Rows that were passed over.
         has_more: Whether there may be others.
     """
-    found = f"{count} markets, the most liquid first" if count else "no market that is ready to trade was found"
+    markets = "1 market" if count == 1 else f"{count} markets, the most liquid first"
+    found = markets if count else "no market that is ready to trade was found"
     more = "; there may be more: ask more narrowly, or raise --limit" if has_more else ""
     strange = f"; {unreadable} rows of the catalogue could not be read" if unreadable else ""
     return f"{found}{more}{strange}\n"
+
+
+def _cells(shown: Shown) -> tuple[str, ...]:
+    listing, terms = shown.listing, shown.terms
+    return (
+        text_clean(listing.question, 32),
+        *((_number(terms.tick), _number(terms.size_min), _number(terms.fee_rate)) if terms else ("-", "-", "-")),
+        f"${listing.liquidity / MICRO:,.0f}",
+        f"${listing.reward_daily / MICRO:,.2f}" if listing.reward_daily else "-",
+        f"{listing.end:%Y-%m-%d}" if listing.end else "not said",
+        _clean(listing.slug),
+    )
 
 
 def _term_rows(terms: Terms) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 import trio
 
-from tbot.commands.market_pages import Shown, closing, group_lines, page, told, told_briefly
+from tbot.commands.market_pages import Shown, closing, group_lines, page, table, told, told_briefly
 from tbot.config import TradingSettings, load
 from tbot.core.units import Nanos
 from tbot.errors import ExchangeUnavailable
@@ -144,8 +144,7 @@ def search_markets(options: SearchOptions) -> int:
         shown, has_more = await markets.search(options)
         if options.is_json:
             return _json({"markets": [told(each) for each in shown], "has_more": has_more})
-        blocks = "".join(f"{page(each)}\n" for each in shown)
-        return blocks + closing(len(shown), markets.gamma.unreadable, has_more=has_more)
+        return table(shown) + closing(len(shown), markets.gamma.unreadable, has_more=has_more)
 
     return _print(options, search)
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from tbot.cli import main
-from tbot.commands.market_pages import Shown, closing, group_lines, page, told
+from tbot.commands.market_pages import Shown, closing, group_lines, page, table, told
 from tbot.commands.markets import SearchOptions, reading
 from tbot.core.market import MarketId, TokenId
 from tbot.exchanges.polymarket.gamma import Scope
@@ -67,7 +67,21 @@ def test_text_from_outside_cannot_move_the_terminal() -> None:
     listing = listed(question=f"{EVIL}?", slug=EVIL, group_item_title=EVIL, outcomes=json.dumps([EVIL, "No"]))
     for terms in (None, TOLD):
         text = page(Shown(listing=listing, terms=terms, remark=EVIL)) + group_lines([listing])
+        text += table([Shown(listing=listing, terms=terms, remark=EVIL)])
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_a_search_is_a_table_of_a_line_a_market() -> None:
+    long = listed(question="Will it rain in Springfield on the first of December?", **RULE)
+    without = Shown(listing=listed(question="Snow?"), terms=None, remark="not yet on the CLOB")
+    head, first, second, remark, end = table([Shown(listing=long, terms=TOLD), without]).split("\n", 4)
+    assert head.split() == ["question", "tick", "min", "fee", "liquidity", "reward/d", "ends", "slug"]
+    for column, cell in (("tick", " 0.01"), ("liquidity", "$1,235")):
+        assert first[: head.index(column) + len(column)].endswith(cell)
+    assert (first.split()[-1], second.split()[-1]) == (long.slug, without.listing.slug)
+    assert head.index("slug") == first.rindex(long.slug) == second.rindex(without.listing.slug)
+    assert (remark, end) == (f"{without.listing.slug}: not yet on the CLOB", "\n")
+    assert table([]) == ""
 
 
 def test_a_program_gets_both_tokens_though_their_labels_are_equal() -> None:
