@@ -162,7 +162,8 @@ class Gateway(Protocol):
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It does not exist, or is of a kind now that we cannot trade.
+            ConfigError: It does not exist, is of a kind now that we cannot trade, or names another asset than before;
+                what was known of it stays.
         """
         ...
 

@@ -16,13 +16,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 import trio
 
 from tbot.core.market import Market, MarketId, TokenId, difference, is_same_asset
 from tbot.core.messages import BookSnapshot, MarketChanged, MarketView, Message
 from tbot.core.units import Nanos
-from tbot.errors import BadFrame, ExchangeUnavailable, RateLimited, TbotError
+from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, ExchangeUnavailable, RateLimited
 from tbot.exchanges.gateway import Gateway
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.feed_books import FeedBooks
@@ -41,10 +42,6 @@ HEALTH_EVERY_S = 1.0
 # Up to three requests, one after the other.
 TERMS_WAIT_S = 10.0
 HEALTH_KEY = "market_feed"
-
-
-class Redefined(TbotError):
-    """What we trade is not what it was: nothing of it can be trusted, so the desk starts anew and loads all markets."""
 
 
 class FeedHealth(Message, frozen=True, kw_only=True):
@@ -113,6 +110,7 @@ class MarketFeed:
     _ask_after_s: float = field(default=-math.inf, init=False)
     _turns: int = field(default=0, init=False)
     _looks: int = field(default=0, init=False)
+    _refusals: dict[MarketId, str] = field(default_factory=dict, init=False)
     _health_due_s: float = field(default=-math.inf, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
@@ -150,6 +148,7 @@ class MarketFeed:
 
     def remove(self, market_id: MarketId) -> None:
         """Follow a market no more: it is unsubscribed, and last told as stale. Never waits."""
+        self._refusals.pop(market_id, None)
         line = self._books.remove(market_id, trio.current_time(), self.now_ns())
         if line is not None:
             self._shards[line.number].follow()
@@ -244,26 +243,42 @@ class MarketFeed:
                     self._relist(market)
 
     async def _read_terms(self, market_id: MarketId) -> Market | None:
+        """Read the terms of a market; of one that we must not trade now, those known, and that it takes no orders."""
         try:
             with trio.fail_after(TERMS_WAIT_S):
-                return await self.gateway.reread(market_id)
+                market = await self.gateway.reread(market_id)
+            return self._judged(market_id, market)
         except RateLimited as error:
             self._ask_after_s = trio.current_time() + error.retry_after_s
-        except (ExchangeUnavailable, trio.TooSlowError) as error:
+        except (ExchangeUnavailable, BadFrame, trio.TooSlowError) as error:
             log.info("feed.terms_unavailable", market_id=market_id, reason=str(error) or type(error).__name__)
+        # One answer about one market: no reason to end a bot that trades others, and the next answer may be good.
+        except (ConfigError, AuthenticationFailed) as error:
+            return self._paused(market_id, str(error) or type(error).__name__)
         return None
 
-    def _relist(self, market: Market) -> None:
-        """Tell everybody of new terms.
+    # Its books, orders and positions are of the assets that we know it by.
+    def _judged(self, market_id: MarketId, market: Market) -> Market | None:
+        before = self._books.market(market_id)
+        if before is not None and not is_same_asset(before, market):
+            return self._paused(market_id, "it names other tokens or another contract than before")
+        self._refusals.pop(market_id, None)
+        return market
 
-        Raises:
-            Redefined: It is another asset now.
-        """
+    def _paused(self, market_id: MarketId, reason: str) -> Market | None:
+        before = self._books.market(market_id)
+        if before is None:
+            return None
+        if self._refusals.get(market_id) != reason:
+            self._refusals[market_id] = reason
+            log.warning("market.untradable", market_id=market_id, slug=before.slug, reason=reason)
+        return msgspec.structs.replace(before, is_accepting_orders=False)
+
+    def _relist(self, market: Market) -> None:
+        """Tell everybody of new terms."""
         before = self._books.market(market.market_id)
         if before is None or before == market:
             return
-        if not is_same_asset(before, market):
-            raise Redefined(f"market {market.market_id} names other tokens or another contract than before")
         self._books.relist(market, trio.current_time())
         if changes := difference(before, market):
             log.warning("market.changed", market_id=market.market_id, slug=market.slug, changes=changes)

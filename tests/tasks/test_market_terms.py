@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import random
+import io
 
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
-from tbot.core.market import FeeSchedule
+from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
 from tbot.core.messages import MarketChanged, MarketNews, TopOfBook
 from tbot.core.units import Price
-from tbot.errors import Disconnected, RateLimited
+from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, Disconnected, RateLimited
+from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import CloseMarket, ResolveMarket
+from tbot.log import set_up
 from tbot.tasks.feed_settings import FeedSettings
-from tbot.tasks.market_feed import Redefined
-from tbot.tasks.supervisor import Child, Policy, RestartLimit, keep, supervise
 from tests.tasks.bot_stage import quoting, shares
 from tests.tasks.fake_exchange import MARKET, NO, now_ns
 from tests.tasks.feed_desk import Desk, desk
@@ -24,12 +24,17 @@ from tests.tasks.feed_desk import Desk, desk
 PAUSED = msgspec.structs.replace(MARKET, is_accepting_orders=False)
 DEAR = msgspec.structs.replace(MARKET, fee=FeeSchedule(rate_micro=70_000))
 SETTINGS = FeedSettings()
+OFTEN = FeedSettings(terms_s=4.0)
 
 
 def told(rig: Desk) -> list[MarketChanged]:
     messages = rig.inbox.take_nowait()
     rig.tops |= {message.token_id: message for message in messages if isinstance(message, TopOfBook)}
     return [message for message in messages if isinstance(message, MarketChanged)]
+
+
+def untradable(terminal: io.StringIO) -> list[str]:
+    return [line for line in terminal.getvalue().splitlines() if "market.untradable" in line]
 
 
 @pytest.mark.slow
@@ -80,14 +85,83 @@ async def test_a_tick_change_that_nobody_told_is_stale_until_the_book_says_so(au
         assert told(rig) == []
 
 
-async def test_a_market_of_other_tokens_is_a_crash_that_loads_everything_anew(autojump_clock: MockClock) -> None:
-    rig = Desk(SETTINGS)
-    rig.exchange.terms = msgspec.structs.replace(MARKET, is_neg_risk=True)
-    policy = Policy(rng=random.Random(1), faults_max=0)
-    with pytest.raises(RestartLimit) as caught:
-        await supervise(keep(Child("market_feed", rig.feed.run), policy), rig.stop, policy)
-    assert isinstance(caught.value.causes[0], Redefined)
-    assert trio.current_time() <= SETTINGS.terms_s + 1
+@pytest.mark.parametrize(
+    "refusal", [ConfigError("market 0x: of protocol 'v3'"), AuthenticationFailed("401")], ids=["kind", "credentials"]
+)
+async def test_a_market_that_we_cannot_trade_now_takes_no_orders_until_a_good_answer(
+    autojump_clock: MockClock, refusal: Exception
+) -> None:
+    terminal = io.StringIO()
+    with set_up(file=None, terminal=terminal, level="warning"):
+        async with desk(OFTEN) as rig:
+            rig.exchange.terms_errors = [refusal, refusal]
+            await trio.sleep(OFTEN.terms_s + 1)
+            assert [message.market for message in told(rig)] == [PAUSED]
+            assert rig.view.market == PAUSED
+            assert not rig.is_stale()
+            await trio.sleep(OFTEN.terms_s)
+            assert told(rig) == [], "the same refusal is no news"
+            await trio.sleep(OFTEN.terms_s)
+            assert [message.market for message in told(rig)] == [MARKET]
+            assert len(rig.exchange.connects) == 1
+    (warned,) = untradable(terminal)
+    assert str(refusal) in warned
+
+
+OTHERS = {
+    "contract": msgspec.structs.replace(MARKET, is_neg_risk=True),
+    "swapped": msgspec.structs.replace(MARKET, yes=MARKET.no, no=MARKET.yes),
+    "tokens": msgspec.structs.replace(MARKET, yes=TokenId("91"), no=TokenId("92")),
+    "market": msgspec.structs.replace(MARKET, market_id=MarketId("another")),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+async def test_a_market_that_names_another_asset_takes_no_orders_until_a_good_answer(
+    autojump_clock: MockClock, other: Market
+) -> None:
+    terminal = io.StringIO()
+    with set_up(file=None, terminal=terminal, level="warning"):
+        async with desk(OFTEN) as rig:
+            rig.exchange.terms = other
+            await trio.sleep(OFTEN.terms_s + 1)
+            assert [message.market for message in told(rig)] == [PAUSED]
+            assert not rig.is_stale()
+            rig.exchange.terms = DEAR
+            await trio.sleep(OFTEN.terms_s)
+            assert [message.market for message in told(rig)] == [DEAR]
+    (warned,) = untradable(terminal)
+    assert f"market_id={MARKET.market_id}" in warned
+
+
+async def test_terms_that_cannot_be_change_nothing_and_are_asked_for_again_soon(autojump_clock: MockClock) -> None:
+    async with desk() as rig:
+        rig.exchange.terms_errors = [BadFrame("planted")]
+        rig.exchange.terms = DEAR
+        await trio.sleep(SETTINGS.terms_s)
+        assert told(rig) == []
+        assert rig.view.market == MARKET
+        await trio.sleep(SETTINGS.canary_s + 1)
+        assert [message.market for message in told(rig)] == [DEAR]
+
+
+@pytest.mark.slow
+async def test_a_refused_reading_pulls_the_quotes_of_its_market_and_ends_no_bot(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with quoting() as stage:
+        assert stage.resting() != []
+
+        async def refuse(_gateway: InProcessGateway, market_id: MarketId) -> Market:
+            raise ConfigError(f"market {market_id}: of protocol 'v3'")
+
+        with monkeypatch.context() as meddled:
+            meddled.setattr(InProcessGateway, "reread", refuse)
+            await trio.sleep(SETTINGS.terms_s + 3)
+            assert stage.resting() == []
+        await trio.sleep(SETTINGS.terms_s + 3)
+        assert stage.resting() != []
+        assert [note for _, kind, note in stage.notes if kind in ("fault", "restart")] == []
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
-from tbot.core.units import Price, Size
+from tbot.core.units import MICRO, Price, Size
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
 from tbot.exchanges.polymarket.asset_ids import is_position_id
 from tbot.exchanges.polymarket.rest import NotFound, Rest
@@ -13,6 +13,9 @@ from tbot.exchanges.polymarket.translate import micro_from_decimal
 from tbot.exchanges.polymarket.wire import ClobMarket, FeeDetails, FullMarket, TickSizeAnswer
 
 TICKS = (100_000, 10_000, 5_000, 2_500, 1_000, 100)
+# Far from every market seen (5 shares; rates up to 0.25): what is beyond is no market's term but a fault of the answer.
+SIZE_MIN_MAX = 1_000_000 * MICRO
+FEE_RATE_MAX = MICRO
 
 
 async def load_market(rest: Rest, market_id: MarketId) -> Market:
@@ -23,15 +26,13 @@ async def load_market(rest: Rest, market_id: MarketId) -> Market:
         ExchangeUnavailable: Try again later.
     """
     try:
-        clob = await rest.clob_market(market_id)
+        clob = await _parameters(rest, market_id)
         full = await rest.full_market(market_id)
         yes = TokenId(clob.t[0].t)
         tick = await rest.tick_size(yes)
-        is_neg_risk = await rest.is_neg_risk(yes)
+        return market_of(clob, full, tick, is_neg_risk=await rest.is_neg_risk(yes))
     except NotFound as error:
         raise ConfigError(f"market {market_id}: the exchange does not know it ({error})") from error
-    try:
-        return market_of(clob, full, tick, is_neg_risk=is_neg_risk)
     except BadFrame as error:
         raise ExchangeUnavailable(f"market {market_id}: {error}") from error
 
@@ -47,7 +48,7 @@ async def reread_market(rest: Rest, known: Market) -> Market:
         ExchangeUnavailable: Try again later.
     """
     try:
-        clob = await rest.clob_market(known.market_id)
+        clob = await _parameters(rest, known.market_id)
         is_closed = known.is_closed or (not clob.ao and (await rest.full_market(known.market_id)).closed)
         is_moved = clob.mts is not None and micro_from_decimal(clob.mts) != known.tick
         tick = await rest.tick_size(known.yes) if is_moved else None
@@ -72,18 +73,36 @@ def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_ne
     )
 
 
+async def _parameters(rest: Rest, market_id: MarketId) -> ClobMarket:
+    clob = await rest.clob_market(market_id)
+    if clob.c.lower() != market_id.lower():
+        raise BadFrame(f"parameters of market {clob.c[:80]!r}, which was not asked for")
+    return clob
+
+
 def _terms(clob: ClobMarket, tick: Price) -> Market:
     _check_protocol(clob)
+    if clob.t[0].t == clob.t[1].t:
+        raise BadFrame("both outcomes have the same asset id")
     return Market(
         market_id=MarketId(clob.c),
         slug="",
         yes=TokenId(clob.t[0].t),
         no=TokenId(clob.t[1].t),
         tick=tick,
-        size_min=Size(micro_from_decimal(clob.mos)),
+        size_min=_size_min(clob),
         fee=_fee(clob.fd),
         is_accepting_orders=clob.ao,
     )
+
+
+def _size_min(clob: ClobMarket) -> Size:
+    size = micro_from_decimal(clob.mos)
+    if not 0 < size <= SIZE_MIN_MAX:
+        raise BadFrame(
+            f"smallest order {clob.mos}: expected a number of shares above 0, at most {SIZE_MIN_MAX // MICRO}"
+        )
+    return Size(size)
 
 
 def _tick(answer: TickSizeAnswer) -> Price:
@@ -109,4 +128,7 @@ def _fee(details: FeeDetails | None) -> FeeSchedule:
     exponent = int(details.e) if details.e.is_finite() and 0 <= details.e <= 8 else -1
     if exponent != details.e:
         raise BadFrame(f"fee exponent {details.e}: expected a small whole number")
-    return FeeSchedule(rate_micro=micro_from_decimal(details.r), exponent=exponent)
+    rate = micro_from_decimal(details.r)
+    if not 0 <= rate <= FEE_RATE_MAX:
+        raise BadFrame(f"fee rate {details.r}: expected a number from 0 to {FEE_RATE_MAX // MICRO}")
+    return FeeSchedule(rate_micro=rate, exponent=exponent)

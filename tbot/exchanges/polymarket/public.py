@@ -13,10 +13,10 @@ import msgspec
 import structlog
 import trio
 
-from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
+from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor, is_same_asset
 from tbot.core.messages import BookSnapshot, Role
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
-from tbot.errors import BadFrame, ExchangeUnavailable, InvariantViolated
+from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.bad_frames import tokens_named
@@ -78,6 +78,7 @@ class PublicMarkets:
         self._tap = tap
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
+        self._redefined: set[MarketId] = set()
         self.market_ids = tuple(map(MarketId, settings.condition_ids))
         self._are_named_found = not settings.slugs
 
@@ -98,6 +99,7 @@ class PublicMarkets:
         await self._find_named()
         markets = [await load_market(self.rest, each) for each in self.market_ids]
         self._markets = {token: market for market in markets for token in market.tokens}
+        self._redefined.clear()
         return tuple(markets)
 
     async def reread(self, market_id: MarketId) -> Market:
@@ -105,14 +107,18 @@ class PublicMarkets:
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It does not exist, or is of a kind now that we cannot trade.
+            ConfigError: It does not exist, is of a kind now that we cannot trade, or names another asset than before;
+                what was known of it stays.
         """
         known = self._loaded(market_id)
-        new = await (load_market(self.rest, market_id) if known is None else reread_market(self.rest, known))
+        if known is None or known.market_id in self._redefined:
+            new = await load_market(self.rest, market_id)
+        else:
+            new = await reread_market(self.rest, known)
         told = self._loaded(market_id)
         if known is not None and told is not None and told.tick != known.tick:
             new = msgspec.structs.replace(new, tick=told.tick)
-        self._markets |= dict.fromkeys(new.tokens, new)
+        self._take(new)
         return new
 
     async def refresh(self, token_id: TokenId) -> None:
@@ -122,10 +128,9 @@ class PublicMarkets:
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: The market is of a kind now that we cannot trade.
+            ConfigError: The market is of a kind now that we cannot trade, or names another asset than before.
         """
-        market = await load_market(self.rest, self.market(token_id).market_id)
-        self._markets |= dict.fromkeys(market.tokens, market)
+        self._take(await load_market(self.rest, self.market(token_id).market_id))
         version = await self.rest.version()
         if version != VERSION_SPOKEN:
             log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
@@ -229,6 +234,16 @@ class PublicMarkets:
 
     def _loaded(self, market_id: MarketId) -> Market | None:
         return next((market for market in self._markets.values() if market.market_id == market_id), None)
+
+    # Orders and positions are of the assets loaded first, so terms of others are never taken. A market that named
+    # others is believed again when all of its answers agree: the short reading does not ask for the contract.
+    def _take(self, new: Market) -> None:
+        loaded = (self._loaded(new.market_id), *map(self._markets.get, new.tokens))
+        if not all(is_same_asset(known, new) for known in loaded if known is not None):
+            self._redefined.add(new.market_id)
+            raise ConfigError(f"market {new.market_id} names other tokens or another contract than when it was loaded")
+        self._redefined.discard(new.market_id)
+        self._markets |= dict.fromkeys(new.tokens, new)
 
     # Names are looked up once: what they mean does not change, and the catalogue may be down at the next refresh.
     async def _find_named(self) -> None:
