@@ -79,13 +79,13 @@ async def test_version_mismatch_reads_the_market_anew_and_signs_nothing_again(
     routes = REFERENCE_DATA | {"/order": refuse, "/version": {"version": 2}}
     gateway = gateway_of(routed(routes))
     await gateway.load_markets()
-    routes["/neg-risk"] = {"neg_risk": True}
+    routes["/tick-size"] = {"minimum_tick_size": 0.001}
     before = gateway.prepare(order_of(), now_ns())
     reply = await gateway.submit(before)
     assert isinstance(reply, Rejected)
     assert reply.code is RejectCode.VERSION_MISMATCH
     assert posted == [before.body]
-    assert gateway._public._markets[YES].is_neg_risk
+    assert gateway._public._markets[YES].tick == 1_000
 
 
 @pytest.mark.parametrize(
