@@ -92,7 +92,7 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     start_date_iso: str
     has_reviewed_dates: bool = True
     volume24hr: float
-    clob_token_ids: str | None
+    clob_token_ids: str | None = None
     position_ids: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     volume24hr_clob: float
     volume_clob: float
@@ -134,7 +134,7 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     requires_translation: bool = False
     fee_type: str | None
     fee_schedule: GammaFees | msgspec.UnsetType = msgspec.UNSET
-    version: str
+    version: str = "v1"
     tags: tuple[GammaTag, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -218,10 +218,9 @@ class GammaPress:
 
     def _market(self, listing: Listing, now_ns: Nanos) -> GammaMarket:
         rules, subject = listing.rules, listing.subject
-        has_fee, is_v2, rewards = rules.fee_rate_micro > 0, listing.is_v2, subject.rewards
-        is_resolved = rules.yes_payout is not None
+        has_fee, rewards = rules.fee_rate_micro > 0, subject.rewards
         event_id = neg_risk_event_id(rules.event) or msgspec.UNSET
-        return GammaMarket(
+        shown = GammaMarket(
             id=str(listing.number),
             question=subject.title,
             condition_id=condition_shown(listing),
@@ -247,8 +246,6 @@ class GammaPress:
             end_date_iso=subject.end.date().isoformat(),
             start_date_iso=self._opened[:10],
             volume24hr=json_number(listing.volume_day),
-            clob_token_ids=None if is_v2 else _packed((rules.yes, rules.no)),
-            position_ids=(rules.yes, rules.no) if is_v2 else msgspec.UNSET,
             volume24hr_clob=json_number(listing.volume_day),
             volume_clob=json_number(listing.volume),
             liquidity_clob=json_number(listing.liquidity),
@@ -270,14 +267,11 @@ class GammaPress:
             last_trade_price=json_number(listing.last_price or 0),
             best_bid=msgspec.UNSET if listing.bid is None else json_number(listing.bid),
             best_ask=1 if listing.ask is None else json_number(listing.ask),
-            uma_resolution_status="resolved" if is_resolved and not is_v2 else msgspec.UNSET,
-            uma_resolution_statuses=msgspec.UNSET if is_v2 else _packed(("resolved",) if is_resolved else ()),
-            resolution_status=("resolved" if is_resolved else "active") if is_v2 else msgspec.UNSET,
             fees_enabled=has_fee,
             fee_type=f"{subject.category}_fees" if has_fee else None,
             fee_schedule=_fees(listing),
-            version="v2" if is_v2 else "v1",
         )
+        return _of_protocol(shown, listing)
 
     def _event(self, event: EventListing, now_ns: Nanos) -> GammaEvent:
         subject, listings = event.subject, event.listings
@@ -324,6 +318,20 @@ class GammaPress:
 def condition_shown(listing: Listing) -> str:
     """Spell a condition id as Gamma does: of a V2 market without the zero byte at its end."""
     return listing.rules.market_id[:-2] if listing.is_v2 else listing.rules.market_id
+
+
+# The two protocols tell tokens and outcome under names of their own.
+def _of_protocol(shown: GammaMarket, listing: Listing) -> GammaMarket:
+    tokens, is_resolved = listing.rules.tokens, listing.rules.yes_payout is not None
+    if listing.is_v2:
+        status = "resolved" if is_resolved else "active"
+        return msgspec.structs.replace(shown, position_ids=tokens, resolution_status=status, version="v2")
+    return msgspec.structs.replace(
+        shown,
+        clob_token_ids=_packed(tokens),
+        uma_resolution_status="resolved" if is_resolved else msgspec.UNSET,
+        uma_resolution_statuses=_packed(("resolved",) if is_resolved else ()),
+    )
 
 
 def _fees(listing: Listing) -> GammaFees | msgspec.UnsetType:
