@@ -6,12 +6,13 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from tbot.core.units import MICRO, NANOS_PER_S
+from tbot.exchanges.simulated.catalog import EventListing, Listing
 from tbot.exchanges.simulated.http import HttpRefusal, Request, Response, json_response
 
 T = TypeVar("T")
@@ -108,6 +109,20 @@ def events(request: Request) -> frozenset[int] | None:
     if asked and listed(request, "condition_id"):
         raise DataRefusal("condition_id and event_id exclude each other", parameter="event_id")
     return frozenset(_whole(text, "event_id", _EVENT_MAX) for text in asked) or None
+
+
+def asked_markets(catalogue: Iterable[EventListing], request: Request) -> Iterator[tuple[EventListing, Listing]]:
+    """Find the markets that a request selects by condition or by event, all unless it does, each with its event.
+
+    Raises:
+        DataRefusal: 400, as of `conditions` and `events`.
+    """
+    wanted, numbers = conditions(request), events(request)
+    for event in catalogue:
+        for market in event.listings:
+            is_wanted = wanted is None or market.rules.market_id.lower() in wanted
+            if is_wanted and (numbers is None or event.number in numbers):
+                yield event, market
 
 
 def listed(request: Request, name: str) -> tuple[str, ...]:

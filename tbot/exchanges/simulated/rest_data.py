@@ -12,11 +12,13 @@ from typing import TypeVar
 import trio
 from eth_utils.address import to_checksum_address
 
+from tbot.core.market import MarketId
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.approvals import approvals
 from tbot.exchanges.simulated.catalog import EventListing, Listing
 from tbot.exchanges.simulated.data_queries import (
     DataRefusal,
+    asked_markets,
     bound_micro,
     choice,
     conditions,
@@ -100,13 +102,15 @@ class DataRoutes:
         _check_positions(request, status)
         sort = choice(request, "sort_by", tuple(_SORTS)) or _SORT_BY_STATUS.get(status or "", "CURRENT_VALUE")
         is_rising = choice(request, "sort_direction", _DIRECTIONS) == "ASC"
-        kept = [holding for holding in self._asked(request) if _is_shown(holding, status, request)]
+        is_shown = _holding_filter(request, status)
+        kept = [holding for holding in self._asked(request) if is_shown(holding)]
         ordered = sorted(kept, key=_SORTS[sort], reverse=not is_rising)
         return page(ordered, request, lambda h: f"{h.wallet}/{h.token_id}", wire_position)
 
     async def _trades(self, request: Request) -> Reply:
         await self._catch_up()
-        who, where, side = wallet(request), self._markets(request), choice(request, "side", _SIDES)
+        who, where = wallet(request), {m.rules.market_id: m for _, m in asked_markets(self._events(), request)}
+        side = choice(request, "side", _SIDES)
         first_ns, last_ns = period_ns(request)
         kind, least = bound_micro(request, default=("TOKENS", 0))
         is_taker_only = flag(request, "taker_only", default=True)
@@ -125,13 +129,16 @@ class DataRoutes:
         kept = await _gathered(self._records(who), asked_of)
         return page(kept, request, _place_of, lambda fill: self._trade_row(fill, where))
 
-    def _trade_row(self, fill: Fill, where: dict[str, Listing]) -> object:
+    def _trade_row(self, fill: Fill, where: dict[MarketId, Listing]) -> object:
         return wire_trade(fill, self._address(fill.account), where[fill.market_id])
 
     async def _activity(self, request: Request) -> Reply:
         await self._catch_up()
-        who, where, side = required_wallet(request), self._markets(request), choice(request, "side", _SIDES)
-        is_any_market, listings = conditions(request) is None and events(request) is None, self._listings()
+        who, catalogue = required_wallet(request), self._events()
+        where = {market.rules.market_id for _, market in asked_markets(catalogue, request)}
+        listings = {market.rules.market_id: market for event in catalogue for market in event.listings}
+        side = choice(request, "side", _SIDES)
+        is_any_market = conditions(request) is None and events(request) is None
         kinds = listed(request, "type")
         if any(kind not in _KINDS for kind in kinds):
             raise DataRefusal(f"type must be one of {', '.join(_KINDS)}", parameter="type")
@@ -172,20 +179,19 @@ class DataRoutes:
             await trio.lowlevel.checkpoint()
 
     def _asked(self, request: Request) -> Iterator[Holding]:
-        who, where = wallet(request), self._markets(request)
-        places = {m.rules.market_id: (event, m) for event in self._events() for m in event.listings}
+        who = wallet(request)
+        places = {m.rules.market_id: (event, m) for event, m in asked_markets(self._events(), request)}
         for account in self._portfolios.accounts():
             address = self._address(account)
             if who not in (None, address.lower()):
                 continue
             stakes = self._portfolios.stakes(account)
             for token_id, stake in stakes.items():
-                event, listing = places[self._state.exchange.engine.market_of(token_id)]
-                if listing.rules.market_id not in where:
+                place = places.get(self._state.exchange.engine.market_of(token_id))
+                if place is None:
                     continue
-                sizes = [
-                    stakes[token].size if token in stakes else 0 for token in (listing.rules.yes, listing.rules.no)
-                ]
+                event, listing = place
+                sizes = [stakes[token].size if token in stakes else 0 for token in listing.rules.tokens]
                 yield Holding(
                     wallet=address,
                     token_id=token_id,
@@ -194,20 +200,6 @@ class DataRoutes:
                     event=event,
                     pairs=0 if listing.rules.yes_payout is not None else min(sizes),
                 )
-
-    def _markets(self, request: Request) -> dict[str, Listing]:
-        """Find the markets that a request selects, all unless it does, by condition."""
-        wanted, numbers = conditions(request), events(request)
-        return {
-            listing.rules.market_id: listing
-            for event in self._events()
-            for listing in event.listings
-            if (wanted is None or listing.rules.market_id.lower() in wanted)
-            and (numbers is None or event.number in numbers)
-        }
-
-    def _listings(self) -> dict[str, Listing]:
-        return {listing.rules.market_id: listing for event in self._events() for listing in event.listings}
 
     def _events(self) -> tuple[EventListing, ...]:
         return self._state.catalog.events(self._state.now_ns())
@@ -242,30 +234,35 @@ def _check_positions(request: Request, status: str | None) -> None:
         raise DataRefusal("include_archived is invalid with CLOSED", parameter="include_archived")
 
 
-def _is_shown(holding: Holding, status: str | None, request: Request) -> bool:
+def _holding_filter(request: Request, status: str | None) -> Callable[[Holding], bool]:
     kind, least = bound_micro(request, default=("TOKENS", 0 if status == CLOSED else DUST))
     first_ns, last_ns = period_ns(request)
-    is_of_status = {
-        None: holding.status != CLOSED,
-        _LOST: holding.status == REDEEMABLE and not holding.price,
-        _MERGEABLE: holding.pairs > 0,
-    }.get(status, holding.status == status)
-    return (
-        is_of_status
-        and (holding.value if kind == "CASH" else holding.stake.size) >= least
-        and first_ns <= holding.stake.last_ns <= last_ns
-        and title_filter(request)(holding.listing.subject.title)
-    )
+    is_titled = title_filter(request)
+
+    def is_shown(holding: Holding) -> bool:
+        is_of_status = {
+            None: holding.status != CLOSED,
+            _LOST: holding.status == REDEEMABLE and not holding.price,
+            _MERGEABLE: holding.pairs > 0,
+        }.get(status, holding.status == status)
+        return (
+            is_of_status
+            and (holding.value if kind == "CASH" else holding.stake.size) >= least
+            and first_ns <= holding.stake.last_ns <= last_ns
+            and is_titled(holding.listing.subject.title)
+        )
+
+    return is_shown
 
 
-def _rows(record: Record, address: str, listings: dict[str, Listing]) -> Iterator[WireActivity]:
+def _rows(record: Record, address: str, listings: dict[MarketId, Listing]) -> Iterator[WireActivity]:
     if isinstance(record, Fill):
         yield trade_activity(record, address, listings[record.market_id])
     else:
         yield from _movement_rows(record, address, listings)
 
 
-def _movement_rows(movement: Movement, address: str, where: dict[str, Listing]) -> Iterator[WireActivity]:
+def _movement_rows(movement: Movement, address: str, where: dict[MarketId, Listing]) -> Iterator[WireActivity]:
     moved = movement.moved
     match moved.operation:
         case Deposit(cash=cash):

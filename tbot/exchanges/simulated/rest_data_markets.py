@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.catalog import EventListing, Listing, question_id
-from tbot.exchanges.simulated.data_queries import DataRefusal, conditions, events, listed, refuse_unless_one
+from tbot.exchanges.simulated.data_queries import DataRefusal, asked_markets, conditions, listed, refuse_unless_one
 from tbot.exchanges.simulated.http import Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.rest_data import DATA_PATH
 from tbot.exchanges.simulated.state import ServerState
@@ -58,7 +58,7 @@ class DataMarketRoutes:
         rows = [
             wire_token(token_id, market, event)
             for event, market in self._asked(request)
-            for token_id in (market.rules.yes, market.rules.no)
+            for token_id in market.rules.tokens
             if not wanted or token_id in wanted
         ]
         return json_response({"data": rows})
@@ -79,9 +79,4 @@ class DataMarketRoutes:
         return json_response({"data": {"taker_volume_total": sum(shares.values()) / MICRO, "conditions": rows}})
 
     def _asked(self, request: Request) -> Iterator[tuple[EventListing, Listing]]:
-        wanted, numbers = conditions(request), events(request)
-        for event in self._state.catalog.events(self._state.now_ns()):
-            for market in event.listings:
-                is_wanted = wanted is None or market.rules.market_id.lower() in wanted
-                if is_wanted and (numbers is None or event.number in numbers):
-                    yield event, market
+        return asked_markets(self._state.catalog.events(self._state.now_ns()), request)
