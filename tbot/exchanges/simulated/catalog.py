@@ -140,9 +140,10 @@ class Catalog:
         Raises:
             KeyError: It was never listed.
         """
-        for listing in self.listings(now_ns):
-            if listing.rules.market_id == market_id:
-                return listing
+        for index, rules in enumerate(self._engine.markets()):
+            if rules.market_id == market_id:
+                return self._listing(_FIRST_MARKET + index, rules, now_ns)
+            self._tags(self.subject(rules))  # numbered in order of listing, whichever is asked for first
         raise KeyError(market_id)
 
     def events(self, now_ns: Nanos) -> tuple[EventListing, ...]:
@@ -171,7 +172,7 @@ class Catalog:
         return tuple(found[tag_id] for tag_id in sorted(found))
 
     def _listing(self, number: int, rules: MarketRules, now_ns: Nanos) -> Listing:
-        subject = self._descriptions.market(rules)
+        subject = self.subject(rules)
         bid, ask = self._engine.top(rules.market_id)
         view = self._engine.book(rules.yes)
         return Listing(
