@@ -13,7 +13,7 @@ import msgspec
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import Level
-from tbot.core.units import MICRO, Nanos, Notional, Price
+from tbot.core.units import MICRO, Nanos, Notional, Price, complement
 from tbot.exchanges.simulated.contracts import is_position_id
 from tbot.exchanges.simulated.descriptions import Description, Descriptions, Subject, moment_at
 from tbot.exchanges.simulated.events import BookView
@@ -82,6 +82,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         if self.rules.yes_payout is not None:
             return self.rules.yes_payout
         return Price(((self.bid or 0) + (MICRO if self.ask is None else self.ask)) // 2)
+
+    def price_of(self, token_id: TokenId) -> Price:
+        """Give what one share of an outcome is worth, as `price`."""
+        return self.price if token_id == self.rules.yes else complement(self.price)
 
     @property
     def spread(self) -> Price:

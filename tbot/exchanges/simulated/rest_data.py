@@ -278,8 +278,7 @@ def _movement_rows(movement: Movement, address: str, where: dict[MarketId, Listi
         case RedeemTokens(market_id=market_id):
             market = where[market_id]
             for token_id, change in moved.tokens:
-                price = market.price if token_id == market.rules.yes else MICRO - market.price
-                paid = -change * price // MICRO
+                paid = -change * market.price_of(token_id) // MICRO
                 yield movement_activity(movement, "REDEEM", address, market, size=-change, cash=paid, token_id=token_id)
 
 

@@ -145,8 +145,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def price(self) -> int:
         """Give what one share is worth, micro-dollars."""
-        yes = self.listing.price
-        return yes if self.token_id == self.listing.rules.yes else MICRO - yes
+        return self.listing.price_of(self.token_id)
 
     @property
     def value(self) -> int:

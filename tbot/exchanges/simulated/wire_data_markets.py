@@ -87,7 +87,7 @@ def wire_resolution(market: Listing, resolved_ns: Nanos | None) -> WireResolutio
 def wire_token(token_id: TokenId, market: Listing, event: EventListing) -> WireToken:
     """Show one outcome of a market."""
     rules, is_no = market.rules, token_id == market.rules.no
-    payout = rules.yes_payout
+    is_over = rules.yes_payout is not None
     number = [listing.rules.market_id for listing in event.listings].index(rules.market_id)
     return WireToken(
         token_id=token_id,
@@ -98,8 +98,8 @@ def wire_token(token_id: TokenId, market: Listing, event: EventListing) -> WireT
         clob_index=int(is_no),
         outcome=OUTCOMES[is_no],
         opposite_token_id=opposite(rules, token_id),
-        resolved=payout is not None,
-        final_price=None if payout is None else json_number(MICRO - payout if is_no else payout),
+        resolved=is_over,
+        final_price=json_number(market.price_of(token_id)) if is_over else None,
         title=market.subject.title,
         market_slug=rules.slug,
         closed=market.is_closed,

@@ -140,10 +140,13 @@ def full_market(listing: Listing) -> FullMarket:
     """Show a market with all its fields."""
     rules, subject = listing.rules, listing.subject
     tokens = (
-        WireToken(token_id=token_id, outcome=outcome, price=price / MICRO, winner=_has_won(rules, token_id))
-        for token_id, outcome, price in zip(
-            (rules.yes, rules.no), OUTCOMES, (listing.price, MICRO - listing.price), strict=True
+        WireToken(
+            token_id=token_id,
+            outcome=outcome,
+            price=listing.price_of(token_id) / MICRO,
+            winner=_has_won(rules, token_id),
         )
+        for token_id, outcome in zip(rules.tokens, OUTCOMES, strict=True)
     )
     return FullMarket(
         enable_order_book=rules.is_accepting_orders,
