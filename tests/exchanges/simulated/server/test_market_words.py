@@ -40,6 +40,13 @@ async def world(make_world: Any) -> AsyncIterator[Any]:
         yield opened
 
 
+@pytest.mark.parametrize("asked_first", ["/clob-markets/0x" + "4" * 64, "/gamma/tags"])
+async def test_tags_are_numbered_in_order_of_listing(world: Any, autojump_clock: Any, asked_first: str) -> None:
+    assert (await world.get(asked_first)).status == 200
+    numbers = {tag["slug"]: tag["id"] for tag in (await world.get("/gamma/tags")).json}
+    assert numbers == {"weather": "101", "springfield": "102", "general": "103", "sports": "104"}
+
+
 async def test_three_ways_to_ask_for_a_market_agree(world: Any, autojump_clock: Any) -> None:
     await world.alice.placed("BUY", "0.40", "20")
     await world.bob.placed("BUY", "0.60", "10", token=world.rain.no)
