@@ -167,6 +167,11 @@ class KeyRing:
         """Name every wallet an address trades from, its own first."""
         return tuple(self.wallet_of(address, kind) for kind in SignatureType)
 
+    def has_wallet(self, wallet: str, kinds: Iterable[SignatureType] = SignatureType) -> bool:
+        """Tell whether an owner of a key, deleted or not, has this wallet, in whichever case it is spelled."""
+        owned = (self.wallet_of(owner, kind) for owner in self._owners for kind in kinds)
+        return any(wallet.lower() == each.lower() for each in owned)
+
     def login(self, *, api_key: str, secret: str, passphrase: str) -> Member | None:
         """Check the credentials of the user channel; None when they are wrong."""
         known = self._credentials.get(api_key)

@@ -164,10 +164,9 @@ class DataRoutes:
         return json_response({"data": {"proxy_wallet": who, "value": value}})
 
     async def _approvals(self, request: Request) -> Reply:
-        who, keys = required_wallet(request), self._state.keys
-        wallets = {owned.lower() for owner in keys.owners() for owned in keys.wallets_of(owner)}
-        verifier, account = self._state.verifier, Account(to_checksum_address(who))
-        granted = partial(self._state.exchange.engine.allowances.left, account) if who in wallets else lambda *_: 0
+        who, verifier = required_wallet(request), self._state.verifier
+        is_known, account = self._state.keys.has_wallet(who), Account(to_checksum_address(who))
+        granted = partial(self._state.exchange.engine.allowances.left, account) if is_known else lambda *_: 0
         rows = approvals(granted, exchange_v3=verifier.exchange_v3)
         return json_response({"data": {"address": who, "chain_id": verifier.chain_id, "contracts": rows}})
 

@@ -71,11 +71,10 @@ class RelayerRoutes:
         kinds = _KINDS.get(request.query.get("type", ""))
         if kinds is None:
             raise HttpRefusal("invalid type")
-        address = request.query.get("address", "").lower()
+        address = request.query.get("address", "")
         if not address:
             raise HttpRefusal("invalid address")
-        wallets = (self._keys.wallet_of(owner, kind).lower() for owner in self._keys.owners() for kind in kinds)
-        return json_response({"deployed": address in wallets})
+        return json_response({"deployed": self._keys.has_wallet(address, kinds)})
 
     async def _params(self, request: Request) -> Reply:
         if request.query.get("type") != "WALLET":
