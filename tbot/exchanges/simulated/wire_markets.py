@@ -7,6 +7,7 @@ import msgspec
 from tbot.core.market import TokenId
 from tbot.core.units import MICRO
 from tbot.exchanges.simulated.catalog import Listing, neg_risk_event_id, question_id
+from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN
 from tbot.exchanges.simulated.descriptions import RewardTerms, stamp, title_of
 from tbot.exchanges.simulated.operations import MarketRules
 
@@ -16,7 +17,7 @@ OUTCOMES = ("Yes", "No")
 FEE_BPS_SHOWN = 1000
 
 # The collateral token, in which rewards are told.
-REWARD_ASSET = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
+REWARD_ASSET = COLLATERAL_TOKEN
 
 CENT = MICRO // 100
 """Rewards tell distances in cents."""
