@@ -33,6 +33,7 @@ from tbot.exchanges.simulated.events import (
 )
 from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.orderbook import Order, UnifiedBook, last_trade_text
+from tbot.exchanges.simulated.trades import parties
 
 PRINT_MS_MIN = 18
 PRINT_MS_SPREAD = 8
@@ -103,8 +104,7 @@ class Turn:
         ms = self.ms(book)
         if trade.settlement is Settlement.MATCHED:
             self.made.append(trade)
-        parties = dict.fromkeys((trade.taker_account, *(leg.account for leg in trade.legs)))
-        for account in parties:
+        for account in parties(trade):
             self._events.append(TradeChanged(account=account, trade=trade, exchange_ms=ms, at_ns=self.now_ns))
 
     def print_trade(self, trade: Trade, price: Price, size: Size, book: UnifiedBook) -> None:
