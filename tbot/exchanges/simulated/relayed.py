@@ -14,6 +14,7 @@ from eth_utils.crypto import keccak
 from tbot.exchanges.simulated.allowances import UNLIMITED
 from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
 from tbot.exchanges.simulated.http import HttpRefusal
+from tbot.exchanges.simulated.operations import Account, Approve
 from tbot.exchanges.simulated.typed_data import StructType, TypedMessage
 from tbot.exchanges.simulated.wire_in import Address, Digits, HexText
 
@@ -56,14 +57,6 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     deposit_wallet_params: WalletBatch
 
 
-class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """One approval: base units, `UNLIMITED` or 0 for tokens."""
-
-    asset: AssetType
-    spender: str
-    amount: int
-
-
 def signer_of(body: Submission, chain_id: int) -> str:
     """Recover who signed a batch, checksummed.
 
@@ -93,8 +86,8 @@ def signer_of(body: Submission, chain_id: int) -> str:
         raise HttpRefusal(TEXT_SIGNATURE) from error
 
 
-def approval_of(call: RelayedCall) -> Approval:
-    """Read an approval.
+def approval_of(call: RelayedCall, wallet: Account) -> Approve:
+    """Read an approval of this wallet; of tokens it is `UNLIMITED` or 0.
 
     Raises:
         HttpRefusal: 400, it is another call.
@@ -104,7 +97,8 @@ def approval_of(call: RelayedCall) -> Approval:
         raise HttpRefusal(TEXT_CALL)
     spender, amount = str(to_checksum_address(data[16:36])), int.from_bytes(data[36:], "big")
     if data[:4] == _APPROVE and target == COLLATERAL_TOKEN.lower():
-        return Approval(asset=AssetType.COLLATERAL, spender=spender, amount=amount)
+        return Approve(account=wallet, asset=AssetType.COLLATERAL, spender=spender, amount=str(amount))
     if data[:4] == _SET_APPROVAL_FOR_ALL and target in _TOKENS:
-        return Approval(asset=_TOKENS[target], spender=spender, amount=UNLIMITED if amount else 0)
+        granted = UNLIMITED if amount else 0
+        return Approve(account=wallet, asset=_TOKENS[target], spender=spender, amount=str(granted))
     raise HttpRefusal(TEXT_CALL)

@@ -14,7 +14,7 @@ import msgspec
 from eth_utils.address import to_checksum_address
 
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
-from tbot.exchanges.simulated.operations import Account, Approve
+from tbot.exchanges.simulated.operations import Account
 from tbot.exchanges.simulated.relayed import TEXT_SIGNATURE, Submission, approval_of, signer_of
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import SignatureType, decode
@@ -93,10 +93,8 @@ class RelayerRoutes:
         owner = body.owner.lower()
         self._check(body, owner)
         wallet = Account(to_checksum_address(body.deposit_wallet_params.deposit_wallet))
-        for approval in [approval_of(call) for call in body.deposit_wallet_params.calls]:
-            self._state.exchange.apply(
-                Approve(account=wallet, asset=approval.asset, spender=approval.spender, amount=str(approval.amount))
-            )
+        for approve in [approval_of(call, wallet) for call in body.deposit_wallet_params.calls]:
+            self._state.exchange.apply(approve)
         self._nonces[owner] = self._nonces.get(owner, 0) + 1
         return json_response(Submitted(id=self._note(wallet, body.nonce)))
 
