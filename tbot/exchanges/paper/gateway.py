@@ -98,13 +98,17 @@ class PublicData(Protocol):
 
 
 class WatchedSession:
-    """A market session of the source whose events the paper exchange sees first."""
+    """A market session of the source whose events the paper exchange sees first.
+
+    Attributes:
+        tokens: Those it follows now.
+    """
 
     def __init__(self, session: MarketSession, exchange: PaperExchange, tokens: Sequence[TokenId]) -> None:
         """Watch one session of these tokens."""
         self._session = session
         self._exchange = exchange
-        self._tokens = tuple(tokens)
+        self.tokens = dict.fromkeys(tokens)
 
     async def receive(self) -> tuple[MarketEvent, ...]:
         """Wait for the next events, in order of arrival.
@@ -117,7 +121,7 @@ class WatchedSession:
             events = await self._session.receive()
         except BadFrame as error:
             # It may have been an update of any of them.
-            self._exchange.distrust(tuple(map(TokenId, error.token_ids)) or self._tokens)
+            self._exchange.distrust(tuple(map(TokenId, error.token_ids)) or tuple(self.tokens))
             raise
         self._exchange.observe(events)
         return events
@@ -128,6 +132,7 @@ class WatchedSession:
         Raises:
             Disconnected: The connection ended.
         """
+        self.tokens |= dict.fromkeys(token_ids)
         await self._session.subscribe(token_ids)
 
     async def unsubscribe(self, token_ids: Sequence[TokenId]) -> None:
@@ -137,6 +142,8 @@ class WatchedSession:
             Disconnected: The connection ended.
         """
         self._exchange.distrust(token_ids)
+        for token_id in token_ids:
+            self.tokens.pop(token_id, None)
         await self._session.unsubscribe(token_ids)
 
     async def resubscribe(self, token_ids: Sequence[TokenId]) -> None:
@@ -204,7 +211,7 @@ class PaperGateway:
         self._decoder = msgspec.json.Decoder(SubmitOrder)
         self._latency_s = exchange.settings.latency_ms / 1000
         self._tokens: tuple[TokenId, ...] = ()
-        self._watched: dict[TokenId, None] = {}  # those of sessions that stand
+        self._sessions: list[WatchedSession] = []  # those that stand
         self._capabilities = msgspec.structs.replace(CAPABILITIES, session_tokens_max=session_tokens_max)
 
     @property
@@ -259,14 +266,14 @@ class PaperGateway:
             ExchangeUnavailable: On entry, when no connection could be made.
         """
         async with self._source.open_market(token_ids) as session:
-            self._watched |= dict.fromkeys(token_ids)
+            watched = WatchedSession(session, self._exchange, token_ids)
+            self._sessions.append(watched)
             try:
-                yield WatchedSession(session, self._exchange, token_ids)
+                yield watched
             finally:
-                for token_id in token_ids:
-                    self._watched.pop(token_id, None)
+                self._sessions.remove(watched)
                 # Prints are missed from here on; the first snapshot of the next connection tells where the market went.
-                self._exchange.distrust(token_ids)
+                self._exchange.distrust(tuple(watched.tokens))
 
     @asynccontextmanager
     async def open_account(self) -> AsyncIterator[PaperAccountSession]:
@@ -284,7 +291,7 @@ class PaperGateway:
         """
         books = await self._source.books(token_ids)
         # One that ends the doubt of the market feed ends ours; without a connection there are no prints to fill by.
-        self._exchange.observe([book for book in books if book.token_id in self._watched])
+        self._exchange.observe([book for book in books if any(book.token_id in each.tokens for each in self._sessions)])
         return books
 
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
