@@ -37,6 +37,7 @@ from tbot.errors import BadFrame, Disconnected, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, MarketSession, PreparedOrder
 from tbot.exchanges.paper.account import CASH
 from tbot.exchanges.paper.exchange import EVENTS_MAX, PaperExchange
+from tbot.exchanges.polymarket.order_rules import ORDER_LIFE_S_MIN
 
 PONG_S = 10.0
 # The Standard tier, as for real: a bot tuned on paper must not find other limits live.
@@ -57,7 +58,7 @@ CAPABILITIES = Capabilities(
     open_orders_max=96,
     submit_batch_max=15,
     # As for real, so that settings found good on paper are good live.
-    order_life_s_min=130.0,
+    order_life_s_min=ORDER_LIFE_S_MIN,
 )
 
 
