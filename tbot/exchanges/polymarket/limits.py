@@ -22,12 +22,12 @@ from typing import Final, NamedTuple
 
 import trio
 
+from tbot.core.exchange_mode import believed_wait_s
 from tbot.core.ratelimit import TokenBucket
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import RateLimited
 from tbot.exchanges.polymarket.settings import LimitSettings
 
-RETRY_AFTER_S_MAX = 120.0  # a longer ban would outlive every order; ask again earlier
 BEATS_PER_S, BEATS_BURST = 1.0, 4.0  # one each 5 s is due, two when the id must be corrected
 # Open orders never need more than this share of the cancel burst: cancelling all of them is always affordable.
 OPEN_SHARE = 0.8
@@ -152,7 +152,7 @@ class RateGate:
 
     def close(self, lane: Lane, retry_after_s: float) -> None:
         """Let nothing of a lane, or of a lesser one, pass for a while: the exchange refused."""
-        until_ns = Nanos(self._now_ns() + int(min(retry_after_s, RETRY_AFTER_S_MAX) * NANOS_PER_S))
+        until_ns = Nanos(self._now_ns() + int(believed_wait_s(retry_after_s) * NANOS_PER_S))
         for each in Lane:
             # Heartbeats go on: silence would cost every order, and one in some seconds is no load.
             if each >= lane and each is not Lane.BEAT:
