@@ -225,17 +225,17 @@ class Http:
             wait_s = self._reset_s(response.headers) if retry_after_s is None else retry_after_s
             retry_after_s = wait_s if response.status_code == 429 else retry_after_s
             self._gate.close(lane, RETRY_AFTER_S_DEFAULT if wait_s is None else wait_s)
-        if lane in (Lane.CANCEL, Lane.ORDER) and (left := _whole(response.headers.get(_REMAINING, ""))) is not None:
+        if lane in (Lane.CANCEL, Lane.ORDER) and (left := _number(response.headers.get(_REMAINING, ""))) is not None:
             self._gate.learn(lane, left)
         return Answer(status=response.status_code, content=content, retry_after_s=retry_after_s)
 
     def _reset_s(self, headers: httpx2.Headers) -> float | None:
         """Read when there will be tokens enough, in seconds from now; only a refusal or a warning means that by it."""
-        told_s = _whole(headers.get(_RESET, ""))
+        told_s = _number(headers.get(_RESET, ""))
         return None if told_s is None else believed_wait_s(told_s - self._now_ns() / NANOS_PER_S)
 
 
-def _whole(text: str) -> int | None:
+def _number(text: str) -> int | None:
     """Read a whole number of a header; None when it is none, or none of a sane length."""
     digits = text.strip().removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
