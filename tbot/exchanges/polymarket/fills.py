@@ -214,14 +214,14 @@ def _is_filled(row: OrderRow) -> bool:
 
 
 def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
-    size = size_from_text(leg.matched_amount)
+    side, size = leg.side or _maker_side(trade, leg), size_from_text(leg.matched_amount)
     return Fill(
         trade_id=TradeId(trade.id),
         exchange_order_id=ExchangeOrderId(leg.order_id),
         token_id=leg.asset_id,
-        side=leg.side or _maker_side(trade, leg),
+        side=side,
         size=size,
-        notional=_maker_notional(leg.side or _maker_side(trade, leg), price_from_text(leg.price), size),
+        notional=_maker_notional(side, price_from_text(leg.price), size),
         fee=Notional(0),
         role=Role.MAKER,
         settlement=settlement_of(trade),

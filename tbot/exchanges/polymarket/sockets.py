@@ -347,9 +347,10 @@ class MarketChannel:
             try:
                 events += self._events(piece, received_ns)
             except BadFrame as error:
-                named = tuple(token for token in tokens_named(piece) if token in self._tokens)
-                if named or not tokens_named(piece):
-                    self._bad.append(BadFrame(str(error), token_ids=named))
+                named = tokens_named(piece)
+                ours = tuple(token for token in named if token in self._tokens)
+                if ours or not named:
+                    self._bad.append(BadFrame(str(error), token_ids=ours))
         return tuple(events)
 
 
