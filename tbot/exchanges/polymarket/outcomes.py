@@ -82,8 +82,7 @@ def submit_replies(orders: Sequence[PreparedOrder], answer: Answer, at_ns: Nanos
     if len(orders) == 1:
         return [submit_reply(orders[0], answer, at_ns)]
     if answer.status != 200:
-        replies = [submit_reply(order, answer, at_ns) for order in orders]
-        return [_of_the_whole(order, reply) for order, reply in zip(orders, replies, strict=True)]
+        return [_of_the_whole(order, submit_reply(order, answer, at_ns)) for order in orders]
     try:
         legs = decode(_LEGS, answer.content)
     except BadFrame as error:
@@ -104,8 +103,7 @@ def refused_as_a_whole(orders: Sequence[PreparedOrder], answer: Answer, at_ns: N
 
 
 def _of_the_whole(order: PreparedOrder, reply: SubmitReply) -> SubmitReply:
-    is_certain = isinstance(reply, Rejected) and reply.code in _ABOUT_REQUESTS
-    if is_certain or not isinstance(reply, Rejected):
+    if not isinstance(reply, Rejected) or reply.code in _ABOUT_REQUESTS:
         return reply
     return submit_unknown(order, f"a batch was refused: {reply.reason}", reply.at_ns)
 

@@ -149,11 +149,11 @@ class CaptureSurvey:
             book = msgspec.convert(frame, BookBody)
             self._note_rule(book)
             self._follow(book.market, (book_snapshot(book, Nanos(0)),))
-        elif kind in _TAGS and kind not in UNUSED:
+        elif kind not in _TAGS:
+            self._unknown[kind] += 1
+        elif kind not in UNUSED:
             found: MarketFrame = msgspec.convert(frame, MarketFrame)
             self._follow(found.market, tuple(market_events(found, _Everything(), Nanos(0))))
-        elif kind not in UNUSED:
-            self._unknown[kind] += 1
 
     def _note_rule(self, book: BookBody) -> None:
         if book.min_order_size and book.neg_risk is not None:
