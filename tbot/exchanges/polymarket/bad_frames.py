@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from tbot.errors import BadFrame
-from tbot.exchanges.polymarket.wire import decode
+from tbot.exchanges.polymarket.wire import RAWS, decode
 
-_RAWS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Any)
 
 
@@ -18,7 +17,7 @@ def pieces_of(text: str) -> list[str]:
     if text.lstrip()[:1] != "[":
         return [text]
     try:
-        return [bytes(raw).decode() for raw in decode(_RAWS, text)]
+        return [bytes(raw).decode() for raw in decode(RAWS, text)]
     except (BadFrame, UnicodeError):
         return [text]
 

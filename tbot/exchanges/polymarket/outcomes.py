@@ -30,7 +30,7 @@ from tbot.exchanges.polymarket.fills import PLACEMENT_STATES
 from tbot.exchanges.polymarket.http import Answer
 from tbot.exchanges.polymarket.rejects import is_doubtful, reject_code, shortfall_of
 from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT
-from tbot.exchanges.polymarket.wire import CancelAnswer, OrderAnswer, decode
+from tbot.exchanges.polymarket.wire import RAWS, CancelAnswer, OrderAnswer, decode
 
 # Given before the matching engine sees anything, whatever the body says. A 403 whose body is none of the exchange's own
 # comes from the edge in front of it, which serves some places, and some callers, not at all.
@@ -69,7 +69,6 @@ _ABOUT_REQUESTS = frozenset(
 
 _REASON_MAX = 200
 _ORDER = msgspec.json.Decoder(OrderAnswer)
-_LEGS = msgspec.json.Decoder(list[msgspec.Raw])
 _CANCEL = msgspec.json.Decoder(CancelAnswer)
 
 
@@ -84,7 +83,7 @@ def submit_replies(orders: Sequence[PreparedOrder], answer: Answer, at_ns: Nanos
     if answer.status != 200:
         return [_of_the_whole(order, submit_reply(order, answer, at_ns)) for order in orders]
     try:
-        legs = decode(_LEGS, answer.content)
+        legs = decode(RAWS, answer.content)
     except BadFrame as error:
         return [submit_unknown(order, f"200, undecodable: {error}", at_ns) for order in orders]
     if len(legs) != len(orders):

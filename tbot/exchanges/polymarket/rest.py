@@ -25,6 +25,7 @@ from tbot.exchanges.polymarket.outcomes import mode_code
 from tbot.exchanges.polymarket.retry_after import RETRY_AFTER_S_DEFAULT
 from tbot.exchanges.polymarket.settings import TimeoutSettings
 from tbot.exchanges.polymarket.wire import (
+    RAWS,
     BalanceAnswer,
     BookBody,
     ClobMarket,
@@ -54,7 +55,6 @@ TIME_S_MAX: Final = 10**11
 _KEY_CALLS = (("GET", "/auth/derive-api-key"), ("POST", "/auth/api-key"))
 # Rows stay bytes: one that cannot be read concerns itself alone.
 _PAGE = msgspec.json.Decoder(Page[msgspec.Raw])
-_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class NotFound(ExchangeUnavailable):
@@ -204,7 +204,7 @@ class Rest:
         found: list[bytes] = []
         for start in range(0, len(token_ids), BOOKS_MAX):
             body = msgspec.json.encode([{"token_id": each} for each in token_ids[start : start + BOOKS_MAX]])
-            rows = await self._read(_ROWS, "/books", method="POST", body=body)
+            rows = await self._read(RAWS, "/books", method="POST", body=body)
             found += map(bytes, rows)
         return found
 

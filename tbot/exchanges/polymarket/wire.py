@@ -376,6 +376,9 @@ class FullMarket(Wire, frozen=True, kw_only=True):
 
 # --- decoding --------------------------------------------------------------------------------------------------------
 
+RAWS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+"""Takes a list apart and leaves its rows as they are, for one that cannot be read concerns itself alone."""
+
 
 def decode(decoder: msgspec.json.Decoder[T], content: bytes | str) -> T:
     """Decode one payload.
@@ -398,7 +401,6 @@ class _Head(Wire, frozen=True, kw_only=True):
 
 
 _HEAD: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
-_RAWS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class FrameDecoder(Generic[T]):
@@ -439,7 +441,7 @@ class FrameDecoder(Generic[T]):
 
     # The slow path takes the frame apart, so that one unknown event does not hide the known ones beside it.
     def _sift(self, text: str) -> list[T]:
-        raws = decode(_RAWS, text if text.lstrip()[:1] == "[" else f"[{text}]")
+        raws = decode(RAWS, text if text.lstrip()[:1] == "[" else f"[{text}]")
         known = [raw for raw in raws if decode(_HEAD, bytes(raw)).event_type in self._tags]
         self.unknown += len(raws) - len(known)
         return [_decoded(self._one, bytes(raw)) for raw in known]
