@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx2
@@ -33,6 +33,7 @@ ID = ExchangeOrderId("0x" + "11" * 32)
 OTHER_ID, THIRD_ID = ExchangeOrderId("0x22"), ExchangeOrderId("0x33")
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
+SlowHandler = Callable[[httpx2.Request], Coroutine[None, None, httpx2.Response]]
 REFERENCE_DATA: dict[str, Any] = {
     f"/clob-markets/{CONDITION}": {
         "c": CONDITION,
@@ -48,7 +49,7 @@ REFERENCE_DATA: dict[str, Any] = {
 }
 
 
-def gateway_of(handler: Handler, **changes: Any) -> PolymarketGateway:
+def gateway_of(handler: Handler | SlowHandler, **changes: Any) -> PolymarketGateway:
     fields: dict[str, Any] = {"condition_ids": (CONDITION,), "rest_url": "https://exchange.test"}
     return PolymarketGateway(
         PolymarketSettings(**(fields | changes)),

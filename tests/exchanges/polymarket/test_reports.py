@@ -20,7 +20,7 @@ from tbot.exchanges.polymarket.reports import BALANCES_EACH
 from tbot.tasks.desk import WEDGED_AFTER_SLOW_S
 from tbot.tasks.reconciler import POLL_S
 from tests.contract.stage import now_ns
-from tests.exchanges.polymarket.answers import gateway_of, market
+from tests.exchanges.polymarket.answers import SlowHandler, gateway_of, market
 
 WAY_S = 0.08  # a request and its answer, on a slow day
 EMPTY = {"data": [], "next_cursor": "LTE="}
@@ -29,18 +29,17 @@ EMPTY = {"data": [], "next_cursor": "LTE="}
 class Account:
     """An exchange that answers an account in as many markets as told, and notes what was asked when."""
 
-    def __init__(self, markets: int) -> None:
+    def __init__(self, markets: int, answer: SlowHandler | None = None) -> None:
         self.tokens = tuple(TokenId(str(1_000 + number)) for number in range(2 * markets))
         self.asked: list[tuple[float, str]] = []
-        self.gateway: PolymarketGateway = gateway_of(lambda request: httpx2.Response(404))
-        self.gateway._public._connection._http._client._transport = httpx2.MockTransport(self._answer)
+        self.gateway: PolymarketGateway = gateway_of(answer or self.answer)
         self.gateway._public._markets = {
             token: msgspec.structs.replace(market(), yes=yes, no=no)
             for yes, no in zip(self.tokens[::2], self.tokens[1::2], strict=True)
             for token in (yes, no)
         }
 
-    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
         self.asked.append((trio.current_time(), path))
         await trio.sleep(WAY_S)
@@ -119,11 +118,10 @@ async def test_a_listed_trade_without_legs_is_read_by_its_id(role: str) -> None:
     async def answer(request: httpx2.Request) -> httpx2.Response:
         await trio.lowlevel.checkpoint()
         if request.url.path != "/data/trades":
-            return await account._answer(request)
+            return await account.answer(request)
         whole = {**bare, "maker_orders": [leg]} if request.url.params.get("id") == "t1" else bare
         return httpx2.Response(200, json={"data": [whole], "next_cursor": "LTE="})
 
-    account = Account(1)
-    account.gateway._public._connection._http._client._transport = httpx2.MockTransport(answer)
+    account = Account(1, answer)
     fills = (await account.gateway.report(Nanos(0), ())).fills
     assert [(fill.exchange_order_id, fill.side, fill.size) for fill in fills] == [("0x33", "SELL", 30 * MICRO)]

@@ -33,8 +33,7 @@ class World:
         self.refusal = refusal
         self.read: list[str] = []
         ids = tuple(f"0x{number:064x}" for number in range(1, markets + 1))
-        self.gateway: PolymarketGateway = gateway_of(lambda request: httpx2.Response(404), condition_ids=ids)
-        self.gateway._public._connection._http._client._transport = httpx2.MockTransport(self._answer)
+        self.gateway: PolymarketGateway = gateway_of(self._answer, condition_ids=ids)
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
