@@ -13,16 +13,18 @@ next copy would get the same one: then only look-ups go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from tbot.core.account import Account, Mode
 from tbot.core.exchange_mode import believed_wait_s, may_submit
 from tbot.core.messages import ExchangeOrderId, OutcomeUnknown, RejectCode, ResendOrder
 from tbot.core.orders import Order, OrderStatus
+from tbot.core.reconcile import LANDING_HORIZON_NS
 from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 
-# As long as a first POST may land (see `core.reconcile`), counted from the signature; no copy is decided later.
-RESEND_WITHIN_NS: Final = Nanos(60 * NANOS_PER_S)
+# Counted from the signature; no copy is decided later.
+RESEND_WITHIN_NS: Final = LANDING_HORIZON_NS
 # A copy that waited longer than this in the dispatcher is not sent: what is wanted may have changed.
 RESEND_DEADLINE_NS: Final = Nanos(2 * NANOS_PER_S)
 RESEND_FIRST_NS: Final = Nanos(500 * NANOS_PER_MS)
@@ -55,14 +57,13 @@ def due_resends(
     """
     if account.mode is not Mode.TRADING:
         return
-    room = RESENDS_AT_ONCE - sum(order.is_resending for order in account.orders.working())
-    for order in account.orders.active() if room > 0 else ():
-        is_of_this_life = order.created_ns > alive_since_ns
-        if is_of_this_life and _is_open(order, now_ns) and _is_wanted(account, order, kept, now_ns):
-            yield order
-            room -= 1
-            if not room:
-                return
+    on_their_way = sum(order.is_resending for order in account.orders.working())
+    due = (
+        order
+        for order in account.orders.active()
+        if order.created_ns > alive_since_ns and _is_open(order, now_ns) and _is_wanted(account, order, kept, now_ns)
+    )
+    yield from islice(due, max(0, RESENDS_AT_ONCE - on_their_way))
 
 
 def resend_of(order: Order, now_ns: Nanos) -> ResendOrder:
