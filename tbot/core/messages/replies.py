@@ -129,7 +129,7 @@ class Throttled(Message, frozen=True, kw_only=True):
 
 
 class LimitLearned(Message, frozen=True, kw_only=True):
-    """How much the exchange lets this account do: as the dispatcher starts, and again when it turns out otherwise.
+    """How much the exchange lets this account do, when an answer tells that it is not what was known before.
 
     Attributes:
         open_orders_max: Most orders that may rest, so that cancelling all of them is always affordable.
