@@ -18,7 +18,7 @@ import zstandard
 
 from tbot.core.units import Nanos
 from tbot.store.recordings import RecordedFrame, RecorderSettings, SegmentWriter
-from tbot.tasks.supervisor import Child, Policy, TaskContext, keep
+from tbot.tasks.supervisor import Child, Policy, TaskContext, beside
 
 log = structlog.get_logger()
 
@@ -129,12 +129,5 @@ async def recording(recorder: Recorder | None, policy: Policy) -> AsyncIterator[
     if recorder is None:
         yield
         return
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            keep(Child("recorder", recorder.body, kind="temporary"), policy), TaskContext("recorder", stop)
-        )
-        try:
-            yield
-        finally:
-            stop.set()
+    async with beside(Child("recorder", recorder.body, kind="temporary"), policy):
+        yield

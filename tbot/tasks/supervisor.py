@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import NoReturn
 
@@ -64,6 +65,7 @@ __all__ = [
     "TaskContext",
     "UnexpectedExit",
     "Wedged",
+    "beside",
     "describe",
     "keep",
     "leaves",
@@ -171,6 +173,23 @@ async def supervise(body: Body, stop: trio.Event, policy: Policy, *, stop_within
         crashes = _crashes_in(group)
     if crashes:
         raise _verdict(crashes)
+
+
+@asynccontextmanager
+async def beside(child: Child, policy: Policy, *, end_within_s: float = math.inf) -> AsyncIterator[None]:
+    """Run a child of no tree while the context lasts, then stop it.
+
+    Args:
+        child: A "temporary" one cannot hurt what it runs beside: its crash is noted, and it stays away.
+        policy: Notes a crash.
+        end_within_s: Seconds from the stop to its cancellation.
+    """
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep(child, policy), TaskContext(child.name, stop))
+        yield
+        stop.set()
+        nursery.cancel_scope.deadline = trio.current_time() + end_within_s
 
 
 def _crashes_in(error: BaseException) -> list[ChildCrashed]:

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from tbot.tasks.child import Child, Policy, TaskContext
-from tbot.tasks.supervisor import keep
+from tbot.tasks.supervisor import beside
 from tbot.ui.line import line
 from tbot.ui.status import GetStatus, Status
 from tbot.ui.terminal import LINE_EVERY_S, PAINT_EVERY_S, Painter, can_repaint, encodable, write_now
@@ -72,15 +72,10 @@ async def showing(
         environ: Read for NO_COLOR, TERM, COLUMNS and their like.
         policy: Notes a crash; nothing is restarted.
     """
-    stop = trio.Event()
     body = partial(show, get_status=get_status, stream=stream, environ=environ)
-    face = keep(Child("ui", body, kind="temporary"), policy)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(face, TaskContext("ui", stop))
+    # The last picture is written within a second; the thread behind a dead terminal is not waited for.
+    async with beside(Child("ui", body, kind="temporary"), policy, end_within_s=SHOW_END_S):
         yield
-        stop.set()
-        # The last picture is written within a second; the thread behind a dead terminal is not waited for.
-        nursery.cancel_scope.deadline = trio.current_time() + SHOW_END_S
 
 
 def thread_writer(stream: TextIO) -> Write:
