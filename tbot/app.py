@@ -169,7 +169,7 @@ def _status(world: World, plan: Plan) -> Status:
         duration_s=plan.duration_s,
         restarts=world.policy.restarts,
         faults=world.faults(),
-        reconnects=world.reconnects.count,
+        connects=world.connects.total,
         is_reconnecting=not world.is_feed_connected,
     )
     views = parts.views.states if parts is not None else {}

@@ -31,7 +31,7 @@ from tbot.tasks.clock import WallClock
 from tbot.tasks.conflator import Conflator
 from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
-from tbot.tasks.market_feed import HEALTH_KEY
+from tbot.tasks.market_feed import HEALTH_KEY, Connects
 from tbot.tasks.notes import note_in_log
 from tbot.tasks.recorder import Recorder, recording
 from tbot.tasks.signals import StopSignals
@@ -57,7 +57,7 @@ class Seen:
     began_ns: Nanos
     duration_s: float
     snapshot: Snapshot | None = field(default=None, init=False)
-    connects: int = field(default=0, init=False)
+    connects: Connects = field(default_factory=Connects, init=False)
     is_connected: bool = field(default=False, init=False)
 
     def look(self) -> None:
@@ -65,7 +65,8 @@ class Seen:
         self.snapshot = self.parts.snapshots.take_nowait().get("snapshot", self.snapshot)
         health = self.parts.health.take_nowait().get(HEALTH_KEY)
         if health is not None:
-            self.connects, self.is_connected = health.connects, health.is_connected
+            self.connects.see(health.connects)
+            self.is_connected = health.is_connected
 
     def status(self, setting: str) -> Status:
         """Put it together."""
@@ -75,8 +76,7 @@ class Seen:
             started_ns=self.began_ns,
             duration_s=self.duration_s,
             restarts=self.policy.restarts,
-            reconnects=max(self.connects - 1, 0),
-            has_connected=self.connects > 0,
+            connects=self.connects.total,
             is_reconnecting=not self.is_connected,
         )
         status = status_of(

@@ -213,7 +213,7 @@ def report_of(
         positions=position_lines(snapshot, markets) if snapshot is not None else (),
         restarts=dict(sorted(world.policy.restarts.items())),
         faults_injected=dict(sorted(world.faults().items())),
-        reconnects=world.reconnects.count,
+        reconnects=max(world.connects.total - 1, 0),
         violations=violations,
     )
 

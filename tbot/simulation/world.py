@@ -26,7 +26,7 @@ from tbot.store.journal import Store
 from tbot.store.rows import Loaded, RecordRow
 from tbot.tasks.coordinator import decode_entry, decode_prepared, decode_state, rebuild
 from tbot.tasks.desk import BotParts, bot_tree
-from tbot.tasks.market_feed import HEALTH_KEY
+from tbot.tasks.market_feed import HEALTH_KEY, Connects
 from tbot.tasks.supervisor import Child, Policy, TaskContext, describe, keep, supervise
 
 PAGE = 2_000
@@ -39,25 +39,6 @@ CALM_WITH_FAULTS_S = 12.0
 CALM_S = 1.0
 # Together with the hasty wind-down the 20 s that an operator's stop may take.
 STOP_WITHIN_S = 15.0
-
-
-class Reconnects:
-    """Counts connections of the market feed over all its incarnations; each begins its own count anew."""
-
-    def __init__(self) -> None:
-        """Begin before the first connection."""
-        self._seen = 0
-        self._connects = 0
-
-    @property
-    def count(self) -> int:
-        """Connections after the first."""
-        return max(self._connects - 1, 0)
-
-    def see(self, connects: int) -> None:
-        """Take the count of the incarnation that lives now."""
-        self._connects += connects if connects < self._seen else connects - self._seen
-        self._seen = connects
 
 
 @dataclass(kw_only=True)
@@ -98,7 +79,7 @@ class World:
     failure: Exception | None = field(default=None, init=False)
     parts: BotParts | None = field(default=None, init=False)
     snapshot: Snapshot | None = field(default=None, init=False)
-    reconnects: Reconnects = field(default_factory=Reconnects, init=False)
+    connects: Connects = field(default_factory=Connects, init=False)
     is_feed_connected: bool = field(default=False, init=False)
 
     def faults(self) -> dict[str, int]:
@@ -202,7 +183,7 @@ def _note(world: World, parts: BotParts) -> None:
     world.snapshot = parts.snapshots.take_nowait().get("snapshot", world.snapshot)
     health = parts.health.take_nowait().get(HEALTH_KEY)
     if health is not None:
-        world.reconnects.see(health.connects)
+        world.connects.see(health.connects)
         world.is_feed_connected = health.is_connected
 
 

@@ -81,6 +81,24 @@ class FeedHealth(Message, frozen=True, kw_only=True):
     shards: tuple[ShardHealth, ...]
 
 
+class Connects:
+    """Counts connections of the market feed over all its incarnations; each begins its own count anew.
+
+    Attributes:
+        total: All of them so far.
+    """
+
+    def __init__(self) -> None:
+        """Begin before the first connection."""
+        self.total = 0
+        self._seen = 0
+
+    def see(self, connects: int) -> None:
+        """Take the count of the incarnation that lives now."""
+        self.total += connects if connects < self._seen else connects - self._seen
+        self._seen = connects
+
+
 @dataclass(kw_only=True)
 class MarketFeed:
     """Body of the market feed's task; `run` is given to the supervisor, one object an incarnation.

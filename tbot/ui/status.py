@@ -92,8 +92,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         started_ns: Wall time of the start, on the clock that `now_ns` is read from.
         restarts: By the task that crashed.
         faults: Injected so far, by kind.
-        reconnects: Of the market feed.
-        has_connected: The market feed has had a connection.
+        connects: Of the market feed; those after the first are reconnects.
         is_reconnecting: The market feed has no connection now.
         duration_s: Infinite when only an operator ends it.
         command: What was typed: "sim", "paper".
@@ -106,8 +105,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     setting: str
     restarts: Mapping[str, int] = {}
     faults: Mapping[str, int] = {}
-    reconnects: int = 0
-    has_connected: bool = True
+    connects: int = 0
     is_reconnecting: bool = False
 
 
@@ -197,7 +195,7 @@ def status_of(
         resting=len(orders),
         restarts=_sorted(run.restarts),
         faults=_sorted(run.faults),
-        reconnects=run.reconnects,
+        reconnects=max(run.connects - 1, 0),
         notes=_newest(snapshot.notes) if snapshot is not None else (),
     )
 
@@ -250,7 +248,7 @@ def _data_age_s(view: MarketView | None, now_ns: Nanos) -> float | None:
 
 def _light(markets: Iterable[MarketStatus], run: RunFacts) -> FeedLight:
     if run.is_reconnecting:
-        return FeedLight.RECONNECTING if run.has_connected else FeedLight.CONNECTING
+        return FeedLight.RECONNECTING if run.connects else FeedLight.CONNECTING
     return FeedLight.STALE if any(market.is_stale for market in markets) else FeedLight.LIVE
 
 

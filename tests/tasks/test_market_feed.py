@@ -23,6 +23,7 @@ from tbot.core.messages import (
 from tbot.core.units import Price, Size
 from tbot.errors import BadFrame, Disconnected, RateLimited
 from tbot.tasks.feed_settings import FeedSettings
+from tbot.tasks.market_feed import Connects
 from tbot.tasks.supervisor import TaskContext
 from tests.tasks.fake_exchange import NO, YES, cents, now_ns, shares
 from tests.tasks.feed_desk import Desk, desk, with_ms
@@ -434,3 +435,10 @@ async def test_level_from_before_a_coarser_tick_makes_no_book_useless(autojump_c
         await trio.sleep(0.1)
         assert not rig.is_stale()
         assert Level(Price(395_000), shares(3)) not in rig.view.bids
+
+
+def test_connections_are_counted_over_all_incarnations() -> None:
+    connects = Connects()
+    for told in (0, 1, 1, 3, 0, 1, 2):  # the fifth comes from a new one
+        connects.see(told)
+    assert connects.total == 5

@@ -81,13 +81,13 @@ def test_before_the_first_snapshot_the_run_is_starting() -> None:
     ],
 )
 def test_the_light_tells_the_worst(is_stale: bool, is_reconnecting: bool, light: FeedLight) -> None:
-    run = msgspec.structs.replace(RUN, is_reconnecting=is_reconnecting)
+    run = msgspec.structs.replace(RUN, connects=1, is_reconnecting=is_reconnecting)
     views = {RAIN.market_id: view(RAIN, is_stale=is_stale)}
     assert status_of(snapshot(), views, [RAIN], run=run, now_ns=NOW_NS).feed is light
 
 
 def test_before_the_first_connection_the_feed_connects() -> None:
-    run = msgspec.structs.replace(RUN, has_connected=False, is_reconnecting=True)
+    run = msgspec.structs.replace(RUN, connects=0, is_reconnecting=True)
     assert status_of(None, {}, [RAIN], run=run, now_ns=NOW_NS).feed is FeedLight.CONNECTING
 
 
@@ -131,7 +131,7 @@ def test_counts_are_sorted_and_zeros_left_out() -> None:
         started_ns=Nanos(0),
         duration_s=60.0,
         restarts={"b": 1, "a": 2, "c": 0},
-        reconnects=3,
+        connects=4,
     )
     status = status_of(snapshot(counts={"fills_buy": 4}), {}, [], run=run, now_ns=NOW_NS)
     assert status.restarts == (("a", 2), ("b", 1))

@@ -71,7 +71,7 @@ def crowded(slug: str = "a market with a name as long as names may be", note: st
         duration_s=604_800.0,
         restarts={f"strategy.number-{i}": 12 for i in range(30)},
         faults={f"submit_lost_before.{i}": 12 for i in range(30)},
-        reconnects=1000,
+        connects=1001,
         is_reconnecting=True,
     )
     views = {m.market_id: view(m, is_stale=True, bid=123_400, ask=987_600) for m in markets}
