@@ -15,6 +15,7 @@ import msgspec
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.survey import MS_PER_S, CaptureReport, CaptureSurvey
 from tbot.store.recordings import LineReader
+from tbot.ui.terminal import tell
 
 
 class FramesOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +37,9 @@ def survey_captures(options: FramesOptions) -> int:
     reports = {str(path): survey(path) for path in options.captures}
     if options.is_json:
         content: list[dict[str, Any]] = [_row(name, report) for name, report in reports.items()]
-        sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
+        tell(msgspec.json.encode(content).decode() + "\n", sys.stdout)
     else:
-        sys.stdout.write("\n".join(_page(name, report) for name, report in reports.items()))
+        tell("\n".join(_page(name, report) for name, report in reports.items()), sys.stdout)
     return 1 if any(report.decode_errors for report in reports.values()) else 0
 
 

@@ -29,6 +29,7 @@ from tbot.store.recordings import RecorderSettings, SegmentWriter
 from tbot.tasks.clock import WallClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.redial import Redial, asked_wait_s
+from tbot.ui.terminal import tell
 
 log = structlog.get_logger()
 
@@ -82,7 +83,7 @@ def record(options: RecordOptions) -> int:
     writer = SegmentWriter(Path(settings.recorder.folder), settings.recorder.level)
     recorder = Recorder(settings=settings.recorder, writer=writer)
     trio.run(_until_signal, recorder, settings, options.duration_s)
-    sys.stdout.write(recorder.summary())
+    tell(recorder.summary(), sys.stdout)
     return 1 if recorder.fault or not recorder.written else 0
 
 

@@ -1,6 +1,7 @@
 """`tbot frames` on hand-made recordings of every wrapping, whole, cut and damaged, and on real ones where at hand."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import zstandard
 
 from tbot.cli import main
-from tbot.commands.frames import survey
+from tbot.commands.frames import FramesOptions, survey, survey_captures
 from tbot.core.units import Nanos
 from tbot.store.recordings import RecordedFrame, SegmentWriter
 from tests.captures import CAPTURES, needs
@@ -148,6 +149,17 @@ def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (rows[0]["snapshots_equal_share"], rows[0]["hash_verified_share"]) == (1.0, 0.0)
     assert main(["frames", str(tmp_path / "none.jsonl")]) == 2
     assert "expected a readable recording" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_a_reader_that_left_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_json: bool) -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    path = written(tmp_path / "good.jsonl", STREAM)
+    assert survey_captures(FramesOptions(captures=(path,), is_json=is_json)) == 0
 
 
 @pytest.mark.slow
