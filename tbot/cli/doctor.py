@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     doctor = commands.add_parser(
         "doctor",
-        allow_abbrev=False,
         help="find what stops a bot from trading",
         description="Check settings, key, wallet, allowances, network and disk; exit code 1 when something is red.",
     )

@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     exchange = commands.add_parser(
         "exchange",
-        allow_abbrev=False,
         help="serve the local exchange alone",
         description="Serve a Polymarket of your own on loopback, with synthetic traders, until Ctrl+C or SIGTERM.",
     )

@@ -14,7 +14,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     frames = commands.add_parser(
         "frames",
-        allow_abbrev=False,
         help="check recordings of market data",
         description="Read recordings of market data, rebuild every book, and hold it against hashes and snapshots.",
     )

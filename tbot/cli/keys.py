@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     keys = commands.add_parser(
         "keys",
-        allow_abbrev=False,
         help="show the addresses of a key, derive or create its API credentials",
         description="The key comes from TBOT_PRIVATE_KEY and is never shown.",
     )

@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     live = commands.add_parser(
         "live",
-        allow_abbrev=False,
         help="trade with real money",
         description="Trade with the money of the configured wallet until Ctrl+C or SIGTERM. Run tbot doctor first.",
     )

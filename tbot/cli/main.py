@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from tbot import __version__
 from tbot.cli import doctor, exchange, frames, keys, live, markets, paper, record, sim
@@ -30,6 +30,10 @@ INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **how: Any) -> None:
+        """Take no abbreviated flags, here nor in the commands: they are parsers of this kind, too."""
+        super().__init__(allow_abbrev=False, **how)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one sentence and leave with 2, without the usage page."""
         _complain(f"{message}; see {self.prog} --help", self.prog)
@@ -90,9 +94,7 @@ def _let_readers_go() -> None:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(
-        prog="tbot", allow_abbrev=False, description="A Polymarket trading bot that accounts for every cent."
-    )
+    parser = _Parser(prog="tbot", description="A Polymarket trading bot that accounts for every cent.")
     parser.add_argument("--version", action="version", version=f"tbot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -15,12 +15,11 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     markets = commands.add_parser(
         "markets",
-        allow_abbrev=False,
         help="find markets to trade",
         description="Find markets that are ready to trade, and on which terms. Public data only; no key is needed.",
     )
     deeds = markets.add_subparsers(dest="deed", required=True, metavar="DEED")
-    finding = deeds.add_parser("search", allow_abbrev=False, help="by words, event, tag, liquidity, end or rewards")
+    finding = deeds.add_parser("search", help="by words, event, tag, liquidity, end or rewards")
     where = finding.add_mutually_exclusive_group()
     where.add_argument("text", nargs="*", default=[], metavar="TEXT", help="words to look for")
     where.add_argument("--event", type=kinds.name, default=None, metavar="SLUG", help="only markets of this event")
@@ -34,7 +33,7 @@ def declare(commands: Commands) -> None:
     finding.add_argument("--rewards", action="store_true", help="only markets that pay for resting orders")
     finding.add_argument("--limit", type=kinds.count, default=20, metavar="N", help="most markets shown (default 20)")
     finding.set_defaults(run=search)
-    showing = deeds.add_parser("show", allow_abbrev=False, help="one market, with its neg-risk group")
+    showing = deeds.add_parser("show", help="one market, with its neg-risk group")
     showing.add_argument("name", type=kinds.name, metavar="SLUG|CONDITION_ID")
     showing.set_defaults(run=show)
     for each in (finding, showing):

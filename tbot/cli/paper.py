@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     paper = commands.add_parser(
         "paper",
-        allow_abbrev=False,
         help="trade live public data with play money",
         description="Follow the real exchange's books and trade them on paper, without a key, until Ctrl+C or SIGTERM.",
     )

@@ -15,7 +15,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     record = commands.add_parser(
         "record",
-        allow_abbrev=False,
         help="record market data",
         description="Write the market channel of an exchange to disk as it comes, for `tbot frames`.",
     )

@@ -16,7 +16,6 @@ def declare(commands: Commands) -> None:
     """Declare its arguments."""
     sim = commands.add_parser(
         "sim",
-        allow_abbrev=False,
         help="trade on a local exchange",
         description="Run the bot against a local exchange with synthetic traders, and audit every cent at the end.",
     )

@@ -180,6 +180,8 @@ def test_help_and_version_are_answers(shell: Shell) -> None:
 FLAGS = [
     # arguments, a part of the sentence
     (("sim", "--sped", "max"), "unrecognized arguments: --sped max"),
+    (("sim", "--spee", "max"), "unrecognized arguments: --spee max"),
+    (("markets", "show", "rain", "--js"), "unrecognized arguments: --js"),
     (("sim", "--speed", "fast"), "invalid choice: 'fast'"),
     (("sim", "--duration", "2x"), "expected 1s to 168h such as 90s, 2m or 1h, found '2x'"),
     (("sim", "--duration", "0s"), "found '0s'"),
