@@ -147,6 +147,12 @@ def balance_text(*, balance: int, active: int, matched: int, amount: int) -> str
     )
 
 
+def objection_to_placing(order: PlaceOrder, mode: Mode) -> str:
+    """Tell why an order is not even looked at now; "" = it is."""
+    is_let_in = mode is Mode.NORMAL or (mode is Mode.POST_ONLY and order.is_post_only)
+    return "" if is_let_in else MODE_TEXTS[mode]
+
+
 def objection_to_cancelling(operation: CancelOrders | CancelEvery, mode: Mode) -> str:
     """Tell why nobody may cancel now; "" = all may. What the exchange cancels by itself is not asked."""
     is_own = operation.reason is not EndReason.USER
@@ -154,8 +160,7 @@ def objection_to_cancelling(operation: CancelOrders | CancelEvery, mode: Mode) -
 
 
 def _mode(c: Candidate) -> str:
-    is_let_in = c.mode is Mode.NORMAL or (c.mode is Mode.POST_ONLY and c.order.is_post_only)
-    return "" if is_let_in else MODE_TEXTS[c.mode]
+    return objection_to_placing(c.order, c.mode)
 
 
 def _payload(c: Candidate) -> str:

@@ -40,7 +40,7 @@ from tbot.core.messages import (
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size, is_on_grid, notional_floor
 from tbot.errors import ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
-from tbot.exchanges.simulated.checks import TEXT_CANCEL_ONLY, TEXT_DISABLED, TEXT_POST_ONLY_MODE, TEXT_RESTARTING
+from tbot.exchanges.simulated.checks import CLOSED_MODES, objection_to_placing
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.exchange import LocalExchange
@@ -62,6 +62,7 @@ from tbot.exchanges.simulated.sessions import Session
 from tbot.exchanges.simulated.tickets import Ticket
 from tbot.exchanges.simulated.transit import LatencySettings, TransitSettings
 from tbot.exchanges.simulated.translate import (
+    MODE_CODES,
     Desk,
     account_events,
     cancel_reply,
@@ -78,8 +79,6 @@ from tbot.exchanges.simulated.translate import (
 CENT = 10_000
 """Budgets of FAK/FOK BUY orders have two decimals."""
 
-# Modes in which not even cancels are looked at.
-_CANCELS_REFUSED = {Mode.RESTARTING: RejectCode.RESTARTING, Mode.DISABLED: RejectCode.TRADING_DISABLED}
 _Leg = tuple[PreparedOrder, PlaceOrder]
 
 BUCKETS = (
@@ -377,11 +376,11 @@ class InProcessGateway:
         if fault is Fault.CANCEL_LOST:
             await trio.sleep_forever()
         mode = self._exchange.modes.current(self._now_ns())
-        code = RejectCode.RATE_LIMITED if fault is Fault.CANCEL_RATE_LIMITED else _CANCELS_REFUSED.get(mode)
-        if code is not None:
+        is_limited = fault is Fault.CANCEL_RATE_LIMITED
+        if is_limited or mode in CLOSED_MODES:
             await self._round_trip()
-            is_limit = code is RejectCode.RATE_LIMITED
-            wait_s = self._exchange.faults.settings.retry_after_s if is_limit else RETRY_RESTARTING_S
+            code = RejectCode.RATE_LIMITED if is_limited else MODE_CODES[mode]
+            wait_s = self._exchange.faults.settings.retry_after_s if is_limited else RETRY_RESTARTING_S
             at_ns = self._now_ns()
             return tuple(
                 Throttled(exchange_order_id=i, retry_after_s=wait_s, at_ns=at_ns, code=code) for i in order_ids
@@ -398,18 +397,11 @@ class InProcessGateway:
     def _mode_refusal(self, order: PreparedOrder, place: PlaceOrder) -> Rejected | None:
         """Say why the exchange takes no such order now; None = it does."""
         mode, ends_s = self._exchange.modes.phase(self._now_ns())
-        match mode:
-            case Mode.NORMAL:
-                return None
-            case Mode.POST_ONLY:
-                refusal = RejectCode.POST_ONLY_MODE, TEXT_POST_ONLY_MODE, ends_s
-                return None if place.is_post_only else self._rejected(order, *refusal)
-            case Mode.RESTARTING:
-                return self._rejected(order, RejectCode.RESTARTING, TEXT_RESTARTING, RETRY_RESTARTING_S)
-            case Mode.CANCEL_ONLY:
-                return self._rejected(order, RejectCode.CANCEL_ONLY, TEXT_CANCEL_ONLY)
-            case Mode.DISABLED:
-                return self._rejected(order, RejectCode.TRADING_DISABLED, TEXT_DISABLED)
+        text = objection_to_placing(place, mode)
+        if not text:
+            return None
+        waits_s = {Mode.POST_ONLY: ends_s, Mode.RESTARTING: RETRY_RESTARTING_S}
+        return self._rejected(order, MODE_CODES[mode], text, waits_s.get(mode, 0.0))
 
     def _limited(self, order: PreparedOrder) -> Rejected:
         retry_after_s = self._exchange.faults.settings.retry_after_s

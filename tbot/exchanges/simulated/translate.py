@@ -30,7 +30,7 @@ from tbot.core.messages import (
 )
 from tbot.core.units import Nanos, Notional, Size
 from tbot.exchanges.gateway import PreparedOrder
-from tbot.exchanges.simulated.checks import TEXT_CANCEL_ONLY, TEXT_DISABLED, TEXT_POST_ONLY_MODE, TEXT_RESTARTING
+from tbot.exchanges.simulated.checks import CLOSED_MODES, MODE_TEXTS
 from tbot.exchanges.simulated.events import AccountEvent as TheirAccountEvent
 from tbot.exchanges.simulated.events import (
     BookShown,
@@ -48,7 +48,15 @@ from tbot.exchanges.simulated.events import (
 )
 from tbot.exchanges.simulated.events import MarketEvent as TheirMarketEvent
 from tbot.exchanges.simulated.modes import RETRY_RESTARTING_S
-from tbot.exchanges.simulated.operations import Account, CancelResult, MarketRules, Placed, Refused
+from tbot.exchanges.simulated.operations import Account, CancelResult, MarketRules, Mode, Placed, Refused
+
+MODE_CODES = {
+    Mode.RESTARTING: RejectCode.RESTARTING,
+    Mode.POST_ONLY: RejectCode.POST_ONLY_MODE,
+    Mode.CANCEL_ONLY: RejectCode.CANCEL_ONLY,
+    Mode.DISABLED: RejectCode.TRADING_DISABLED,
+}
+"""What the bot calls a refusal that is the mode's."""
 
 REJECT_CODES: tuple[tuple[str, RejectCode], ...] = (
     ("crosses book", RejectCode.POST_ONLY_WOULD_CROSS),
@@ -60,12 +68,11 @@ REJECT_CODES: tuple[tuple[str, RejectCode], ...] = (
     ("FOK orders", RejectCode.NOT_FILLED),
     ("not yet ready", RejectCode.MARKET_NOT_READY),
     # Of orders that were under way when the mode began.
-    (TEXT_RESTARTING, RejectCode.RESTARTING),
-    (TEXT_POST_ONLY_MODE, RejectCode.POST_ONLY_MODE),
-    (TEXT_CANCEL_ONLY, RejectCode.CANCEL_ONLY),
-    (TEXT_DISABLED, RejectCode.TRADING_DISABLED),
+    *((MODE_TEXTS[mode], code) for mode, code in MODE_CODES.items()),
 )
 """Part of an error text -> what the bot calls it; the first row that fits counts."""
+
+_CLOSED_CODES = {MODE_TEXTS[mode]: MODE_CODES[mode] for mode in CLOSED_MODES}
 
 DUPLICATED = "Duplicated"
 
@@ -238,8 +245,7 @@ def cancel_reply(order_id: ExchangeOrderId, result: CancelResult, at_ns: Nanos) 
         return Canceled(exchange_order_id=order_id, at_ns=at_ns)
     text = dict(result.not_canceled)[order_id]
     # The mode began while the cancel was under way: the order may rest still.
-    if text in (TEXT_RESTARTING, TEXT_DISABLED):
-        code = next(code for part, code in REJECT_CODES if part == text)
+    if (code := _CLOSED_CODES.get(text)) is not None:
         return Throttled(exchange_order_id=order_id, retry_after_s=RETRY_RESTARTING_S, at_ns=at_ns, code=code)
     return CancelRefused(exchange_order_id=order_id, reason=text, at_ns=at_ns)
 
