@@ -15,7 +15,7 @@ import msgspec
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import TradeId
 from tbot.core.units import Nanos
-from tbot.exchanges.simulated.collateral import Movement, move
+from tbot.exchanges.simulated.collateral import Movement, move, tokens_moved
 from tbot.exchanges.simulated.ledger import CASH, Ledger
 from tbot.exchanges.simulated.operations import Account, Done, MarketRules, Refused
 
@@ -90,7 +90,7 @@ class ChainLog:
     ) -> Done | Refused:
         """Do what an operation asks for, and note what its account got and gave."""
         account = operation.account
-        assets = (CASH, *(token for rules in markets.values() for token in (rules.yes, rules.no)))
+        assets = (CASH, *tokens_moved(markets, operation))
         before = [ledger.owned(account, asset) for asset in assets]
         reply = move(ledger, markets, operation)
         if isinstance(reply, Done):

@@ -67,6 +67,18 @@ def move(ledger: Ledger, markets: Mapping[MarketId, MarketRules], operation: Mov
             return _convert(ledger, markets, operation)
 
 
+def tokens_moved(markets: Mapping[MarketId, MarketRules], operation: Movement) -> tuple[TokenId, ...]:
+    """Name the tokens that a movement can make, take or hand over, in order of listing."""
+    match operation:
+        case Deposit():
+            return ()
+        case ConvertPositions():
+            events = {markets[market_id].event for market_id in operation.market_ids}
+            return tuple(token_id for rules in markets.values() if rules.event in events for token_id in rules.tokens)
+        case SplitPair() | MergePair() | RedeemTokens():
+            return markets[operation.market_id].tokens
+
+
 def _deposit(ledger: Ledger, operation: Deposit) -> Done | Refused:
     if ledger.available(operation.account, CASH) + operation.cash < 0:
         return Refused(text=TEXT_BALANCE)
