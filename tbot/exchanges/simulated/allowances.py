@@ -18,12 +18,9 @@ from tbot.exchanges.simulated.contracts import AssetType
 from tbot.exchanges.simulated.events import Trade
 from tbot.exchanges.simulated.operations import Account, Approve, Done, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
-from tbot.exchanges.simulated.resting import OrderTable, asset_type_of
+from tbot.exchanges.simulated.resting import OrderTable, Spending, beyond, spending_of
 
 UNLIMITED = (1 << 256) - 1
-
-
-_Key = tuple[Account, AssetType, str]
 
 
 class Allowances:
@@ -35,9 +32,9 @@ class Allowances:
 
     def __init__(self, orders: OrderTable) -> None:
         self._orders = orders
-        self._left: dict[_Key, int] = {}
+        self._left: dict[Spending, int] = {}
         # What trades used up that may still fail, which gives it back.
-        self._used: dict[TradeId, dict[_Key, int]] = {}
+        self._used: dict[TradeId, dict[Spending, int]] = {}
 
     def grant(self, approve: Approve) -> Done:
         """Note what a contract may move from now on; `UNLIMITED` and more is without limit."""
@@ -53,10 +50,9 @@ class Allowances:
         """Use up what the buyers of a new trade pay."""
         if not self._left:
             return
-        used: dict[_Key, int] = {}
+        used: dict[Spending, int] = {}
         for order_id, paid in _payments(trade):
-            place = self._orders[order_id].place
-            key = (place.account, AssetType.COLLATERAL, place.spender)
+            key = spending_of(self._orders[order_id].place)
             if key in self._left:
                 self._left[key] -= paid
                 used[key] = used.get(key, 0) + paid
@@ -81,22 +77,17 @@ class Allowances:
         """Tell how much the contract of an order may still move of what it gives. Open orders are not deducted."""
         if not (self._left and place.spender):
             return UNLIMITED
-        return self.left(place.account, asset_type_of(place), place.spender)
+        return self.left(*spending_of(place))
 
     def uncovered(self, account: Account) -> tuple[Order, ...]:
         """List open orders that need more than their contract may still move; the oldest keep their cover."""
         if not any(holder == account for holder, _, _ in self._left):
             return ()
-        left: dict[tuple[AssetType, str], int] = {}
-        uncovered: list[Order] = []
-        for order in self._orders.open_of(account):
-            key = (asset_type_of(order.place), order.place.spender)
-            free = left.setdefault(key, self.left_for(order.place))
-            if order.reserved > free:
-                uncovered.append(order)
-            else:
-                left[key] = free - order.reserved
-        return tuple(uncovered)
+        return beyond(
+            self._orders.open_of(account),
+            group=lambda order: spending_of(order.place),
+            limit=lambda order: self.left_for(order.place),
+        )
 
     def state(self) -> object:
         """Give everything held here, for a digest."""

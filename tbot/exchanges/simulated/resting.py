@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, Side
@@ -15,7 +15,8 @@ NOT_FOUND = "Order not found or already canceled"
 ALREADY_ENDED = "order can't be found - already canceled or matched"
 
 _Key = tuple[Account, str]
-_Spending = tuple[Account, AssetType, str]
+Spending = tuple[Account, AssetType, str]
+"""An approval that orders need: of whom, for what, and which contract moves it."""
 
 
 class OrderTable:
@@ -33,7 +34,7 @@ class OrderTable:
         self._orders: dict[ExchangeOrderId, Order] = {}
         self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
         self._reserved: dict[_Key, int] = {}
-        self._spending: dict[_Spending, int] = {}
+        self._spending: dict[Spending, int] = {}
 
     def __contains__(self, order_id: ExchangeOrderId) -> bool:
         return order_id in self._orders
@@ -79,8 +80,8 @@ class OrderTable:
         """Tell what the account's resting and held orders, but those, may need of the approval that a new one needs."""
         if not place.spender:
             return 0
-        spending = _spending(place)
-        freed = sum(order.reserved for order in without if _spending(order.place) == spending)
+        spending = spending_of(place)
+        freed = sum(order.reserved for order in without if spending_of(order.place) == spending)
         return self._spending.get(spending, 0) - freed
 
     def enter(self, order: Order) -> None:
@@ -111,23 +112,17 @@ class OrderTable:
 
     def uncovered(self, account: Account, ledger: Ledger) -> tuple[Order, ...]:
         """List open orders that the account can no longer cover; within a group the oldest keep their cover."""
-        used: dict[_Key, int] = {}
-        uncovered: list[Order] = []
-        for order in self._open.get(account, {}).values():
-            key = self._key(order.place, order.market_id)
-            asset = asset_of(order.place)
-            covered = used.get(key, 0) + order.reserved
-            if covered > ledger.available(account, asset):
-                uncovered.append(order)
-            else:
-                used[key] = covered
-        return tuple(uncovered)
+        return beyond(
+            self._open.get(account, {}).values(),
+            group=lambda order: self._key(order.place, order.market_id),
+            limit=lambda order: ledger.available(account, asset_of(order.place)),
+        )
 
     def _bind(self, order: Order, needed: int) -> None:
         key = self._key(order.place, order.market_id)
         self._reserved[key] = self._reserved.get(key, 0) + needed - order.reserved
         if order.place.spender:
-            spending = _spending(order.place)
+            spending = spending_of(order.place)
             self._spending[spending] = self._spending.get(spending, 0) + needed - order.reserved
         order.reserved = needed
 
@@ -149,5 +144,28 @@ def asset_type_of(place: PlaceOrder) -> AssetType:
     return AssetType.CONDITIONAL_V2 if is_position_id(place.token_id) else AssetType.CONDITIONAL
 
 
-def _spending(place: PlaceOrder) -> _Spending:
+def spending_of(place: PlaceOrder) -> Spending:
+    """Name the approval that a signed order needs."""
     return place.account, asset_type_of(place), place.spender
+
+
+def beyond(
+    orders: Iterable[Order], *, group: Callable[[Order], Hashable], limit: Callable[[Order], int]
+) -> tuple[Order, ...]:
+    """List orders that need more than the limit of their group leaves; in each the oldest keep their cover.
+
+    Args:
+        orders: Oldest first.
+        group: Which of them share a limit.
+        limit: What all of a group may bind together.
+    """
+    used: dict[Hashable, int] = {}
+    uncovered: list[Order] = []
+    for order in orders:
+        key = group(order)
+        covered = used.get(key, 0) + order.reserved
+        if covered > limit(order):
+            uncovered.append(order)
+        else:
+            used[key] = covered
+    return tuple(uncovered)
