@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# An hour takes seconds; a machine on which it takes this long has nothing to say about speed.
+# An hour takes minutes; a machine on which it takes this long has nothing to say about speed.
 WALL_S_MAX = 1800.0
 
 
