@@ -19,6 +19,7 @@ from tbot.exchanges.polymarket.wire import PriceChangeFrame, WireChange, market_
 YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
 NO = "52114319501245915516055106046884209969926127482827954674443846427813813222426"
 MARKET = "0x5f65177b394277fd294cd75650044e32ba009a95022d88a0c1d565897d72f8f1"
+NOW_MS = 1_767_225_600_000
 Change = tuple[str, str, str, str, str, str]
 
 
@@ -39,7 +40,7 @@ def frame() -> str:
             (NO, "SELL", "0.53", "0.51", "0.53"),
         )
     )
-    return frame_of(MARKET, changes, timestamp_ms=1_767_225_600_000)
+    return frame_of(MARKET, changes, timestamp_ms=NOW_MS)
 
 
 def frame_of(market_id: str, changes: Iterable[dict[str, str]], *, timestamp_ms: int) -> str:

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from polymarket.models.clob.market_events import MarketPriceChangeEvent, parse_market_event
 
-from bench.decode import MARKET, NO, YES, frame_of
+from bench.decode import MARKET, NO, NOW_MS, YES, frame_of
 from bench.measure import Case
 from tbot.core.book import Book
 from tbot.core.market import TokenId
@@ -30,7 +30,6 @@ TICK = Price(10_000)
 LEVELS = 40
 FRAMES = 500
 MID = 480_000
-NOW_MS = 1_767_225_600_000
 Tops = list[tuple[int, int]]
 
 

@@ -16,7 +16,7 @@ from msgspec import structs
 from py_clob_client_v2.clob_types import OrderBookSummary, OrderSummary
 from py_clob_client_v2.utilities import generate_orderbook_summary_hash
 
-from bench.decode import MARKET, NO, YES, frame_of
+from bench.decode import MARKET, NO, NOW_MS, YES, frame_of
 from bench.feed import FRAMES, TICK, changes, snapshot
 from bench.measure import Case
 from tbot.core.book import Book
@@ -28,7 +28,6 @@ from tbot.exchanges.polymarket.translate import SIZES, market_events
 from tbot.exchanges.polymarket.wire import market_decoder
 
 LAST_TRADE = "0.480"
-START_MS = 1_767_225_600_000
 RULES = Market(market_id=MarketId(MARKET), slug="bench", yes=TokenId(YES), no=TokenId(NO), tick=TICK)
 
 
@@ -41,12 +40,12 @@ def frames(rng: random.Random) -> tuple[str, ...]:
     texts: list[str] = []
     for number in range(1, FRAMES + 1):
         told = list(changes(rng))
-        (frame,) = decoder.decode(frame_of(MARKET, told, timestamp_ms=START_MS + number))
+        (frame,) = decoder.decode(frame_of(MARKET, told, timestamp_ms=NOW_MS + number))
         for event, change in zip(market_events(frame, books, Nanos(0)), told, strict=True):
             assert isinstance(event, BookDelta)
             books[event.token_id].apply_delta(event)
             change["hash"] = books[event.token_id].hash(RULES, event.token_id, LAST_TRADE)
-        texts.append(frame_of(MARKET, told, timestamp_ms=START_MS + number))
+        texts.append(frame_of(MARKET, told, timestamp_ms=NOW_MS + number))
     return tuple(texts)
 
 
@@ -114,7 +113,7 @@ def case() -> Case:
 # The verifier trusts hashes once the snapshot's own follows from its levels.
 @cache
 def _starts() -> tuple[BookSnapshot, ...]:
-    bare = (snapshot(token, START_MS) for token in (YES, NO))
+    bare = (snapshot(token, NOW_MS) for token in (YES, NO))
     return tuple(structs.replace(s, book_hash=_first_hash(s), last_trade_text=LAST_TRADE) for s in bare)
 
 
