@@ -38,9 +38,6 @@ from tbot.tasks.supervisor import Policy, supervise
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-BID_HIGH = Price(480_000)
-OUR_BID = Price(400_000)
-SIZE = Size(5 * MICRO)
 NAME = StrategyName("follower")
 LIMITS = RiskLimits(
     order_size_max=Size(100 * MICRO),
@@ -56,29 +53,37 @@ VALID_NS = 3_600 * NANOS_PER_S
 class Follower:
     """Wants a bid in every market whose best bid is high."""
 
-    def __init__(self, markets: Mapping[MarketId, Market]) -> None:
-        """Want nothing yet."""
+    def __init__(self, markets: Mapping[MarketId, Market], *, bid_high: Price, bid: Price, size: Size) -> None:
+        """Want nothing yet.
+
+        Args:
+            markets: All of them.
+            bid_high: The best bid that counts as high, micro-dollars.
+            bid: To rest then, likewise.
+            size: Its micro-shares.
+        """
         self.name = NAME
         self.market_ids = tuple(markets)
         self._markets = markets
+        self._bid_high = bid_high
+        self._bid = Quote(side=Side.BUY, level=0, price=bid, size=size, price_worst=bid)
         self._is_high = dict.fromkeys(markets, False)
 
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         """Name the markets where that changed."""
         quotes: list[Quotes] = []
         for market_id, seen in view.views.items():
-            is_high = bool(seen.bids) and seen.bids[0].price == BID_HIGH and not seen.is_stale
+            is_high = bool(seen.bids) and seen.bids[0].price == self._bid_high and not seen.is_stale
             if is_high is not self._is_high[market_id]:
                 self._is_high[market_id] = is_high
                 quotes.append(self._quotes(self._markets[market_id], is_high=is_high, now_ns=now_ns))
         return Decision(quotes=tuple(quotes), takes=(), wake_at_ns=Nanos(now_ns + NANOS_PER_S))
 
     def _quotes(self, market: Market, *, is_high: bool, now_ns: Nanos) -> Quotes:
-        bid = Quote(side=Side.BUY, level=0, price=OUR_BID, size=SIZE, price_worst=OUR_BID)
         return Quotes(
             strategy=self.name,
             token_id=market.yes,
-            quotes=(bid,) if is_high else (),
+            quotes=(self._bid,) if is_high else (),
             chase_ticks=1,
             valid_until_ns=Nanos(now_ns + VALID_NS),
             at_ns=now_ns,
@@ -127,11 +132,12 @@ async def run(announced: Mapping[str, Any], store: Store, told: IO[str]) -> None
     markets = await gateway.load_markets()
     await gateway.aclose()
     by_id = {market.market_id: market for market in markets}
+    wanted = {"bid_high": announced["bid_high"], "bid": announced["bot_bid"], "size": announced["bot_size"]}
     parts = BotParts(
         open_gateway=open_gateway,
         markets=markets,
         limits=LIMITS,
-        strategies={NAME: lambda: Follower(by_id)},
+        strategies={NAME: lambda: Follower(by_id, **wanted)},
         journal=JournalWriter(store, timed_runner(told), linger_s=LINGER_S),
         feed=FeedSettings(),
         checkpoint=CheckpointSettings(),

@@ -32,6 +32,8 @@ from tbot.exchanges.simulated.standalone import StandaloneExchange, StandaloneSe
 from tbot.tasks.clock import WallClock
 
 BID_LOW, BID_HIGH = Price(450_000), Price(480_000)
+# What either bot is to rest.
+BOT_BID, BOT_SIZE = Price(400_000), Size(5 * MICRO)
 CROWD = Account("crowd")
 BOTS = ("ours", "plain")
 # A tick without an order after this is counted as missed.
@@ -188,6 +190,9 @@ class TickExchange:
                 "condition_ids": [rules.market_id for rules in self.markets[bot]],
                 "yes": [rules.yes for rules in self.markets[bot]],
                 "no": [rules.no for rules in self.markets[bot]],
+                "bid_high": BID_HIGH,
+                "bot_bid": BOT_BID,
+                "bot_size": BOT_SIZE,
             }
             _say(announcement)
 

@@ -18,9 +18,7 @@ from py_clob_client_v2.clob_types import OrderPayload
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-BID_HIGH = 0.48
-OUR_BID = 0.40
-SIZE = 5.0
+MICRO = 1_000_000
 PING_S = 10.0
 CHAIN_ID = 137
 OPTIONS = PartialCreateOrderOptions(tick_size="0.01", neg_risk=False)
@@ -38,6 +36,8 @@ class PlainBot:
         self._tokens: set[str] = set(announced["yes"])
         self._assets = [*announced["yes"], *announced["no"]]
         self._resting: dict[str, str] = {}
+        self._bid_high = announced["bid_high"] / MICRO
+        self._bid, self._size = announced["bot_bid"] / MICRO, announced["bot_size"] / MICRO
 
     def run(self) -> None:
         """Trade until the connection ends."""
@@ -64,12 +64,12 @@ class PlainBot:
         if token_id not in self._tokens:
             return
         resting = self._resting.get(token_id)
-        if best_bid == BID_HIGH and resting is None:
+        if best_bid == self._bid_high and resting is None:
             order = self._client.create_order(
-                OrderArgs(token_id=token_id, price=OUR_BID, size=SIZE, side="BUY"), OPTIONS
+                OrderArgs(token_id=token_id, price=self._bid, size=self._size, side="BUY"), OPTIONS
             )
             self._resting[token_id] = self._client.post_order(order, OrderType.GTC, True)["orderID"]
-        elif best_bid != BID_HIGH and resting is not None:
+        elif best_bid != self._bid_high and resting is not None:
             self._client.cancel_order(OrderPayload(orderID=resting))
             del self._resting[token_id]
 
