@@ -28,8 +28,7 @@ from tbot.store.journal import Store
 from tbot.strategies.base import Decision, StrategyView
 from tbot.tasks.checkpointer import CheckpointSettings
 from tbot.tasks.clock import WallClock
-from tbot.tasks.conflator import Conflator
-from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
+from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.feed_settings import FeedSettings
 from tbot.tasks.journal import LINGER_S, JournalWriter, RunBlocking, thread_runner
 from tbot.tasks.notes import note_in_log
@@ -143,10 +142,6 @@ async def run(announced: Mapping[str, Any], store: Store, told: IO[str]) -> None
         checkpoint=CheckpointSettings(),
         now_ns=now_ns,
         rng=random.Random(1),
-        snapshots=Conflator(),
-        health=Conflator(),
-        account_health=Conflator(),
-        operator=OperatorLine(),
     )
     policy = Policy(rng=random.Random(1), note=note_in_log)
     await supervise(bot_tree(parts, policy), trio.Event(), policy, stop_within_s=1.0)

@@ -28,8 +28,7 @@ from tbot.store.journal import Store
 from tbot.store.recordings import SegmentWriter
 from tbot.strategies.roster import roster
 from tbot.tasks.clock import WallClock
-from tbot.tasks.conflator import Conflator
-from tbot.tasks.desk import BotParts, OperatorLine, bot_tree
+from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY, Connects
 from tbot.tasks.notes import note_in_log
@@ -212,10 +211,6 @@ def _parts(
         checkpoint=settings.checkpoint,
         now_ns=WallClock().now_ns,
         rng=random.Random(dice.getrandbits(64)),
-        snapshots=Conflator(),
-        health=Conflator(),
-        account_health=Conflator(),
-        operator=OperatorLine(),
     )
 
 

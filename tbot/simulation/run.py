@@ -40,8 +40,7 @@ from tbot.store.journal import Store
 from tbot.strategies.roster import roster
 from tbot.tasks.child import Note, Policy, unnoted
 from tbot.tasks.clock import VirtualClock, WallClock
-from tbot.tasks.conflator import Conflator
-from tbot.tasks.desk import DESK_TASKS, BotParts, OperatorLine
+from tbot.tasks.desk import DESK_TASKS, BotParts
 from tbot.tasks.journal import JournalWriter, RunBlocking, run_inline, thread_runner
 
 Speed = Literal["real", "max"]
@@ -257,10 +256,6 @@ def _parts(
         checkpoint=settings.checkpoint,
         now_ns=now_ns,
         rng=random.Random(f"{plan.seed}/desk"),
-        snapshots=Conflator(),
-        health=Conflator(),
-        account_health=Conflator(),
-        operator=OperatorLine(),
         make_coordinator=plan.make_coordinator,
     )
 

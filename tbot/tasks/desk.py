@@ -79,6 +79,28 @@ DESK_READY_S = 180.0
 DESK_TASKS = ("dispatcher", "reconciler", "heartbeat", "account_feed", "market_feed", "coordinator")
 
 
+class OperatorLine:
+    """The way of an operator's command to whichever coordinator lives now."""
+
+    def __init__(self) -> None:
+        """Begin without a listener."""
+        self._inbox: Inbox | None = None
+
+    def connect(self, inbox: Inbox) -> None:
+        """Send to this coordinator from now on."""
+        self._inbox = inbox
+
+    async def send(self, command: OperatorCommand) -> None:
+        """Send a command.
+
+        Raises:
+            trio.BrokenResourceError: No coordinator lives now; try again.
+        """
+        if self._inbox is None:
+            raise trio.BrokenResourceError("the desk has not started")
+        await self._inbox.send(OPERATOR, command)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BotParts:
     """What a bot is made of; the tree outlives none of it.
@@ -105,34 +127,12 @@ class BotParts:
     checkpoint: CheckpointSettings
     now_ns: Callable[[], Nanos]
     rng: random.Random
-    snapshots: Conflator[str, Snapshot]
-    health: Conflator[str, FeedHealth]
-    account_health: Conflator[str, AccountFeedHealth]
-    operator: OperatorLine
+    snapshots: Conflator[str, Snapshot] = field(default_factory=Conflator)
+    health: Conflator[str, FeedHealth] = field(default_factory=Conflator)
+    account_health: Conflator[str, AccountFeedHealth] = field(default_factory=Conflator)
+    operator: OperatorLine = field(default_factory=OperatorLine)
     views: Hub[MarketId, MarketView] = field(default_factory=lambda: Hub("views"))
     make_coordinator: Callable[..., Coordinator] = Coordinator
-
-
-class OperatorLine:
-    """The way of an operator's command to whichever coordinator lives now."""
-
-    def __init__(self) -> None:
-        """Begin without a listener."""
-        self._inbox: Inbox | None = None
-
-    def connect(self, inbox: Inbox) -> None:
-        """Send to this coordinator from now on."""
-        self._inbox = inbox
-
-    async def send(self, command: OperatorCommand) -> None:
-        """Send a command.
-
-        Raises:
-            trio.BrokenResourceError: No coordinator lives now; try again.
-        """
-        if self._inbox is None:
-            raise trio.BrokenResourceError("the desk has not started")
-        await self._inbox.send(OPERATOR, command)
 
 
 def bot_tree(parts: BotParts, policy: Policy) -> Body:

@@ -48,9 +48,8 @@ from tbot.store.journal import Store
 from tbot.store.rows import Loaded
 from tbot.strategies.base import Decision, StrategyView
 from tbot.tasks.checkpointer import CheckpointSettings
-from tbot.tasks.conflator import Conflator
 from tbot.tasks.coordinator import rebuild
-from tbot.tasks.desk import DESK_TASKS, BotParts, OperatorLine, bot_tree
+from tbot.tasks.desk import DESK_TASKS, BotParts, bot_tree
 from tbot.tasks.feed_settings import FeedSettings
 from tbot.tasks.journal import JournalWriter
 from tbot.tasks.supervisor import Policy, describe, supervise
@@ -198,10 +197,6 @@ class Stage:
             checkpoint=CheckpointSettings(checkpoint_every_s=2.0),
             now_ns=now_ns,
             rng=random.Random(1),
-            snapshots=Conflator(),
-            health=Conflator(),
-            account_health=Conflator(),
-            operator=OperatorLine(),
         )
 
     def open_gateway(self) -> Gateway:
