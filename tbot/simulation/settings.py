@@ -71,9 +71,8 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     engine: EngineSettings = EngineSettings()
     traders: FlowSettings = FlowSettings()
     server: ServerSettings = ServerSettings()
+    chaos: FaultSettings = CHAOS_FAULTS
 
     def __post_init__(self) -> None:
         """Refuse strategies that could not be told apart."""
         check_names(self.strategies)
-
-    chaos: FaultSettings = CHAOS_FAULTS
