@@ -37,6 +37,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         number: The catalogue's id.
         opened: Since when it takes orders.
+        resolved: When its outcome came into force; None = it has none yet.
         event_slug: Of the event it belongs to; its own when it stands alone.
         bid: Best bid on YES; None = none.
         ask: Best ask on YES; None = none.
@@ -49,6 +50,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     opened: datetime
+    resolved: datetime | None
     rules: MarketRules
     subject: Subject
     tags: tuple[Tag, ...]
@@ -105,6 +107,12 @@ class EventListing(msgspec.Struct, frozen=True, kw_only=True):
     def is_closed(self) -> bool:
         """Tell whether none of its markets takes orders any more."""
         return all(listing.is_closed for listing in self.listings)
+
+    @property
+    def resolved(self) -> datetime | None:
+        """Give when the last of its markets was resolved; None = not all of them are."""
+        moments = [listing.resolved for listing in self.listings if listing.resolved is not None]
+        return max(moments) if len(moments) == len(self.listings) else None
 
     @property
     def is_neg_risk(self) -> bool:
@@ -179,9 +187,11 @@ class Catalog:
         subject = self.subject(rules)
         bid, ask = self._engine.top(rules.market_id)
         view = self._engine.book(rules.yes)
+        resolved_ns = self._engine.chain.resolved.get(rules.market_id)
         return Listing(
             number=number,
             opened=moment_at(self.opened_ns),
+            resolved=None if resolved_ns is None else moment_at(resolved_ns),
             rules=rules,
             subject=subject,
             tags=self._tags(subject),

@@ -77,6 +77,7 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     market_maker_address: str = ""
     created_at: str
     updated_at: str
+    closed_time: str | msgspec.UnsetType = msgspec.UNSET
     new: bool = False
     featured: bool = False
     archived: bool = False
@@ -178,6 +179,7 @@ class GammaEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     automatically_active: bool = True
     gmp_chart_mode: str = "default"
     neg_risk_augmented: bool = False
+    closed_time: str | msgspec.UnsetType = msgspec.UNSET
     estimate_value: bool = False
     cumulative_markets: bool = False
     pending_deployment: bool = False
@@ -237,6 +239,7 @@ class GammaPress:
             closed=listing.is_closed,
             created_at=self._opened,
             updated_at=_stamp(moment_at(now_ns)),
+            closed_time=_spaced(listing.resolved),
             group_item_title=subject.group_title or msgspec.UNSET,
             question_id=question_id(rules),
             order_price_min_tick_size=json_number(rules.tick),
@@ -261,8 +264,7 @@ class GammaPress:
             rewards_max_spread=rewards.spread_max / CENT if rewards else 0,
             spread=json_number(listing.spread),
             clear_book_on_start=rules.clears_book_at_start,
-            # Spelled in a way of its own: "2026-10-05 22:00:00+00".
-            game_start_time=f"{listing.game_start:%Y-%m-%d %H:%M:%S}+00" if listing.game_start else msgspec.UNSET,
+            game_start_time=_spaced(listing.game_start),
             seconds_delay=rules.seconds_delay or msgspec.UNSET,
             last_trade_price=json_number(listing.last_price or 0),
             best_bid=msgspec.UNSET if listing.bid is None else json_number(listing.bid),
@@ -298,6 +300,7 @@ class GammaPress:
             neg_risk=event.is_neg_risk,
             neg_risk_market_id=neg_risk_event_id(listings[0].rules.event) or msgspec.UNSET,
             enable_neg_risk=event.is_neg_risk,
+            closed_time=stamp(event.resolved) if event.resolved else msgspec.UNSET,
         )
 
     def _rewards(self, listing: Listing) -> tuple[GammaReward, ...] | msgspec.UnsetType:
@@ -348,6 +351,11 @@ def _fees(listing: Listing) -> GammaFees | msgspec.UnsetType:
 # With a blank after each comma, as served.
 def _packed(texts: tuple[str, ...]) -> str:
     return "[" + ", ".join(f'"{text}"' for text in texts) + "]"
+
+
+# A market spells these two moments in a way of its own, "2026-10-05 22:00:00+00"; its event does not.
+def _spaced(moment: datetime | None) -> str | msgspec.UnsetType:
+    return f"{moment:%Y-%m-%d %H:%M:%S}+00" if moment else msgspec.UNSET
 
 
 def _stamp(moment: datetime) -> str:
