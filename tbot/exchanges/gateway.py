@@ -157,6 +157,13 @@ class Gateway(Protocol):
         """
         ...
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Go on with markets that another gateway of this run loaded, instead of loading them.
+
+        Fills and balances of them are told at once; each is read in full at its next `reread`.
+        """
+        ...
+
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew: whether it takes orders, fee, smallest order, tick; or load one more.
 

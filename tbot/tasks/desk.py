@@ -40,10 +40,11 @@ from tbot.core.messages import (
 )
 from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
-from tbot.errors import ConfigError, ExchangeUnavailable, TbotError
+from tbot.errors import ConfigError, TbotError
 from tbot.exchanges.gateway import Capabilities, Gateway
 from tbot.strategies.base import Strategy
 from tbot.tasks.account_feed import AccountFeed, AccountFeedHealth
+from tbot.tasks.admission import Admission, admit
 from tbot.tasks.checkpointer import Checkpointer, CheckpointSettings, StateReached
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.coordinator import DISPATCH_LANES, CoordinatorPorts, CoordinatorTask, encode_state
@@ -159,19 +160,20 @@ def bot_tree(parts: BotParts, policy: Policy) -> Body:
 def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReached[CoordinatorState]]) -> Body:
     # Outlives the desk: what could not be cancelled when it went down is tried again when it goes down next.
     exposures: Conflator[ExchangeOrderId, OrderExposure] = Conflator()
+    admission = Admission(markets=parts.markets, left_out={})
 
     async def body(ctx: TaskContext) -> None:
-        gateway, markets = parts.open_gateway(), parts.markets
+        gateway = parts.open_gateway()
 
-        async def load() -> None:
-            nonlocal markets
-            markets = await _load_markets(gateway, _fork(parts.rng))
+        async def ask() -> None:
+            nonlocal admission
+            admission = await admit(gateway, admission.markets, _fork(parts.rng))
 
         try:
-            await ctx.until_stopped(load)
+            await ctx.until_stopped(ask)
             wires = _Wires(
                 gateway=gateway,
-                markets=markets,
+                admission=admission,
                 journal=parts.journal.client(),
                 exposures=exposures,
                 checkpoints=checkpoints,
@@ -184,27 +186,6 @@ def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReac
                 await gateway.aclose()
 
     return body
-
-
-async def _load_markets(gateway: Gateway, rng: random.Random) -> tuple[Market, ...]:
-    """Learn ticks, fees and what is open anew; an exchange that is away for a while is waited for.
-
-    Raises:
-        ConfigError: This account may not trade from here.
-    """
-    backoff, attempt, reason = Backoff(0.5, 10.0), 0, None
-    markets: tuple[Market, ...] = ()
-    while reason is None:
-        try:
-            markets = await gateway.load_markets()
-            reason = await gateway.can_trade()
-        except ExchangeUnavailable as error:
-            log.warning("desk.waiting", reason=str(error))
-            await trio.sleep(backoff.delay(attempt, rng))
-            attempt += 1
-    if reason:
-        raise ConfigError(f"not trading: {reason}")
-    return markets
 
 
 async def _withdraw(parts: BotParts, exposures: Conflator[ExchangeOrderId, OrderExposure]) -> None:
@@ -257,7 +238,7 @@ class _Wires:
     """What the tasks of one incarnation share: every inbox and hub in it is new."""
 
     gateway: Gateway
-    markets: tuple[Market, ...]
+    admission: Admission
     journal: JournalClient
     exposures: Conflator[ExchangeOrderId, OrderExposure]
     checkpoints: Conflator[str, StateReached[CoordinatorState]]
@@ -329,7 +310,7 @@ def _coordinator(parts: BotParts, wires: _Wires) -> CoordinatorTask:
     _check_life(parts.limits, wires.gateway.capabilities)
     return CoordinatorTask(
         ports=ports,
-        markets=wires.markets,
+        markets=wires.admission.markets,
         limits=parts.limits,
         open_orders_max=wires.gateway.capabilities.open_orders_max,
         now_ns=parts.now_ns,
@@ -355,7 +336,8 @@ def _check_life(limits: RiskLimits, capabilities: Capabilities) -> None:
 def _market_feed(parts: BotParts, wires: _Wires) -> MarketFeed:
     return MarketFeed(
         gateway=wires.gateway,
-        markets=wires.markets,
+        markets=wires.admission.markets,
+        left_out=wires.admission.left_out,
         views=parts.views,
         coordinator=wires.inbox,
         health=parts.health,
@@ -381,7 +363,7 @@ def _strategies(parts: BotParts, wires: _Wires) -> list[StrategyTask]:
         StrategyTask(
             name=name,
             make=make,
-            markets={market.market_id: market for market in wires.markets},
+            markets={market.market_id: market for market in wires.admission.markets},
             views=parts.views,
             accounts=wires.accounts,
             coordinator=wires.inbox,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -112,6 +112,7 @@ class MarketFeed:
         settings: Patience.
         rng: Jitter of the pauses between connections.
         now_ns: The clock.
+        left_out: Why some of the markets take no orders, as told already.
     """
 
     gateway: Gateway
@@ -122,6 +123,7 @@ class MarketFeed:
     settings: FeedSettings
     rng: random.Random
     now_ns: Callable[[], Nanos]
+    left_out: Mapping[MarketId, str] = field(default_factory=dict)
     _books: FeedBooks = field(init=False)
     _shards: list[FeedShard] = field(default_factory=list, init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -135,6 +137,9 @@ class MarketFeed:
         """Follow the markets until stopped."""
         markets = [market for market in self.markets if not market.is_closed]
         self._books = FeedBooks(markets, self.settings, trio.current_time(), tokens_max=self._tokens_max())
+        self._refusals = dict(self.left_out)
+        for market_id in self.left_out:
+            self._books.terms.unanswered(market_id, trio.current_time())
         self._shards = [self._shard(line) for line in self._books.lines]
         self.views.invalidate()
         self._publish()

@@ -129,6 +129,9 @@ class TinyGateway:
         await trio.sleep(LATENCY_S)
         return (self.market,)
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        """There is only one."""
+
     async def reread(self, market_id: MarketId) -> Market:
         """Nothing ever changes."""
         await trio.sleep(LATENCY_S)

@@ -13,7 +13,7 @@ import trio
 from tbot.core.account import CoordinatorState
 from tbot.core.backoff import Backoff
 from tbot.core.coordinator import Coordinator
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     CancelReply,
     ExchangeOrderId,
@@ -117,11 +117,12 @@ class Meddled(InProcessGateway):
         await self.stage.meddle(self.number, "protect")
         await super().protect()
 
-    async def load_markets(self) -> tuple[Market, ...]:
-        await self.stage.meddle(self.number, "load_markets")
-        return await super().load_markets()
+    async def reread(self, market_id: MarketId) -> Market:
+        await self.stage.meddle(self.number, f"reread {market_id}")
+        return await super().reread(market_id)
 
     async def can_trade(self) -> str:
+        await self.stage.meddle(self.number, "can_trade")
         return self.stage.forbidden
 
     @asynccontextmanager

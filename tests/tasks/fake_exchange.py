@@ -206,6 +206,9 @@ class FakeExchange:
     async def load_markets(self) -> tuple[Market, ...]:
         return (MARKET,)
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        assert markets == (MARKET,)
+
     async def reread(self, market_id: MarketId) -> Market:
         self.terms_reads.append(trio.current_time())
         await trio.sleep(WAY_S)

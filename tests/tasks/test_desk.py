@@ -105,7 +105,7 @@ async def test_crash_of_any_desk_task_cancels_exactly_our_known_orders_through_a
         foreign = stage.rest(US, Side.BUY, 20, size=10)  # a person's, on the same account
         ours = [order_id for order_id in stage.resting() if order_id != foreign]
         # From now on the first gateway neither cancels nor closes.
-        stage.meddling |= {(1, "cancel"): HANG, (1, "aclose"): HANG, (3, "load_markets"): HANG}
+        stage.meddling |= {(1, "cancel"): HANG, (1, "aclose"): HANG, (3, "can_trade"): HANG}
         stage.crash(task)
         await trio.sleep(2 + WITHDRAW_WITHIN_S)
         crashed_at = stage.hit_at[task]
@@ -164,7 +164,7 @@ async def test_nothing_is_sent_before_the_exchange_was_asked_what_is_true(autoju
 
 async def test_wedged_coordinator_silences_the_heartbeat_and_the_exchange_cancels(autojump_clock: MockClock) -> None:
     async with quoting() as stage:
-        stage.meddling |= {(ANY, "cancel"): HANG, (3, "load_markets"): HANG}
+        stage.meddling |= {(ANY, "cancel"): HANG, (3, "can_trade"): HANG}
         stage.wedge("coordinator")
         await trio.sleep(20)
         hung_at = stage.hit_at["coordinator"]
@@ -182,7 +182,7 @@ async def test_withdrawal_is_tried_again_when_the_exchange_asks_to_wait(autojump
         return Throttled(exchange_order_id=order_id, retry_after_s=1.5, at_ns=now_ns())
 
     async with quoting() as stage:
-        stage.meddling |= {(2, "cancel"): throttled, (3, "load_markets"): HANG}
+        stage.meddling |= {(2, "cancel"): throttled, (3, "can_trade"): HANG}
         stage.crash("dispatcher")
         await trio.sleep(1)
         assert len(stage.resting()) == 2
@@ -198,7 +198,7 @@ async def test_withdrawal_without_answers_ends_in_time_and_is_taken_up_by_the_ne
     async with quoting() as stage:
         ours = stage.resting()
         # The next desk never gets as far as to know its orders.
-        stage.meddling |= {(2, "cancel"): unknown, (3, "load_markets"): InvariantViolated("a bug")}
+        stage.meddling |= {(2, "cancel"): unknown, (3, "can_trade"): InvariantViolated("a bug")}
         stage.meddling[4, "aclose"] = HANG
         stage.crash("dispatcher")
         await trio.sleep(15)
@@ -291,10 +291,10 @@ async def test_disk_that_hangs_keeps_the_orders_away_from_the_exchange(autojump_
 
 async def test_exchange_that_is_away_at_the_start_is_waited_for(autojump_clock: MockClock) -> None:
     async with staged() as stage:
-        stage.meddling[ANY, "load_markets"] = ExchangeUnavailable("weekly restart")
+        stage.meddling[ANY, "can_trade"] = ExchangeUnavailable("weekly restart")
         await trio.sleep(100)
         assert stage.policy.restarts == {}
-        del stage.meddling[ANY, "load_markets"]
+        del stage.meddling[ANY, "can_trade"]
         await trio.sleep(15)
         assert len(stage.resting()) == 2
 
@@ -304,7 +304,7 @@ async def test_stop_does_not_wait_for_an_exchange_that_is_away(
     autojump_clock: MockClock, deed: str | Exception
 ) -> None:
     async with staged() as stage:
-        stage.meddling[ANY, "load_markets"] = deed
+        stage.meddling[ANY, "can_trade"] = deed
         await trio.sleep(30)
         stage.stop.set()
         await trio.sleep(2)

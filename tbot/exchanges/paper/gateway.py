@@ -69,6 +69,10 @@ class PublicData(Protocol):
         """Read the configured markets."""
         ...
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Go on with markets loaded before."""
+        ...
+
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew, or load one more."""
         ...
@@ -228,9 +232,13 @@ class PaperGateway:
             ConfigError: A configured market does not exist.
         """
         markets = await self._source.load_markets()
-        self._exchange.list_markets(markets)
-        self._tokens = tuple(token for market in markets for token in market.tokens)
+        self._list(markets)
         return markets
+
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Go on with markets loaded before."""
+        self._source.remember(markets)
+        self._list(markets)
 
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew, or load one more; the paper account trades under them from now on.
@@ -381,6 +389,10 @@ class PaperGateway:
     async def aclose(self) -> None:
         """Close the source."""
         await self._source.aclose()
+
+    def _list(self, markets: Sequence[Market]) -> None:
+        self._exchange.list_markets(markets)
+        self._tokens = tuple(token for market in markets for token in market.tokens)
 
     def _lookup(self, order_id: ExchangeOrderId) -> OrderLookup:
         order = self._exchange.account.order(order_id)

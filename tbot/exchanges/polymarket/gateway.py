@@ -158,6 +158,10 @@ class PolymarketGateway:
         """
         return await self._public.load_markets()
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Go on with markets loaded before; each is read in full at its next `reread`."""
+        self._public.remember(markets)
+
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew, or load one more; orders are signed, and fees reckoned, by them from now on.
 

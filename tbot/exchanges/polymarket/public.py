@@ -78,7 +78,7 @@ class PublicMarkets:
         self._tap = tap
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
-        self._redefined: set[MarketId] = set()
+        self._unverified: set[MarketId] = set()
         self.market_ids = tuple(map(MarketId, settings.condition_ids))
         self._are_named_found = not settings.slugs
 
@@ -99,8 +99,15 @@ class PublicMarkets:
         await self._find_named()
         markets = [await load_market(self.rest, each) for each in self.market_ids]
         self._markets = {token: market for market in markets for token in market.tokens}
-        self._redefined.clear()
+        self._unverified.clear()
         return tuple(markets)
+
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Go on with markets loaded before; each is read in full at its next `reread`. Names need no catalogue then."""
+        self._markets = {token: market for market in markets for token in market.tokens}
+        self.market_ids = tuple(market.market_id for market in markets)
+        self._unverified = set(self.market_ids)
+        self._are_named_found = True
 
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew, or load one more; a tick told meanwhile is believed.
@@ -111,7 +118,7 @@ class PublicMarkets:
                 what was known of it stays.
         """
         known = self._loaded(market_id)
-        if known is None or known.market_id in self._redefined:
+        if known is None or known.market_id in self._unverified:
             new = await load_market(self.rest, market_id)
         else:
             new = await reread_market(self.rest, known)
@@ -236,13 +243,13 @@ class PublicMarkets:
         return next((market for market in self._markets.values() if market.market_id == market_id), None)
 
     # Orders and positions are of the assets loaded first, so terms of others are never taken. A market that named
-    # others is believed again when all of its answers agree: the short reading does not ask for the contract.
+    # others, or was remembered, is believed when all of its answers agree: the short reading asks for no contract.
     def _take(self, new: Market) -> None:
         loaded = (self._loaded(new.market_id), *map(self._markets.get, new.tokens))
         if not all(is_same_asset(known, new) for known in loaded if known is not None):
-            self._redefined.add(new.market_id)
+            self._unverified.add(new.market_id)
             raise ConfigError(f"market {new.market_id} names other tokens or another contract than when it was loaded")
-        self._redefined.discard(new.market_id)
+        self._unverified.discard(new.market_id)
         self._markets |= dict.fromkeys(new.tokens, new)
 
     # Names are looked up once: what they mean does not change, and the catalogue may be down at the next refresh.

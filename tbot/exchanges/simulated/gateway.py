@@ -144,6 +144,9 @@ class InProcessGateway:
         await self._travel()
         return markets
 
+    def remember(self, markets: Sequence[Market]) -> None:
+        """Nothing is kept here that the exchange does not know."""
+
     async def reread(self, market_id: MarketId) -> Market:
         """Read the terms of a market anew."""
         await self._travel()

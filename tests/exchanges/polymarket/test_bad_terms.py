@@ -105,3 +105,22 @@ async def test_another_contract_found_when_an_order_is_refused_is_not_signed_for
     world.lies.clear()
     after = await world.gateway.reread(FIRST)
     assert (after.is_neg_risk, after.tick, after.tokens) == (False, Price(100_000), before.tokens)
+
+
+async def test_remembered_markets_are_known_at_once_and_each_is_read_in_full(autojump_clock: MockClock) -> None:
+    before = await Told().gateway.load_markets()
+    world = Told()
+    world.gateway.remember(before)
+    assert tuple(world.gateway._public.markets) == tuple(token for market in before for token in market.tokens)
+    assert world.read == []
+    world.lies["/neg-risk"] = {"neg_risk": True}
+    with pytest.raises(ConfigError, match="another contract"):
+        await world.gateway.reread(FIRST)
+    world.lies = {f"/clob-markets/{SECOND}": {"v": "v9"}}
+    with pytest.raises(ConfigError, match="of protocol 'v9'"):
+        await world.gateway.reread(SECOND)
+    assert await world.gateway.reread(FIRST) == before[0]
+    assert [world.gateway._public.market(token) for token in before[1].tokens] == [before[1]] * 2
+    world.read.clear()
+    await world.gateway.reread(FIRST)
+    assert len(world.read) == 1, "once read in full, the short reading does"

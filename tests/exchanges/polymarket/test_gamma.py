@@ -186,8 +186,12 @@ async def test_slugs_in_the_settings_are_looked_up_once() -> None:
         "/neg-risk": {"neg_risk": False},
     }
     gateway = gateway_of(routed(routes), condition_ids=(), slugs=("rain",), gamma_url="https://exchange.test/gamma")
-    for _ in range(2):
-        assert [market.market_id for market in await gateway.load_markets()] == [CONDITION]
+    markets = await gateway.load_markets()
+    assert [market.market_id for market in markets] == [CONDITION]
+    assert await gateway.load_markets() == markets
+    again = gateway_of(routed(routes), condition_ids=(), slugs=("rain",), gamma_url="https://exchange.test/gamma")
+    again.remember(markets)
+    assert await again.reread(MarketId(CONDITION)) == markets[0]
     assert looked_up == ["/gamma/markets/slug/rain"]
 
 
