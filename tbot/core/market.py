@@ -54,7 +54,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         fee: Taker fee schedule.
         is_neg_risk: Whether orders are signed for the neg-risk exchange contract.
         is_accepting_orders: False before opening, while paused, and after closing.
-        is_closed: It will never trade again; only its winner is still to be paid.
+        is_closed: Trading is over, though until it is resolved the exchange may open it again.
+        is_resolved: Its outcome is decided: it will never trade again.
     """
 
     market_id: MarketId
@@ -69,6 +70,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
     is_closed: bool = False
+    is_resolved: bool = False
 
     @property
     def tokens(self) -> tuple[TokenId, TokenId]:
@@ -90,8 +92,10 @@ def difference(before: Market, after: Market) -> str:
     The tick is left out: it is told with the book.
     """
     changes = []
-    if after.is_closed != before.is_closed:
-        changes.append("closed for good" if after.is_closed else "open again")
+    if after.is_resolved and not before.is_resolved:
+        changes.append("closed for good")
+    elif after.is_closed != before.is_closed:
+        changes.append("closed" if after.is_closed else "open again")
     elif after.is_accepting_orders != before.is_accepting_orders:
         changes.append("takes orders again" if after.is_accepting_orders else "takes no orders")
     if after.fee != before.fee:

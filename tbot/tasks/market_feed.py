@@ -131,12 +131,16 @@ class MarketFeed:
     _turns: int = field(default=0, init=False)
     _looks: int = field(default=0, init=False)
     _refusals: dict[MarketId, str] = field(default_factory=dict, init=False)
+    _closed: dict[MarketId, Market] = field(default_factory=dict, init=False)  # those that may open again
     _health_due_s: float = field(default=-math.inf, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Follow the markets until stopped."""
         markets = [market for market in self.markets if not market.is_closed]
         self._books = FeedBooks(markets, self.settings, trio.current_time(), tokens_max=self._tokens_max())
+        for market in self.markets:
+            if market.is_closed:
+                self._leave(market)
         self._refusals = dict(self.left_out)
         for market_id in self.left_out:
             self._books.terms.unanswered(market_id, trio.current_time())
@@ -176,6 +180,17 @@ class MarketFeed:
         if line is not None:
             self._shards[line.number].follow()
             self._publish()
+
+    # It is read again until it is resolved: the staff may open it again, or one answer may have been wrong.
+    def _leave(self, market: Market) -> None:
+        self.remove(market.market_id)
+        self._closed.pop(market.market_id, None)
+        if not market.is_resolved:
+            self._closed[market.market_id] = market
+            self._books.terms.add(market.market_id, trio.current_time())
+
+    def _known(self, market_id: MarketId) -> Market | None:
+        return self._books.market(market_id) or self._closed.get(market_id)
 
     def _tokens_max(self) -> int:
         theirs = self.gateway.capabilities.session_tokens_max
@@ -282,14 +297,14 @@ class MarketFeed:
 
     # Its books, orders and positions are of the assets that we know it by.
     def _judged(self, market_id: MarketId, market: Market) -> Market | None:
-        before = self._books.market(market_id)
+        before = self._known(market_id)
         if before is not None and not is_same_asset(before, market):
             return self._paused(market_id, "it names other tokens or another contract than before")
         self._refusals.pop(market_id, None)
         return market
 
     def _paused(self, market_id: MarketId, reason: str) -> Market | None:
-        before = self._books.market(market_id)
+        before = self._known(market_id)
         if before is None:
             return None
         if self._refusals.get(market_id) != reason:
@@ -298,17 +313,20 @@ class MarketFeed:
         return msgspec.structs.replace(before, is_accepting_orders=False)
 
     def _relist(self, market: Market) -> None:
-        """Tell everybody of new terms."""
-        before = self._books.market(market.market_id)
+        """Tell everybody of new terms, and follow the market or leave it by them."""
+        before = self._known(market.market_id)
         if before is None or before == market:
             return
-        self._books.relist(market, trio.current_time())
+        if market.market_id not in self._closed:
+            self._books.relist(market, trio.current_time())
         if changes := difference(before, market):
             log.warning("market.changed", market_id=market.market_id, slug=market.slug, changes=changes)
             # Only these: what the coordinator needs of a tick comes with the top of each book.
             self.coordinator.put_state(("market", market.market_id), MarketChanged(market=market, at_ns=self.now_ns()))
         if market.is_closed:
-            self.remove(market.market_id)
+            self._leave(market)
+        elif self._closed.pop(market.market_id, None) is not None:
+            self.add(market)
         self._publish()
 
     def _publish(self) -> None:

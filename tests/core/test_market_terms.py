@@ -34,7 +34,7 @@ def test_a_market_that_takes_no_orders_is_left_and_the_others_are_not() -> None:
 def test_what_fills_while_a_market_closes_is_still_booked() -> None:
     desk = trading_desk()
     (order,) = desk.live(bid(0.40, 10))
-    relist(desk, msgspec.structs.replace(PAUSED, is_closed=True))
+    relist(desk, msgspec.structs.replace(PAUSED, is_closed=True, is_resolved=True))
     desk.tell(desk.fill_of(order, 4))
     assert desk.core.account.held(YES) == shares(4)
     known = desk.core.orders.of_client(order.client_order_id)
@@ -82,7 +82,8 @@ def test_terms_of_a_market_that_is_not_ours_change_nothing() -> None:
         ({}, ""),
         ({"tick": 1_000}, ""),
         ({"is_accepting_orders": False}, "takes no orders"),
-        ({"is_accepting_orders": False, "is_closed": True}, "closed for good"),
+        ({"is_accepting_orders": False, "is_closed": True}, "closed"),
+        ({"is_accepting_orders": False, "is_closed": True, "is_resolved": True}, "closed for good"),
         ({"fee": FeeSchedule(rate_micro=70_000)}, "taker fee 0.04 -> 0.07"),
         ({"fee": FeeSchedule(rate_micro=40_000, exponent=2)}, "taker fee 0.04 -> 0.04 to the power of 2"),
         ({"size_min": 15_000_000}, "smallest order 5 -> 15"),
@@ -94,3 +95,9 @@ def test_what_changed_is_told_in_a_few_words(change: dict[str, object], told: st
     assert difference(MARKET, after) == told
     assert is_same_asset(MARKET, after)
     assert not is_same_asset(MARKET, msgspec.structs.replace(after, is_neg_risk=True))
+
+
+def test_a_closed_market_opens_again_or_is_told_to_be_resolved() -> None:
+    closed = msgspec.structs.replace(PAUSED, is_closed=True)
+    assert difference(closed, MARKET) == "open again"
+    assert difference(closed, msgspec.structs.replace(closed, is_resolved=True)) == "closed for good"

@@ -180,7 +180,7 @@ async def test_one_market_is_asked_for_at_most_three_times_and_the_wait_it_asks_
 
 async def test_what_changed_while_the_desk_was_down_is_told(autojump_clock: MockClock) -> None:
     exchange, terminal = FakeExchange(), io.StringIO()
-    exchange.terms = msgspec.structs.replace(MARKET, is_accepting_orders=False, is_closed=True)
+    exchange.terms = msgspec.structs.replace(MARKET, is_accepting_orders=False, is_closed=True, is_resolved=True)
     with set_up(file=None, terminal=terminal, level="warning"):
         admission = await admit(exchange, (MARKET,), random.Random(1))
     assert (admission.markets, admission.left_out) == ((exchange.terms,), {})

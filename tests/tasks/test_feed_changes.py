@@ -12,10 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from tbot.core.market import Market, MarketId, TokenId
-from tbot.core.messages import BookSnapshot, MarketView, Side, TopOfBook
+from tbot.core.messages import BookSnapshot, MarketChanged, MarketView, Side, TopOfBook
 from tbot.core.units import MICRO, Price, Size
 from tbot.errors import Disconnected
-from tbot.exchanges.simulated.operations import CloseMarket, MarketRules
+from tbot.exchanges.simulated.operations import CloseMarket, MarketRules, PauseMarket, ReopenMarket, ResolveMarket
 from tbot.exchanges.simulated.translate import market_of
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.feed_settings import FeedSettings
@@ -24,7 +24,7 @@ from tbot.tasks.market_feed import HEALTH_KEY, FeedHealth, MarketFeed
 from tbot.tasks.supervisor import Child, Policy, keep, supervise
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
-from tests.tasks.bot_stage import quoting
+from tests.tasks.bot_stage import OTHER, quoting
 from tests.tasks.fake_exchange import MARKET, NO, YES
 from tests.tasks.feed_desk import Desk, desk
 
@@ -39,6 +39,7 @@ RULES = tuple(
 )
 SNOW = msgspec.structs.replace(MARKET, market_id=MarketId("snow"), yes=TokenId("snow"), no=TokenId("no-snow"))
 SETTINGS = FeedSettings(shard_tokens_max=8)
+CLOSED = msgspec.structs.replace(MARKET, is_accepting_orders=False, is_closed=True)
 
 
 class Rig:
@@ -54,6 +55,9 @@ class Rig:
         self.asked: list[TokenId] = []
         self._books = stage.gateway.books
         stage.gateway.books = self.books  # type: ignore[method-assign]
+        self.reread_ids: list[MarketId] = []
+        self._reread = stage.gateway.reread
+        stage.gateway.reread = self.reread  # type: ignore[method-assign]
         self.feed = MarketFeed(
             gateway=stage.gateway,
             markets=markets,
@@ -77,6 +81,10 @@ class Rig:
         health = self.health.peek(HEALTH_KEY)
         assert health is not None
         return health
+
+    async def reread(self, market_id: MarketId) -> Market:
+        self.reread_ids.append(market_id)
+        return await self._reread(market_id)
 
     async def trade_in(self, market: Market, cents: int) -> None:
         await self.stage.other_rests(market.yes, Side.BUY, Price(cents * 10_000), Size(100 * MICRO))
@@ -171,6 +179,53 @@ async def test_a_market_that_closes_is_unsubscribed_and_one_beside_it_goes_on(au
         assert [shard.connects for shard in rig.told().shards] == [1]
 
 
+@pytest.mark.slow
+async def test_a_market_that_opens_again_joins_with_a_fresh_book_until_it_is_resolved(
+    autojump_clock: MockClock,
+) -> None:
+    async with rigged(2) as (rig, (market, other, *_)):
+        exchange = rig.stage.exchange
+        exchange.apply(CloseMarket(market_id=market.market_id))
+        await trio.sleep(SETTINGS.terms_s + 1)
+        assert rig.told().tokens == 2
+        await trio.sleep(2 * SETTINGS.terms_s)
+        exchange.apply(ReopenMarket(market_id=market.market_id))
+        await rig.trade_in(market, 33)
+        rig.listen()
+        await trio.sleep(SETTINGS.terms_s + 1)
+        view = rig.views.states[market.market_id]
+        assert (view.market.is_accepting_orders, view.market.is_closed, view.is_stale) == (True, False, False)
+        assert rig.best_bid(market) == 330_000
+        assert not any(top.is_stale for top in rig.listen() if top.token_id in other.tokens)
+        assert [(shard.tokens, shard.connects) for shard in rig.told().shards] == [(4, 1)]
+        rig.asked.clear()
+        verified = rig.told().verified
+        await rig.trade_in(market, 34)
+        await trio.sleep(2 * SETTINGS.rotate_s)
+        assert set(market.tokens) <= set(rig.asked), "it is compared with the truth again"
+        assert (rig.told().verified, rig.told().mismatched) == (verified + 2, 0)
+
+        exchange.apply(ResolveMarket(market_id=market.market_id, yes_payout=Price(0)))
+        await trio.sleep(SETTINGS.terms_s + 1)
+        assert rig.told().tokens == 2
+        rig.reread_ids.clear()
+        await trio.sleep(3 * SETTINGS.terms_s)
+        assert set(rig.reread_ids) == {other.market_id}
+
+
+@pytest.mark.slow
+async def test_a_paused_market_stays_in_the_feed_and_is_seen_to_go_on(autojump_clock: MockClock) -> None:
+    async with rigged(2) as (rig, (market, *_)):
+        rig.stage.exchange.apply(PauseMarket(market_id=market.market_id))
+        await trio.sleep(SETTINGS.terms_s + 1)
+        view = rig.views.states[market.market_id]
+        assert (view.market.is_accepting_orders, view.is_stale, rig.told().tokens) == (False, False, 4)
+        rig.stage.exchange.apply(ReopenMarket(market_id=market.market_id))
+        await trio.sleep(SETTINGS.terms_s + 1)
+        assert rig.views.states[market.market_id].market == market
+        assert [shard.connects for shard in rig.told().shards] == [1]
+
+
 async def test_without_a_market_nothing_is_connected_asked_or_read_until_one_comes(autojump_clock: MockClock) -> None:
     async with desk() as rig:
         rig.feed.remove(MARKET.market_id)
@@ -201,12 +256,29 @@ async def test_what_changes_while_a_connection_is_made_is_subscribed_when_it_sta
 
 async def test_closed_markets_are_not_followed_from_the_start(autojump_clock: MockClock) -> None:
     rig = Desk(FeedSettings())
-    rig.feed.markets = (msgspec.structs.replace(MARKET, is_accepting_orders=False, is_closed=True),)
+    rig.feed.markets = (msgspec.structs.replace(CLOSED, is_resolved=True),)
     policy = Policy(rng=random.Random(1), faults_max=0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise, keep(Child("market_feed", rig.feed.run), policy), rig.stop, policy)
         await trio.sleep(100)
         assert (rig.exchange.connects, rig.exchange.book_reads, rig.told().tokens) == ([], 0, 0)
+        assert rig.exchange.terms_reads == []
+        rig.stop.set()
+
+
+async def test_a_market_closed_at_the_start_joins_when_it_is_said_to_take_orders(autojump_clock: MockClock) -> None:
+    rig = Desk(FeedSettings())
+    rig.feed.markets, rig.exchange.terms = (CLOSED,), CLOSED
+    policy = Policy(rng=random.Random(1), faults_max=0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, keep(Child("market_feed", rig.feed.run), policy), rig.stop, policy)
+        await trio.sleep(2.5 * SETTINGS.terms_s)
+        assert (rig.exchange.connects, len(rig.exchange.terms_reads)) == ([], 2)
+        rig.exchange.terms = MARKET
+        await trio.sleep(SETTINGS.terms_s)
+        assert (rig.view.market, rig.view.is_stale) == (MARKET, False)
+        (changed,) = [message for message in rig.inbox.take_nowait() if isinstance(message, MarketChanged)]
+        assert changed.market == MARKET
         rig.stop.set()
 
 
@@ -221,3 +293,30 @@ async def test_the_bot_goes_on_when_its_only_market_has_left_the_feed(autojump_c
         assert health.tokens == 0
         await trio.sleep(30)
         assert [note for _, kind, note in stage.notes if kind in ("fault", "restart")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("halt", [PauseMarket, CloseMarket])
+async def test_a_market_that_takes_orders_again_is_quoted_again(
+    autojump_clock: MockClock, halt: type[PauseMarket | CloseMarket], *, is_restarted: bool
+) -> None:
+    async with quoting() as stage:
+        market_id = stage.market.market_id
+        stage.exchange.apply(halt(market_id=market_id))
+        await trio.sleep(FeedSettings().terms_s + 3)
+        began = trio.current_time()
+        if is_restarted:
+            stage.crash("coordinator")
+        await trio.sleep(2 * FeedSettings().terms_s)
+        assert (stage.resting(), stage.placed_after(began)) == ([], [])
+        stage.exchange.apply(ReopenMarket(market_id=market_id))
+        if halt is CloseMarket:  # which cancelled what rested
+            stage.rest(OTHER, Side.BUY, 30)
+            stage.rest(OTHER, Side.SELL, 60)
+        await trio.sleep(FeedSettings().terms_s + 3)
+        assert len(stage.resting()) == 2
+        faults = [note for _, kind, note in stage.notes if kind == "fault"]
+        assert ([note for note in faults if "planted" not in note], bool(faults)) == ([], is_restarted)
+        live, replayed = stage.state()
+        assert live == replayed

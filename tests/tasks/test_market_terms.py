@@ -187,4 +187,4 @@ async def test_a_market_that_closes_is_left_and_what_was_bought_is_kept(
         snapshot = stage.parts.snapshots.peek("snapshot")
         assert snapshot is not None
         assert snapshot.positions[0].size == shares(15)
-        assert any("closed for good" in note for note in snapshot.notes)
+        assert any(("closed for good" if is_resolved else ": closed") in note for note in snapshot.notes)

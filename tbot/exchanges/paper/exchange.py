@@ -102,7 +102,7 @@ class PaperExchange:
     def list_markets(self, markets: Sequence[Market]) -> None:
         """Trade in these markets; those known already go on under these terms, with what waits in them.
 
-        Orders in a market that is closed for good end, as they do on the exchange.
+        Orders in a market that is closed end, as they do on the exchange.
         """
         for market in markets:
             if market.yes not in self._markets:

@@ -41,7 +41,7 @@ async def reread_market(rest: Rest, known: Market) -> Market:
     """Read the terms of a market anew: one request while nothing changed, one more for each doubt.
 
     The compact parameters may be served from a cache, so a tick that differs there is asked for where it is freshest;
-    and whether a market that takes no orders is closed for good is told by the long description only.
+    and whether a market that takes no orders is closed, or even resolved, is told by the long description only.
 
     Raises:
         ConfigError: It is of a kind now that we cannot trade.
@@ -49,7 +49,7 @@ async def reread_market(rest: Rest, known: Market) -> Market:
     """
     try:
         clob = await _parameters(rest, known.market_id)
-        is_closed = known.is_closed or (not clob.ao and (await rest.full_market(known.market_id)).closed)
+        full = FullMarket() if clob.ao else await rest.full_market(known.market_id)
         is_moved = clob.mts is not None and micro_from_decimal(clob.mts) != known.tick
         tick = await rest.tick_size(known.yes) if is_moved else None
         new = _terms(clob, known.tick if tick is None else _tick(tick))
@@ -57,7 +57,7 @@ async def reread_market(rest: Rest, known: Market) -> Market:
         return msgspec.structs.replace(known, is_accepting_orders=False)
     except BadFrame as error:
         raise ExchangeUnavailable(f"market {known.market_id}: {error}") from error
-    return msgspec.structs.replace(new, slug=known.slug, is_neg_risk=known.is_neg_risk, is_closed=is_closed)
+    return _described(new, full, slug=known.slug, is_neg_risk=known.is_neg_risk)
 
 
 def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_neg_risk: bool) -> Market:
@@ -67,9 +67,17 @@ def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_ne
         ConfigError: A market of a protocol that we do not speak, or whose asset ids contradict its protocol.
         BadFrame: A number that cannot be.
     """
-    terms = _terms(clob, _tick(tick))
+    return _described(_terms(clob, _tick(tick)), full, slug=full.market_slug, is_neg_risk=is_neg_risk)
+
+
+def _described(terms: Market, full: FullMarket, *, slug: str, is_neg_risk: bool) -> Market:
+    is_closed = full.closed and not terms.is_accepting_orders
     return msgspec.structs.replace(
-        terms, slug=full.market_slug, is_neg_risk=is_neg_risk, is_closed=full.closed and not clob.ao
+        terms,
+        slug=slug,
+        is_neg_risk=is_neg_risk,
+        is_closed=is_closed,
+        is_resolved=is_closed and (full.is_50_50_outcome or any(token.winner for token in full.tokens)),
     )
 
 

@@ -363,15 +363,25 @@ class ClobMarket(Wire, frozen=True, kw_only=True):
     v: str = "v1"
 
 
+class FullToken(Wire, frozen=True, kw_only=True):
+    """One outcome in the long description of a market."""
+
+    winner: bool = False
+
+
 class FullMarket(Wire, frozen=True, kw_only=True):
     """The long description of a market; its name and its end are taken from here.
 
     Attributes:
-        closed: It will never trade again.
+        closed: Trading is over.
+        is_50_50_outcome: It was decided, and for neither.
+        tokens: Once it is decided one of them has won.
     """
 
     market_slug: str = ""
     closed: bool = False
+    is_50_50_outcome: bool = False
+    tokens: tuple[FullToken, ...] = ()
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

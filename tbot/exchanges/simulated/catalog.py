@@ -65,8 +65,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it takes no orders any more."""
-        return not self.rules.is_accepting_orders
+        """Tell whether trading in it is over."""
+        return self.rules.is_closed
 
     @property
     def is_v2(self) -> bool:
@@ -105,7 +105,7 @@ class EventListing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether none of its markets takes orders any more."""
+        """Tell whether trading is over in all of its markets."""
         return all(listing.is_closed for listing in self.listings)
 
     @property

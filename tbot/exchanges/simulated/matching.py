@@ -47,9 +47,11 @@ from tbot.exchanges.simulated.operations import (
     Mode,
     OpenMarket,
     Operation,
+    PauseMarket,
     Placed,
     PlaceOrder,
     Refused,
+    ReopenMarket,
     Reply,
     ResolveMarket,
 )
@@ -270,8 +272,8 @@ class Engine:
                 return self.allowances.grant(operation)
             case OpenMarket():
                 return self._open_market(operation, turn)
-            case CloseMarket() | ResolveMarket():
-                return self._resolving.close(operation, turn)
+            case CloseMarket() | ResolveMarket() | PauseMarket() | ReopenMarket():
+                return self._resolving.change(operation, turn)
             case ChangeTick():
                 return self._change_tick(operation, turn)
 

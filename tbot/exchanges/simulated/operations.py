@@ -91,7 +91,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fee_exponent: Exponent of p x (1 - p).
         rebate_share_micro: Share of the taker fees that is told to go back to makers, in millionths; nothing is paid.
             Production's is 0.2 for crypto, 0.15 for sports, else 0.25.
-        is_accepting_orders: False once closed.
+        is_accepting_orders: False while paused and once closed.
+        is_paused: Whether it takes no orders only for a while; its orders rest on.
         yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.
         event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
         seconds_delay: How long an order that would take is held before it may, its sender being answered at once
@@ -114,6 +115,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rebate_share_micro: Annotated[int, Meta(ge=0, le=MICRO)] = 250_000
     is_neg_risk: bool = False
     is_accepting_orders: bool = True
+    is_paused: bool = False
     yes_payout: Annotated[Price, Meta(ge=0, le=MICRO)] | None = None
     event: str = ""
     seconds_delay: Annotated[int, Meta(ge=0, le=60)] = 0
@@ -125,6 +127,11 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def tokens(self) -> tuple[TokenId, TokenId]:
         """Both tokens, YES first."""
         return self.yes, self.no
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether trading is over; until it is resolved the staff may open it again."""
+        return not (self.is_accepting_orders or self.is_paused)
 
     @property
     def taker_delay_ns(self) -> int:
@@ -139,6 +146,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("yes and no must be two tokens")
         if self.seconds_delay and self.taker_delay_ms:
             raise ValueError("seconds_delay and taker_delay_ms exclude each other: keep one")
+        if self.is_paused and self.is_accepting_orders:
+            raise ValueError("a paused market takes no orders")
         if self.clears_book_at_start and not self.game_start_s:
             raise ValueError("clears_book_at_start needs game_start_s")
 
@@ -193,6 +202,18 @@ class OpenMarket(Message, frozen=True, kw_only=True):
 
 class CloseMarket(Message, frozen=True, kw_only=True):
     """Stop taking orders and cancel all that rest."""
+
+    market_id: MarketId
+
+
+class PauseMarket(Message, frozen=True, kw_only=True):
+    """Take no orders for a while; those that rest stay, and may be cancelled."""
+
+    market_id: MarketId
+
+
+class ReopenMarket(Message, frozen=True, kw_only=True):
+    """Take orders again in a market that was paused or closed; refused once it was resolved."""
 
     market_id: MarketId
 
@@ -345,6 +366,8 @@ class Advance(Message, frozen=True, kw_only=True):
 Operation = (
     OpenMarket
     | CloseMarket
+    | PauseMarket
+    | ReopenMarket
     | ResolveMarket
     | ChangeTick
     | Deposit

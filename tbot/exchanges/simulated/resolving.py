@@ -1,4 +1,4 @@
-"""How markets close for good: at once for traders, and for holders when the payout is on chain."""
+"""How markets pause, close and open again; for good: at once for traders, for holders when the payout is on chain."""
 
 from __future__ import annotations
 
@@ -11,14 +11,27 @@ from tbot.core.units import Nanos, Price
 from tbot.exchanges.simulated.cancelling import Cancelling
 from tbot.exchanges.simulated.chain_log import ChainLog
 from tbot.exchanges.simulated.collateral import objection_to_payout
-from tbot.exchanges.simulated.operations import CloseMarket, Done, EndReason, MarketRules, Refused, ResolveMarket
+from tbot.exchanges.simulated.operations import (
+    CloseMarket,
+    Done,
+    EndReason,
+    MarketRules,
+    PauseMarket,
+    Refused,
+    ReopenMarket,
+    ResolveMarket,
+)
 from tbot.exchanges.simulated.orderbook import UnifiedBook
 from tbot.exchanges.simulated.settlement import Agenda, ReportPayout
 from tbot.exchanges.simulated.turn import Turn
 
+Change = CloseMarket | ResolveMarket | PauseMarket | ReopenMarket
+TEXT_RESOLVED = "market is resolved"
+TEXT_NOT_OPEN = "market is not open"
+
 
 class Resolving:
-    """Closes markets and reports their payouts.
+    """Pauses, opens and closes markets and reports their payouts.
 
     Args:
         books: Of every market; the engine's own, not a copy.
@@ -46,7 +59,31 @@ class Resolving:
         self._delay_ns = delay_ns
         self.announced: dict[MarketId, Price] = {}
 
-    def close(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
+    def change(self, operation: Change, turn: Turn) -> Done | Refused:
+        """Do what the operation says."""
+        match operation:
+            case PauseMarket():
+                return self._pause(operation.market_id)
+            case ReopenMarket():
+                return self._reopen(operation.market_id)
+            case CloseMarket() | ResolveMarket():
+                return self._close(operation, turn)
+
+    def _pause(self, market_id: MarketId) -> Done | Refused:
+        book = self._books[market_id]
+        if not book.rules.is_accepting_orders:
+            return Refused(text=TEXT_NOT_OPEN)
+        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False, is_paused=True)
+        return Done()
+
+    def _reopen(self, market_id: MarketId) -> Done | Refused:
+        book = self._books[market_id]
+        if self._as_announced(book.rules).yes_payout is not None:
+            return Refused(text=TEXT_RESOLVED)
+        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=True, is_paused=False)
+        return Done()
+
+    def _close(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
         """Stop trading and cancel all that rests; a resolution also decides what the tokens will pay."""
         book = self._books[operation.market_id]
         if isinstance(operation, ResolveMarket):
@@ -54,7 +91,7 @@ class Resolving:
             if text:
                 return Refused(text=text)
             self._decide(book, operation.yes_payout, turn)
-        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False)
+        book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False, is_paused=False)
         self._cancels.clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
         return Done()
 

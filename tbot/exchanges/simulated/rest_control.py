@@ -20,13 +20,16 @@ from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, j
 from tbot.exchanges.simulated.operations import (
     Account,
     Approve,
+    CloseMarket,
     ConvertPositions,
     Deposit,
     MergePair,
     Mode,
     Operation,
+    PauseMarket,
     RedeemTokens,
     Refused,
+    ReopenMarket,
     ResolveMarket,
     SplitPair,
 )
@@ -37,6 +40,11 @@ from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
 
 TEXT_CONTROL = "Invalid control payload"
+MARKET_CHANGES: dict[str, type[ReopenMarket | PauseMarket | CloseMarket]] = {
+    "open": ReopenMarket,
+    "paused": PauseMarket,
+    "closed": CloseMarket,
+}
 PAYOUTS = {"YES": Price(MICRO), "NO": Price(0), "50-50": Price(MICRO // 2)}
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -77,6 +85,13 @@ class ResolveOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     market: str
     outcome: Literal["YES", "NO", "50-50"]
+
+
+class MarketOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `market`: whether it takes orders; a closed one loses those that rest, a paused one does not."""
+
+    market: str
+    state: Literal["open", "paused", "closed"]
 
 
 class ModeOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,6 +186,7 @@ class ControlRoutes:
             ("POST", "/control/resolve"): self._resolve,
             ("POST", "/control/redeem"): self._redeem,
             ("POST", "/control/convert"): self._convert,
+            ("POST", "/control/market"): self._change_market,
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
             ("POST", "/control/tier"): self._tier,
@@ -214,6 +230,10 @@ class ControlRoutes:
             for loser in self._rivals(market_id):
                 self._state.exchange.apply(ResolveMarket(market_id=loser, yes_payout=Price(0)))
         return answer
+
+    async def _change_market(self, request: Request) -> Reply:
+        body = decode(request.body, MarketOrder, refusal=TEXT_CONTROL)
+        return self._done(MARKET_CHANGES[body.state](market_id=self._market(body.market)))
 
     async def _mode(self, request: Request) -> Reply:
         self._state.modes.hold(decode(request.body, ModeOrder, refusal=TEXT_CONTROL).mode)

@@ -103,8 +103,8 @@ def market_of(rules: MarketRules) -> Market:
         fee=schedule_of(rules),
         is_neg_risk=rules.is_neg_risk,
         is_accepting_orders=rules.is_accepting_orders,
-        # Nothing that was closed here is ever opened again.
-        is_closed=not rules.is_accepting_orders,
+        is_closed=rules.is_closed,
+        is_resolved=rules.yes_payout is not None,
     )
 
 

@@ -150,7 +150,7 @@ def full_market(listing: Listing) -> FullMarket:
         for token_id, outcome in zip(rules.tokens, OUTCOMES, strict=True)
     )
     return FullMarket(
-        enable_order_book=rules.is_accepting_orders,
+        enable_order_book=not listing.is_closed,
         active=True,
         closed=listing.is_closed,
         accepting_orders=rules.is_accepting_orders,

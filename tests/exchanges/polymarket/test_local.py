@@ -32,7 +32,14 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.limits import Lane
-from tbot.exchanges.simulated.operations import Account, ChangeTick, CloseMarket, ResolveMarket
+from tbot.exchanges.simulated.operations import (
+    Account,
+    ChangeTick,
+    CloseMarket,
+    PauseMarket,
+    ReopenMarket,
+    ResolveMarket,
+)
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
 
@@ -246,6 +253,27 @@ async def test_terms_are_read_again_with_as_few_requests_as_what_changed_allows(
         after = await stage.gateway.reread(market_id)
         assert (after.is_accepting_orders, after.is_closed) == (False, True)
         assert await stage.gateway.reread(market_id) == after
+        assert (await stage.gateway.load_markets())[0] == after
+        stage.exchange.apply(ReopenMarket(market_id=market_id))
+        assert await stage.gateway.reread(market_id) == msgspec.structs.replace(before, tick=Price(1_000))
+        stage.exchange.apply(PauseMarket(market_id=market_id))
+        after = await stage.gateway.reread(market_id)
+        assert (after.is_accepting_orders, after.is_closed) == (False, False)
+        assert (await stage.gateway.load_markets())[0] == after
+
+
+@pytest.mark.parametrize("yes_payout", [0, MICRO, MICRO // 2])
+async def test_a_decided_market_is_told_from_one_that_is_only_closed(
+    autojump_clock: trio.testing.MockClock, yes_payout: int
+) -> None:
+    async with polymarket() as stage:
+        market_id = stage.market.market_id
+        await stage.gateway.load_markets()
+        stage.exchange.apply(CloseMarket(market_id=market_id))
+        assert not (await stage.gateway.reread(market_id)).is_resolved
+        stage.exchange.apply(ResolveMarket(market_id=market_id, yes_payout=Price(yes_payout)))
+        after = await stage.gateway.reread(market_id)
+        assert (after.is_closed, after.is_resolved) == (True, True)
         assert (await stage.gateway.load_markets())[0] == after
 
 

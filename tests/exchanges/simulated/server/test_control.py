@@ -85,6 +85,30 @@ async def test_orders_of_a_resolved_market_are_told_why_they_ended(ruled: Any, a
     assert (await ruled.get(f"/markets/{ruled.rain.market_id}")).json["is_50_50_outcome"] is True
 
 
+async def test_a_paused_market_keeps_its_orders_and_a_closed_one_opens_again_empty(
+    ruled: Any, autojump_clock: Any
+) -> None:
+    market_id = ruled.rain.market_id
+    resting = await ruled.alice.placed("BUY", "0.40", "10")
+    assert (await told(ruled, "market", market=market_id, state="paused")).json == {"ok": True}
+    assert (await told(ruled, "market", market=market_id, state="paused")).error == "market is not open"
+    shown = (await ruled.get(f"/markets/{market_id}")).json
+    assert (shown["closed"], shown["accepting_orders"], shown["enable_order_book"]) == (False, False, True)
+    assert (await ruled.alice.place("BUY", "0.41", "10")).error == "the market is not yet ready to process new orders"
+    assert [order["id"] for order in (await ruled.alice.ask("GET", "/data/orders")).json["data"]] == [resting]
+    await told(ruled, "market", market=market_id, state="open")
+    other = await ruled.alice.placed("BUY", "0.41", "10")
+    await told(ruled, "market", market=market_id, state="paused")
+    assert (await ruled.alice.ask("DELETE", "/order", {"orderID": other})).json["canceled"] == [other]
+    await told(ruled, "market", market=market_id, state="closed")
+    assert (await ruled.get(f"/markets/{market_id}")).json["closed"] is True
+    await told(ruled, "market", market=market_id, state="open")
+    assert (await ruled.alice.ask("GET", "/data/orders")).json["data"] == []
+    assert (await ruled.alice.place("BUY", "0.42", "10")).status == 200
+    await told(ruled, "resolve", market=market_id, outcome="YES")
+    assert (await told(ruled, "market", market=market_id, state="open")).error == "market is resolved"
+
+
 async def test_deposits_come_and_go(ruled: Any, autojump_clock: Any) -> None:
     address = ruled.alice.account.address
     assert (await told(ruled, "deposit", account=address, cash="0.5")).status == 200
