@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 
 import trio
@@ -36,6 +36,7 @@ from tbot.exchanges.simulated.gateway import InProcessGateway
 from tbot.exchanges.simulated.operations import (
     Account,
     CancelOrders,
+    EngineSettings,
     Operation,
     PlaceOrder,
     SplitPair,
@@ -46,7 +47,7 @@ from tbot.exchanges.simulated.transit import LatencySettings
 from tbot.exchanges.simulated.translate import market_of
 from tbot.store.journal import Store
 from tbot.store.rows import Loaded
-from tbot.strategies.base import Decision, StrategyView
+from tbot.strategies.base import Decision, Strategy, StrategyView
 from tbot.tasks.checkpointer import CheckpointSettings
 from tbot.tasks.coordinator import rebuild
 from tbot.tasks.desk import DESK_TASKS, BotParts, bot_tree
@@ -150,12 +151,13 @@ class Stage:
         hits: What the chaos hook does to a task at its next beat.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
         self.operations: list[tuple[float, Operation]] = []
         self.exchange = LocalExchange(
             ExchangeSettings(
                 accounts=(AccountSettings(name=US, cash_usd=CASH), AccountSettings(name=OTHER, cash_usd=100_000)),
                 flow=None,
+                engine=engine,
             ),
             seed=1,
             now_ns=now_ns,
@@ -299,11 +301,17 @@ def shares(count: int) -> Size:
 
 @asynccontextmanager
 async def staged(
-    make_coordinator: Callable[..., Coordinator] = Coordinator, limits: RiskLimits = LIMITS
+    make_coordinator: Callable[..., Coordinator] = Coordinator,
+    limits: RiskLimits = LIMITS,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    strategies: Mapping[StrategyName, Callable[[], Strategy]] | None = None,
 ) -> AsyncIterator[Stage]:
     """Run the bot until it has quoted, and stop it in the end."""
-    stage = Stage()
-    stage.parts = dataclasses.replace(stage.parts, make_coordinator=make_coordinator, limits=limits)
+    stage = Stage(engine)
+    strategies = strategies or stage.parts.strategies
+    stage.parts = dataclasses.replace(
+        stage.parts, make_coordinator=make_coordinator, limits=limits, strategies=strategies
+    )
     with closing(stage.store):
         async with trio.open_nursery() as nursery:
             await nursery.start(stage.exchange.run)

@@ -140,7 +140,7 @@ def _verdict(order: PreparedOrder, told: OrderAnswer, answer: Answer, at_ns: Nan
             state=state,
             at_ns=at_ns,
         )
-    if not told.text or told.orderID or is_doubtful(told.text) or state is not None:
+    if not told.text or _is_named(order, told) or is_doubtful(told.text) or state is not None:
         # No reason, or a reason beside an id or a status: neither a yes nor a no.
         is_copy = reject_code(told.text) is RejectCode.DUPLICATE
         reason = f"{status} {told.status or ''} {told.text}".strip()
@@ -150,6 +150,13 @@ def _verdict(order: PreparedOrder, told: OrderAnswer, answer: Answer, at_ns: Nan
         # Any server on the way answers 503, in JSON as well; only the exchange's own words prove that it was it.
         return submit_unknown(order, f"{status} {told.text}", at_ns)
     return rejected(order, code, told.text, at_ns, _wait_s(answer))
+
+
+# A FAK or FOK order that was killed at the book is refused under its own name, which leaves nothing open (recorded by
+# several bots, 2026-07 to 2026-09; nautilus_trader has it among its tests).
+def _is_named(order: PreparedOrder, told: OrderAnswer) -> bool:
+    is_own = (told.orderID or "").lower() == order.exchange_order_id
+    return bool(told.orderID) and not (is_own and reject_code(told.text) is RejectCode.NOT_FILLED)
 
 
 def rejected(order: PreparedOrder, code: RejectCode, reason: str, at_ns: Nanos, retry_after_s: float = 0.0) -> Rejected:

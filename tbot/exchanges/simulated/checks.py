@@ -66,6 +66,9 @@ CLOSED_MODES = (Mode.RESTARTING, Mode.DISABLED)
 
 IMMEDIATE = (OrderType.FAK, OrderType.FOK)
 
+KILLS = frozenset({TEXT_FAK, TEXT_FOK})
+"""Refusals of an order that came as far as the book and found nothing to take there."""
+
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """An order and everything its checks look at.

@@ -285,6 +285,7 @@ class Engine:
         candidate = self._candidate(place, book)
         text = refusal(candidate)
         if text:
+            turn.tell_refusal(candidate, text)
             return Refused(text=text)
         if candidate.plan.crosses and book.rules.taker_delay_ns:
             self._hold(self._enter(place, book), candidate, book, turn)

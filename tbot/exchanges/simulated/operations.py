@@ -165,6 +165,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         has_tick_return: Whether it goes back to cents once its price has left the edge. Not documented.
         has_share_minimum_for_immediate: Whether FAK and FOK orders too must be of `size_min` shares at their limit. One
             example of the documentation reads so; traders do trade $1 lots below five shares.
+        has_kill_events: Whether the user channel also tells of a FAK or FOK order that is killed as it comes in. Only
+            events of orders that had been accepted, and were held, are recorded.
         has_global_reservation: Whether a dollar backs the buys of one market only; False = of each market once.
         self_trade: What becomes of an order that would meet one of its own account. No rule is documented.
         fee_rounding: Of the taker's fee. Documented is only that it is rounded; floor agrees with fees charged.
@@ -182,6 +184,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     has_tick_change: bool = True
     has_tick_return: bool = False
     has_share_minimum_for_immediate: bool = False
+    has_kill_events: bool = False
     has_global_reservation: bool = False
     self_trade: SelfTrade = SelfTrade.ALLOW
     fee_rounding: FeeRounding = FeeRounding.FLOOR

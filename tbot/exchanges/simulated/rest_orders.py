@@ -26,6 +26,7 @@ from tbot.exchanges.simulated.wire_account import (
     cancel_answer,
     delayed_answer,
     placed_answer,
+    refused_alone,
     refused_answer,
 )
 from tbot.exchanges.simulated.wire_in import (
@@ -155,7 +156,9 @@ class OrderRoutes:
 
     async def _final(self, order: PlaceOrder, reply: Placed | Refused) -> PlacedAnswer:
         verdict = await self._state.exchange.verdict(order, reply)
-        return placed_answer(verdict, order.side) if isinstance(verdict, Placed) else refused_answer(verdict.text)
+        if isinstance(verdict, Placed):
+            return placed_answer(verdict, order.side)
+        return refused_answer(verdict.text, order.order_id)
 
     # A message still on its way when its sender gave up: it lands whether or not the sender still lives.
     def _land_later(self, bodies: tuple[PostOrder, ...], member: Member, seconds: float) -> None:
@@ -293,7 +296,7 @@ def _answered(answers: tuple[PlacedAnswer, ...], headers: tuple[Header, ...], *,
     (answer,) = answers
     if answer.success:
         return json_response(answer, headers=headers)
-    return json_response({"error": answer.error_msg}, status=400, headers=headers)
+    return json_response(refused_alone(answer), status=400, headers=headers)
 
 
 def _expires_ns(order: SignedOrder, order_type: OrderType) -> Nanos:

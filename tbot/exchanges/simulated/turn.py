@@ -13,8 +13,9 @@ from __future__ import annotations
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.messages import ExchangeOrderId, Settlement, Side
+from tbot.core.messages import ExchangeOrderId, OrderState, Settlement, Side
 from tbot.core.units import NANOS_PER_MS, Nanos, Price, Size, complement
+from tbot.exchanges.simulated.checks import KILLS, Candidate
 from tbot.exchanges.simulated.events import (
     BookShown,
     BookView,
@@ -31,7 +32,7 @@ from tbot.exchanges.simulated.events import (
     TradeChanged,
     TradePrinted,
 )
-from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.operations import Account, EndReason
 from tbot.exchanges.simulated.orderbook import Order, UnifiedBook, last_trade_text
 from tbot.exchanges.simulated.trades import parties
 
@@ -91,13 +92,17 @@ class Turn:
 
     def tell_order(self, change: OrderChange, order: Order, book: UnifiedBook) -> None:
         """Tell the owner of an order what became of it."""
-        account = order.place.account
         if order.is_over:
             self.ended[order.place.order_id] = order
-        event = OrderChanged(
-            account=account, change=change, order=order.view(), exchange_ms=self.ms(book), at_ns=self.now_ns
-        )
-        self._events.append(event)
+        self._tell_owner(change, order, book)
+
+    def tell_refusal(self, candidate: Candidate, text: str) -> None:
+        """Tell the owner of an order killed as it came in, where settings say so; the engine knows it no further."""
+        if candidate.settings.has_kill_events and text in KILLS:
+            book = candidate.book
+            order = Order(candidate.order, rules=book.rules, sequence=0, created_ns=self.now_ns)
+            order.state, order.reason = OrderState.CANCELED, EndReason.KILLED
+            self._tell_owner(OrderChange.CANCELLATION, order, book)
 
     def tell_trade(self, trade: Trade, book: UnifiedBook) -> None:
         """Tell every party of a trade its status, once each."""
@@ -183,6 +188,12 @@ class Turn:
         for market_id in self._levels:
             self._tell_top(self._books[market_id])
         return tuple(self._events)
+
+    def _tell_owner(self, change: OrderChange, order: Order, book: UnifiedBook) -> None:
+        account, ms = order.place.account, self.ms(book)
+        self._events.append(
+            OrderChanged(account=account, change=change, order=order.view(), exchange_ms=ms, at_ns=self.now_ns)
+        )
 
     # As captured (2026-04-21, 72 of 72): after every trade, and whenever a best price changes, not a size.
     def _tell_top(self, book: UnifiedBook) -> None:

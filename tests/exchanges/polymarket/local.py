@@ -20,7 +20,7 @@ from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.operations import Account, MarketRules, Placed, PlaceOrder, SplitPair
+from tbot.exchanges.simulated.operations import Account, EngineSettings, MarketRules, Placed, PlaceOrder, SplitPair
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import DEFAULT_MARKETS, AccountSettings, ExchangeSettings
 from tbot.exchanges.simulated.translate import market_of
@@ -38,9 +38,10 @@ class PolymarketStage:
         nursery: trio.Nursery,
         served: ServerSettings | None = None,
         markets: tuple[MarketRules, ...] = DEFAULT_MARKETS,
+        engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     ) -> None:
         accounts = (AccountSettings(name=OTHER, cash_usd=1_000_000),)
-        settings = ExchangeSettings(markets=markets, accounts=accounts, flow=None)
+        settings = ExchangeSettings(markets=markets, accounts=accounts, flow=None, engine=engine)
         self.exchange = LocalExchange(settings, seed=1, now_ns=now_ns, faults=Faults(FaultSettings(), seed=1))
         for rules in settings.markets:
             pairs = SplitPair(account=OTHER, market_id=rules.market_id, size=Size(10_000 * MICRO))
@@ -125,10 +126,13 @@ class PolymarketStage:
 
 
 @asynccontextmanager
-async def polymarket(markets: tuple[MarketRules, ...] = DEFAULT_MARKETS) -> AsyncIterator[PolymarketStage]:
+async def polymarket(
+    markets: tuple[MarketRules, ...] = DEFAULT_MARKETS,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+) -> AsyncIterator[PolymarketStage]:
     """Run exchange and server beside the test; the server must come through without a bug."""
     async with trio.open_nursery() as nursery:
-        stage = PolymarketStage(nursery, markets=markets)
+        stage = PolymarketStage(nursery, markets=markets, engine=engine)
         await nursery.start(stage.exchange.run)
         await stage.gateway.load_markets()
         yield stage

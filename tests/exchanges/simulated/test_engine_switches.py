@@ -8,8 +8,9 @@ from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 import pytest
 
 from tbot.core.market import TokenId
-from tbot.core.messages import OrderState, OrderType, Side
+from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Side
 from tbot.core.units import MICRO
+from tbot.exchanges.simulated.events import OrderChange, OrderChanged
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.operations import (
     EndReason,
@@ -23,7 +24,7 @@ from tbot.exchanges.simulated.operations import (
 from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
-FAK, FOK = OrderType.FAK, OrderType.FOK
+FAK, FOK, GTC = OrderType.FAK, OrderType.FOK, OrderType.GTC
 
 
 # --- share minimum of FAK and FOK -------------------------------------------------------------------------------------
@@ -55,6 +56,46 @@ def test_five_shares_are_always_enough(has_minimum: bool) -> None:
     bench.rest(ANN, SELL, YES, "0.50", 50)
     assert isinstance(bench.place(BOB, BUY, YES, "0.50", dollars=2.5, order_type=FOK), Placed)
     assert isinstance(bench.place(BOB, BUY, YES, "0.50", 4.99), Refused)  # a limit order has it either way
+
+
+# --- kills on arrival ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_events", [False, True])
+@pytest.mark.parametrize("order_type", [FAK, FOK])
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_an_order_killed_as_it_comes_in_is_told_only_where_set(
+    has_events: bool, order_type: OrderType, side: Side
+) -> None:
+    bench = Bench(settings=EngineSettings(has_kill_events=has_events))
+    before, state = len(bench.events), (bench.engine.ledger.state(), bench.engine.trades)
+    shares, dollars = (0, 10) if side is BUY else (10, 0)
+    reply = bench.place(ANN, side, YES, "0.50", shares, dollars=dollars, order_type=order_type, order_id="gone")
+    assert isinstance(reply, Refused)
+    told = bench.events[before:]
+    assert len(told) == has_events
+    for event in told:
+        assert isinstance(event, OrderChanged)
+        assert (event.account, event.change, event.order.order_id) == (ANN, OrderChange.CANCELLATION, "gone")
+        assert (event.order.state, event.order.reason) == (OrderState.CANCELED, EndReason.KILLED)
+        assert (event.order.size_matched, event.order.trade_ids) == (0, ())
+    assert bench.engine.order(ExchangeOrderId("gone")) is None, "the engine never had it"
+    assert (bench.engine.ledger.state(), bench.engine.trades) == state
+    bench.wait(3 * 86_400)  # and has nothing of it to forget
+    assert isinstance(bench.place(ANN, side, YES, "0.50", 10, order_id="gone"), Placed), "its id is free"
+
+
+@pytest.mark.parametrize("has_events", [False, True])
+def test_no_other_refusal_is_told_and_no_killed_remainder_twice(has_events: bool) -> None:
+    bench = Bench(settings=EngineSettings(has_kill_events=has_events))
+    bench.rest(BOB, SELL, YES, "0.50", 10)
+    before = len(bench.events)
+    for price, shares, order_type in (("0.505", 10, FAK), ("0.50", 0.5, FAK), ("0.50", 5000, FOK), ("0.40", 4, GTC)):
+        assert isinstance(bench.place(ANN, SELL, YES, price, shares, order_type=order_type), Refused)
+    assert bench.events[before:] == []
+    bench.place(ANN, BUY, YES, "0.50", dollars=8, order_type=FAK)
+    changes = [e.change for e in bench.events[before:] if isinstance(e, OrderChanged) and e.account == ANN]
+    assert changes == [OrderChange.PLACEMENT, OrderChange.UPDATE, OrderChange.CANCELLATION]
 
 
 # --- reservation ------------------------------------------------------------------------------------------------------

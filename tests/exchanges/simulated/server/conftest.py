@@ -28,7 +28,7 @@ from tbot.exchanges.simulated.accounts import PlayAccount
 from tbot.exchanges.simulated.descriptions import Description
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
-from tbot.exchanges.simulated.operations import MarketRules
+from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import ExchangeSettings
 
@@ -217,9 +217,14 @@ class World:
     """The exchange, its server, and what tests need to reach them."""
 
     def __init__(
-        self, nursery: trio.Nursery, faults: FaultSettings, settings: ServerSettings, described: tuple[Description, ...]
+        self,
+        nursery: trio.Nursery,
+        faults: FaultSettings,
+        settings: ServerSettings,
+        described: tuple[Description, ...],
+        engine: EngineSettings,
     ) -> None:
-        markets = ExchangeSettings(markets=(RAIN, MAYOR, COIN), flow=None)
+        markets = ExchangeSettings(markets=(RAIN, MAYOR, COIN), flow=None, engine=engine)
         self.nursery = nursery
         self.faults = Faults(faults, seed=1)
         self.exchange = LocalExchange(markets, seed=1, now_ns=now_ns, faults=self.faults)
@@ -264,11 +269,14 @@ async def open_world(
     faults: FaultSettings | None = None,
     settings: ServerSettings | None = None,
     described: tuple[Description, ...] = (),
+    engine: EngineSettings | None = None,
 ) -> AsyncIterator[World]:
     # pytest-trio only takes a clock that the test itself names; without this check real time would creep in.
     assert isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock), "the test must ask for autojump_clock"
     async with trio.open_nursery() as nursery:
-        world = World(nursery, faults or FaultSettings(), settings or ServerSettings(), described)
+        world = World(
+            nursery, faults or FaultSettings(), settings or ServerSettings(), described, engine or EngineSettings()
+        )
         await nursery.start(world.exchange.run)
         yield world
         nursery.cancel_scope.cancel()
