@@ -16,7 +16,7 @@ from tbot.exchanges.polymarket.wire import UNDECODABLE
 
 BY_REQUEST: Final = "book by request"
 _OBJECTS: Final = re.compile(r"\s*\[?\s*\{")
-_OLD_SPELLINGS: Final = (("bids", "buys"), ("asks", "sells"))
+_SIDES: Final = ("bids", "asks", "buys", "sells")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,16 +88,8 @@ def _parsed(text: str) -> Any:
 
 def _frames(value: Any) -> list[Any] | None:
     """Give the objects if any of them is a frame, [] for an empty dump."""
-    items = [_in_new_spelling(item) for item in (value if isinstance(value, list) else [value])]
+    items = value if isinstance(value, list) else [value]
     return items if any(_kind(item) for item in items) else None
-
-
-def _in_new_spelling(item: Any) -> Any:
-    """Name the sides of a book as they are called now."""
-    if not isinstance(item, dict):
-        return item
-    old = {new: item[was] for new, was in _OLD_SPELLINGS if item.get(new) is None and was in item}
-    return item | old if old else item
 
 
 def _kind(item: Any) -> str:
@@ -106,7 +98,7 @@ def _kind(item: Any) -> str:
     kind = item.get("event_type")
     if isinstance(kind, str) and kind:
         return kind
-    return BY_REQUEST if {"asset_id", "bids", "asks"} <= item.keys() else ""
+    return BY_REQUEST if "asset_id" in item and sum(side in item for side in _SIDES) > 1 else ""
 
 
 # A recorder writes down PONG and empty messages as well, wrapped like the rest.

@@ -61,12 +61,12 @@ def book_snapshot(book: BookBody, received_ns: Nanos) -> BookSnapshot:
     """Translate a whole book, pushed or read; the order of levels is theirs.
 
     Raises:
-        BadFrame: A number, price or time that cannot be.
+        BadFrame: A number, price or time that cannot be, or a side is missing.
     """
     return BookSnapshot(
         token_id=book.asset_id,
-        bids=_levels(book.bids),
-        asks=_levels(book.asks),
+        bids=_levels(book.bids if book.bids is not None else book.buys),
+        asks=_levels(book.asks if book.asks is not None else book.sells),
         exchange_ms=ms_from_text(book.timestamp),
         received_ns=received_ns,
         book_hash=book.hash,
@@ -195,7 +195,9 @@ def _trade_print(frame: LastTradeFrame, received_ns: Nanos) -> TradePrint:
     )
 
 
-def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
+def _levels(levels: tuple[WireLevel, ...] | None) -> tuple[Level, ...]:
+    if levels is None:
+        raise BadFrame("book without one of its sides")
     return tuple(Level(PRICES[level.price], SIZES[level.size]) for level in levels)
 
 

@@ -41,6 +41,8 @@ class BookBody(Wire, frozen=True, kw_only=True):
     """A whole book, as `GET /book` gives it.
 
     Attributes:
+        bids: None in the old spelling, like `asks`.
+        buys: What older frames call the bids; `sells` are their asks.
         timestamp: Unix milliseconds as text.
         tick_size: Left out of the frames that follow a trade.
         last_trade_price: "" before the first trade; left out like the tick.
@@ -50,8 +52,8 @@ class BookBody(Wire, frozen=True, kw_only=True):
 
     asset_id: TokenId
     market: str = ""
-    bids: tuple[WireLevel, ...]
-    asks: tuple[WireLevel, ...]
+    bids: tuple[WireLevel, ...] | None = None
+    asks: tuple[WireLevel, ...] | None = None
     timestamp: str
     hash: str = ""
     tick_size: str | None = None
@@ -59,6 +61,8 @@ class BookBody(Wire, frozen=True, kw_only=True):
     min_order_size: str | None = None
     neg_risk: bool | None = None
     version: str = ""
+    buys: tuple[WireLevel, ...] | None = None
+    sells: tuple[WireLevel, ...] | None = None
 
 
 class BookFrame(BookBody, frozen=True, kw_only=True, tag_field="event_type", tag="book"):

@@ -167,6 +167,24 @@ def test_times_in_seconds_and_milliseconds_agree() -> None:
     assert in_ms.exchange_ms == in_s.exchange_ms == 1_767_225_600_000
 
 
+SIDES = [{"price": "0.48", "size": "30"}], [{"price": "0.52", "size": "25"}, {"price": "0.6", "size": "1"}]
+OLD_SPELLING = {"bids": "buys", "asks": "sells"}
+
+
+@given(gen.sets(gen.sampled_from(["bids", "asks"])), gen.sets(gen.sampled_from(["bids", "asks"])))
+def test_a_book_means_the_same_whatever_its_sides_are_called(old: set[str], decoys: set[str]) -> None:
+    frame = {key: value for key, value in FRAMES["market"][2]["frame"].items() if key not in OLD_SPELLING}
+    sides = dict(zip(("bids", "asks"), SIDES, strict=True))
+    decoy: dict[str, list[Any]] = {
+        OLD_SPELLING[side]: [] for side in decoys - old
+    }  # beside the new spelling the old one says nothing
+    renamed = {OLD_SPELLING[side] if side in old else side: levels for side, levels in sides.items()}
+    (wanted,) = market_of(json.dumps(frame | sides))
+    for text in (json.dumps(frame | decoy | renamed), json.dumps([frame | decoy | renamed])):
+        assert market_of(text) == [wanted]
+    assert book_snapshot(decode(msgspec.json.Decoder(BookBody), json.dumps(frame | renamed)), NOW) == wanted
+
+
 # --- fuzz ------------------------------------------------------------------------------------------------------------
 
 KNOWN = [json.dumps(case["frame"]) for channel in ("market", "user") for case in FRAMES[channel]]

@@ -24,6 +24,7 @@ KEYS = (
     *("error", "errorMsg", "error_msg", "code", "retry_after_seconds", "heartbeat_id", "success", "orderID", "status"),
     *("canceled", "not_canceled", "data", "next_cursor", "balance", "closed_only", "blocked", "version", "neg_risk"),
     *("minimum_tick_size", "c", "t", "mos", "fd", "v", "market_slug", "asset_id", "bids", "asks", "timestamp", "hash"),
+    *("buys", "sells"),
     *("apiKey", "secret", "passphrase", "id", "price", "size", "side", "original_size", "size_matched", "owner"),
     "maker_orders",
 )
