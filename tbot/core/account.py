@@ -134,6 +134,8 @@ class Account:
         self.bids_seen: dict[TokenId, Price] = {}
         self.refusals: dict[str, int] = {}
         self.holds: dict[tuple[StrategyName, TokenId, Side], Nanos] = {}
+        # Since when tokens are traded on another contract; not durable: what rests when a desk goes down is withdrawn.
+        self.contract_ns: dict[TokenId, Nanos] = {}
         # What the exchange lets us send; not durable: the first refusal after a restart tells it again.
         self.exchange_mode = OPEN
         self.notes: deque[str] = deque(maxlen=NOTES_KEPT)
@@ -268,12 +270,14 @@ class Account:
         self.loss_reference = self.ledger.pnl({}) if self.ledger is not None else Notional(0)
         self.loss_unrealized = Notional(self.profit() - self.loss_reference)
 
-    def relist(self, market: Market) -> None:
+    def relist(self, market: Market, at_ns: Nanos) -> None:
         """Go on under new terms of a market; orders and positions stay, what may not rest any more is cancelled."""
         before = self.market_of.get(market.yes)
         if before is not None and before != market:
             self.market_of |= dict.fromkeys(market.tokens, market)
             self.markets = tuple(self.market_of[m.yes] for m in self.markets)
+            if before.is_neg_risk != market.is_neg_risk:
+                self.contract_ns |= dict.fromkeys(market.tokens, at_ns)
             if changes := difference(before, market):
                 self.notes.append(f"{market.slug}: {changes}")  # not counted: terms are no facts, a replay has none
 
@@ -281,6 +285,10 @@ class Account:
         """Whether the market of a token is ours to trade, and takes orders now."""
         market = self.market_of.get(token_id)
         return market is not None and market.is_accepting_orders
+
+    def is_outdated(self, order: Order) -> bool:
+        """Whether an order is from before its market moved to another contract, so signed for the one it left."""
+        return order.created_ns <= self.contract_ns.get(order.token_id, -1)
 
     def held(self, token_id: TokenId) -> Size:
         """Micro-shares held, pending ones included."""

@@ -277,7 +277,7 @@ class Coordinator:
             self.account.bids_seen[message.token_id] = message.best_bid
 
     def _market_changed(self, message: MarketChanged, _: Nanos) -> None:
-        self.account.relist(message.market)
+        self.account.relist(message.market, message.at_ns)
 
     # Dispatcher.
 

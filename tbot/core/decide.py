@@ -145,9 +145,10 @@ def _plan(account: Account, key: _Key, orders: list[Order], now_ns: Nanos) -> Pl
 
 
 def _kept(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> dict[ExchangeOrderId, Order]:
-    """List the resting orders that are wanted as they are, those that a take waits for left out."""
-    orders = [order for plan in plans.values() for order in plan.kept if not _is_in_the_way(account, order, now_ns)]
-    return {order.exchange_order_id: order for order in orders if order.exchange_order_id is not None}
+    """List the resting orders that are wanted as they are, not those that a take waits for or of another contract."""
+    orders = (order for plan in plans.values() for order in plan.kept)
+    wanted = (o for o in orders if not (_is_in_the_way(account, o, now_ns) or account.is_outdated(o)))
+    return {order.exchange_order_id: order for order in wanted if order.exchange_order_id is not None}
 
 
 def _may_quote(account: Account, token_id: TokenId) -> bool:
@@ -172,6 +173,8 @@ def _cancels(account: Account, plans: dict[_Key, Plan], now_ns: Nanos) -> list[t
             _add(found, order, "listed as open though settled")
         elif _is_in_the_way(account, order, now_ns):
             _add(found, order, "in the way of a take")
+        elif account.is_outdated(order):
+            _add(found, order, "signed for a contract that its market left")
         elif order.is_immediate and not order.has_final_word and now_ns - order.fact_ns > DOUBT_AFTER_NS:
             _add(found, order, "immediate order without an end")
     for order in _surplus(account, active):

@@ -102,14 +102,16 @@ def difference(before: Market, after: Market) -> str:
         changes.append(f"taker fee {_fee_text(before.fee)} -> {_fee_text(after.fee)}")
     if after.size_min != before.size_min:
         changes.append(f"smallest order {text_from_micro(before.size_min)} -> {text_from_micro(after.size_min)}")
+    if after.is_neg_risk != before.is_neg_risk:
+        changes.append(f"traded on the {'neg-risk' if after.is_neg_risk else 'plain'} contract")
     if after.notional_min != before.notional_min:
         changes.append(f"least value {text_from_micro(before.notional_min)} -> {text_from_micro(after.notional_min)}")
     return ", ".join(changes)
 
 
 def is_same_asset(one: Market, two: Market) -> bool:
-    """Whether orders for both are signed alike: the same tokens on the same contract."""
-    return (one.market_id, one.tokens, one.is_neg_risk) == (two.market_id, two.tokens, two.is_neg_risk)
+    """Whether both are about the same tokens; the contract that they are traded on may be another."""
+    return (one.market_id, one.tokens) == (two.market_id, two.tokens)
 
 
 def _fee_text(fee: FeeSchedule) -> str:

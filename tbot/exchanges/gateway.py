@@ -169,8 +169,8 @@ class Gateway(Protocol):
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It does not exist, is of a kind now that we cannot trade, or names another asset than before;
-                what was known of it stays.
+            ConfigError: It does not exist, is of a kind or on a contract that we cannot trade, or names other tokens
+                than before; what was known of it stays.
         """
         ...
 

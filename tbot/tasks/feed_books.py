@@ -249,7 +249,7 @@ class FeedBooks:
         """Take new terms of a market; its books stay, unless its tick changed and nobody told them."""
         before = self._markets[market.market_id]
         self._markets[market.market_id] = market
-        if before.size_min != market.size_min:
+        if (before.size_min, before.is_neg_risk) != (market.size_min, market.is_neg_risk):  # their hashes hold both
             self.proof.relist(market)
         for token_id in market.tokens:
             book = self._books[token_id]

@@ -299,7 +299,7 @@ class MarketFeed:
     def _judged(self, market_id: MarketId, market: Market) -> Market | None:
         before = self._known(market_id)
         if before is not None and not is_same_asset(before, market):
-            return self._paused(market_id, "it names other tokens or another contract than before")
+            return self._paused(market_id, "it names other tokens than before")
         self._refusals.pop(market_id, None)
         return market
 

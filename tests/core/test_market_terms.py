@@ -7,9 +7,22 @@ import pytest
 
 from tbot.core.account import EMPTY_STATE
 from tbot.core.market import FeeSchedule, Market, TokenId, difference, is_same_asset
-from tbot.core.messages import CancelOrder, MarketChanged, Side, SubmitOrder
+from tbot.core.messages import CancelOrder, MarketChanged, ResendOrder, Side, SubmitOrder
 from tbot.core.orders import OrderStatus
-from tests.core.coordinators import LIMITS, MARKET, NO, OTHER_YES, YES, Desk, bid, money, shares, trading_desk
+from tests.core.coordinators import (
+    LIMITS,
+    MARKET,
+    NO,
+    OTHER_YES,
+    YES,
+    Desk,
+    bid,
+    lookup,
+    money,
+    shares,
+    submits,
+    trading_desk,
+)
 
 PAUSED = msgspec.structs.replace(MARKET, is_accepting_orders=False)
 
@@ -68,6 +81,44 @@ def test_the_smallest_order_and_the_fee_count_from_now_on() -> None:
     assert any(isinstance(command, SubmitOrder) for command in commands)  # the take still waits
 
 
+def test_orders_signed_for_the_contract_that_a_market_left_make_room_for_new_ones_and_others_stay() -> None:
+    desk = trading_desk()
+    (order,) = desk.live(bid(0.40))
+    (other,) = desk.live(bid(0.40), token=OTHER_YES)
+    moved = msgspec.structs.replace(MARKET, is_neg_risk=True)
+    (cancel,) = relist(desk, moved)
+    assert isinstance(cancel, CancelOrder)
+    assert (cancel.client_order_id, cancel.reason) == (
+        order.client_order_id,
+        "signed for a contract that its market left",
+    )
+    desk.wait(0.1).canceled(order)
+    (again,) = submits(desk.decide())
+    assert (again.token_id, again.price) == (order.token_id, order.price)
+    desk.accept(again)
+    desk.wait(0.1)
+    relist(desk, msgspec.structs.replace(moved, fee=FeeSchedule(rate_micro=0)))
+    assert [desk.status(each) for each in (again, other)] == [OrderStatus.LIVE] * 2, "signed for the contract in force"
+
+
+def test_a_lost_order_of_the_contract_that_its_market_left_is_not_sent_again() -> None:
+    def copies(*, is_moved: bool) -> list[ResendOrder]:
+        desk = trading_desk()
+        (order,) = submits(desk.quote(bid(0.40)))
+        desk.prepare(order)
+        desk.lose_reply(order)
+        if is_moved:
+            relist(desk, msgspec.structs.replace(MARKET, is_neg_risk=True))
+        for _ in range(4):
+            desk.wait(1.5)
+            desk.report(lookups=(lookup(order, None),))
+            desk.quote(bid(0.40))
+        return [command for command in desk.commands if isinstance(command, ResendOrder)]
+
+    assert copies(is_moved=False)
+    assert not copies(is_moved=True)
+
+
 def test_terms_of_a_market_that_is_not_ours_change_nothing() -> None:
     desk = trading_desk()
     strange = msgspec.structs.replace(PAUSED, yes=TokenId("8"), no=TokenId("9"))
@@ -88,13 +139,14 @@ def test_terms_of_a_market_that_is_not_ours_change_nothing() -> None:
         ({"fee": FeeSchedule(rate_micro=40_000, exponent=2)}, "taker fee 0.04 -> 0.04 to the power of 2"),
         ({"size_min": 15_000_000}, "smallest order 5 -> 15"),
         ({"notional_min": 2_000_000}, "least value 1 -> 2"),
+        ({"is_neg_risk": True}, "traded on the neg-risk contract"),
     ],
 )
 def test_what_changed_is_told_in_a_few_words(change: dict[str, object], told: str) -> None:
     after = msgspec.structs.replace(MARKET, **change)
     assert difference(MARKET, after) == told
     assert is_same_asset(MARKET, after)
-    assert not is_same_asset(MARKET, msgspec.structs.replace(after, is_neg_risk=True))
+    assert not is_same_asset(MARKET, msgspec.structs.replace(after, yes=NO, no=YES))
 
 
 def test_a_closed_market_opens_again_or_is_told_to_be_resolved() -> None:

@@ -109,7 +109,6 @@ async def test_a_market_that_we_cannot_trade_now_takes_no_orders_until_a_good_an
 
 
 OTHERS = {
-    "contract": msgspec.structs.replace(MARKET, is_neg_risk=True),
     "swapped": msgspec.structs.replace(MARKET, yes=MARKET.no, no=MARKET.yes),
     "tokens": msgspec.structs.replace(MARKET, yes=TokenId("91"), no=TokenId("92")),
     "market": msgspec.structs.replace(MARKET, market_id=MarketId("another")),
@@ -132,6 +131,16 @@ async def test_a_market_that_names_another_asset_takes_no_orders_until_a_good_an
             assert [message.market for message in told(rig)] == [DEAR]
     (warned,) = untradable(terminal)
     assert f"market_id={MARKET.market_id}" in warned
+
+
+async def test_a_market_that_moves_to_another_contract_is_told_and_goes_on(autojump_clock: MockClock) -> None:
+    moved = msgspec.structs.replace(MARKET, is_neg_risk=True)
+    async with desk(OFTEN) as rig:
+        rig.exchange.terms = moved
+        await trio.sleep(OFTEN.terms_s + 1)
+        assert [message.market for message in told(rig)] == [moved]
+        assert rig.view.market == moved
+        assert not rig.is_stale()
 
 
 async def test_terms_that_cannot_be_change_nothing_and_are_asked_for_again_soon(autojump_clock: MockClock) -> None:

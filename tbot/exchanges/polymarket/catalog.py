@@ -18,8 +18,13 @@ SIZE_MIN_MAX = 1_000_000 * MICRO
 FEE_RATE_MAX = MICRO
 
 
-async def load_market(rest: Rest, market_id: MarketId) -> Market:
+async def load_market(rest: Rest, market_id: MarketId, known: Market | None = None) -> Market:
     """Read one market: parameters, name, tick and contract, each from its freshest source.
+
+    Args:
+        rest: Of the CLOB.
+        market_id: Condition id.
+        known: As read before; another contract than its is only believed when both sources name it.
 
     Raises:
         ConfigError: It does not exist, or is of a kind that we cannot trade.
@@ -30,7 +35,10 @@ async def load_market(rest: Rest, market_id: MarketId) -> Market:
         full = await rest.full_market(market_id)
         yes = TokenId(clob.t[0].t)
         tick = await rest.tick_size(yes)
-        return market_of(clob, full, tick, is_neg_risk=await rest.is_neg_risk(yes))
+        is_neg_risk = await rest.is_neg_risk(yes)
+        if known is not None and is_neg_risk not in (known.is_neg_risk, clob.nr):
+            raise BadFrame("two contracts: the parameters and the neg-risk answer differ")
+        return market_of(clob, full, tick, is_neg_risk=is_neg_risk)
     except NotFound as error:
         raise ConfigError(f"market {market_id}: the exchange does not know it ({error})") from error
     except BadFrame as error:
@@ -40,8 +48,8 @@ async def load_market(rest: Rest, market_id: MarketId) -> Market:
 async def reread_market(rest: Rest, known: Market) -> Market:
     """Read the terms of a market anew: one request while nothing changed, one more for each doubt.
 
-    The compact parameters may be served from a cache, so a tick that differs there is asked for where it is freshest;
-    and whether a market that takes no orders is closed, or even resolved, is told by the long description only.
+    The compact parameters may be served from a cache, so a tick or a contract that differs there is asked for where it
+    is freshest; and whether a market that takes no orders is closed, or even resolved, is told by the long description.
 
     Raises:
         ConfigError: It is of a kind now that we cannot trade.
@@ -52,12 +60,13 @@ async def reread_market(rest: Rest, known: Market) -> Market:
         full = FullMarket() if clob.ao else await rest.full_market(known.market_id)
         is_moved = clob.mts is not None and micro_from_decimal(clob.mts) != known.tick
         tick = await rest.tick_size(known.yes) if is_moved else None
+        is_neg_risk = known.is_neg_risk if clob.nr == known.is_neg_risk else await rest.is_neg_risk(known.yes)
         new = _terms(clob, known.tick if tick is None else _tick(tick))
     except NotFound:
         return msgspec.structs.replace(known, is_accepting_orders=False)
     except BadFrame as error:
         raise ExchangeUnavailable(f"market {known.market_id}: {error}") from error
-    return _described(new, full, slug=known.slug, is_neg_risk=known.is_neg_risk)
+    return _described(new, full, slug=known.slug, is_neg_risk=is_neg_risk)
 
 
 def market_of(clob: ClobMarket, full: FullMarket, tick: TickSizeAnswer, *, is_neg_risk: bool) -> Market:

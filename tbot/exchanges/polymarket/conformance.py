@@ -19,7 +19,7 @@ import anyio
 import msgspec
 
 from tbot.core.book_hash import book_hash
-from tbot.core.market import MarketId, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import Level, OrderType, Side
 from tbot.core.units import Price, Size, micro_from_text
 from tbot.errors import AuthenticationFailed, ConfigError
@@ -33,7 +33,7 @@ from tbot.exchanges.polymarket.keys import (
     checksum_address,
 )
 from tbot.exchanges.polymarket.settings import PolymarketSettings
-from tbot.exchanges.polymarket.signing import OrderSigner
+from tbot.exchanges.polymarket.signing import OrderSigner, exchange_contract
 
 REFERENCE: Final = Path(__file__).with_name("reference.py")
 PROBE_S_MAX: Final = 30.0  # it takes 1.5 s; on a machine that needs longer nothing else would work either
@@ -162,6 +162,18 @@ def probe_request(settings: PolymarketSettings) -> ProbeRequest:
                 token_id=_POSITION,
             ),
         ),
+    )
+
+
+def is_probed(market: Market, settings: PolymarketSettings) -> bool:
+    """Tell whether the probe covers the contract that orders of a market are signed for."""
+    chain_id = settings.chain_id
+    probed = {
+        exchange_contract(TokenId(order.token_id), is_neg_risk=order.is_neg_risk, chain_id=chain_id)
+        for order in probe_request(settings).orders
+    }
+    return all(
+        exchange_contract(token, is_neg_risk=market.is_neg_risk, chain_id=chain_id) in probed for token in market.tokens
     )
 
 

@@ -27,6 +27,7 @@ from tbot.core.messages import (
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.auth import RequestSigner
+from tbot.exchanges.polymarket.conformance import is_probed
 from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -108,6 +109,7 @@ class PolymarketGateway:
             transport=reach.transport,
             connect=reach.market,
             tap=tap,
+            can_sign=lambda market: is_probed(market, settings),
         )
         self.rest = self._public.rest
         self._ours = Ownership(api_key=credentials.api_key, wallet=(settings.funder or key.address).lower())

@@ -50,8 +50,8 @@ from tbot.exchanges.polymarket.signing import OrderSigner
 ORDER_TYPES = frozenset({OrderType.GTC, OrderType.GTD, OrderType.FAK, OrderType.FOK})
 # Prepared orders are sent at once or never; more than this many unsent ones are the leftovers of crashes.
 UNSENT_MAX = 1024
-# The tokens of so many orders are remembered, for a refusal of a copy.
-TOKENS_MAX = 4096
+# What so many orders were signed for is remembered, for a refusal of a copy.
+SIGNED_MAX = 4096
 NOT_SENT_RETRY_S = 0.5
 # Reading anew after refusals holds their answers back for so long at most; the next refusal tries again.
 LEARN_S = 5.0
@@ -63,8 +63,9 @@ CANCEL_IDS_MAX = 1_000
 CANCEL_IDS_MIN = 20
 
 
-# What was signed for is not what the exchange has: its version, its contract, its grid.
-_OF_STALE_TERMS = frozenset({RejectCode.VERSION_MISMATCH, RejectCode.OFF_GRID})
+# What was signed for is not what the exchange has: its version, its contract, its grid. Of a wrong contract it says
+# nothing but that the signature is invalid.
+_OF_STALE_TERMS = frozenset({RejectCode.VERSION_MISMATCH, RejectCode.OFF_GRID, RejectCode.BAD_SIGNATURE})
 
 Kept = TypeVar("Kept")
 
@@ -73,6 +74,19 @@ class _Unsent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # What must be known of an order between its signature and its sending.
     is_post_only: bool
     may_rest: bool
+
+
+class _Signed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    # What an order was signed for, told when it is refused.
+    token_id: TokenId
+    is_neg_risk: bool
+
+
+class _Reading:
+    # A market that is being read anew, and what came of it.
+    def __init__(self) -> None:
+        self.is_done = trio.Event()
+        self.is_tradable = True
 
 
 class OrderEntry:
@@ -115,10 +129,10 @@ class OrderEntry:
         self._now_ns = now_ns
         self._offset_ns = offset_ns
         self._unsent: dict[ExchangeOrderId, _Unsent] = {}
-        self._tokens: dict[ExchangeOrderId, TokenId] = {}
+        self._signed: dict[ExchangeOrderId, _Signed] = {}
         self._stale: dict[TokenId, None] = {}
         self._mode = OPEN
-        self._learning: dict[TokenId, None] = {}
+        self._readings: dict[TokenId, _Reading] = {}
         self._is_alone = False
         self.open_orders: dict[ExchangeOrderId, Nanos] = {}
 
@@ -145,8 +159,8 @@ class OrderEntry:
             expiration_s=self._expiration_s(order, now_ns),
         )
         _make_room(self._unsent, UNSENT_MAX)
-        _make_room(self._tokens, TOKENS_MAX)
-        self._tokens[signed.order_id] = order.token_id
+        _make_room(self._signed, SIGNED_MAX)
+        self._signed[signed.order_id] = _Signed(token_id=order.token_id, is_neg_risk=market.is_neg_risk)
         self._unsent[signed.order_id] = _Unsent(
             is_post_only=order.is_post_only,
             may_rest=order.order_type not in IMMEDIATE,
@@ -184,8 +198,8 @@ class OrderEntry:
                 self._may_rest(order.exchange_order_id)  # before it leaves, so that all on its way can be cancelled
             for order, reply in zip(some, await self._post(some), strict=True):
                 replies[order.exchange_order_id] = self._heard(order, unsent[order.exchange_order_id], reply)
-        await self._learn_anew()
-        return tuple(replies[order.exchange_order_id] for order in orders)
+        refused = await self._learn_anew()
+        return tuple(self._explained(order, replies[order.exchange_order_id], refused) for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
@@ -299,9 +313,9 @@ class OrderEntry:
         whole = refused_as_a_whole(orders, answer, self._now_ns())
         for order, reply in zip(orders, replies, strict=True):
             code = reply.code if isinstance(reply, Rejected | OutcomeUnknown) else None
-            token_id = self._tokens.get(order.exchange_order_id)  # None = signed before a restart, which read all
-            if token_id is not None and {code, whole} & _OF_STALE_TERMS:
-                self._stale[token_id] = None
+            signed = self._signed.get(order.exchange_order_id)  # None = signed before a restart, which read all
+            if signed is not None and {code, whole} & _OF_STALE_TERMS:
+                self._stale[signed.token_id] = None
         return replies
 
     def _unsent_all(
@@ -312,23 +326,46 @@ class OrderEntry:
     def _doubts(self, orders: Sequence[PreparedOrder], cause: Exception) -> list[SubmitReply]:
         return [submit_unknown(order, str(cause), self._now_ns()) for order in orders]
 
-    async def _learn_anew(self) -> None:
-        """Read again what orders of stale tokens are signed for: each is in force as soon as it is read."""
+    async def _learn_anew(self) -> Collection[TokenId]:
+        """Read again what orders of stale tokens are signed for: each is in force as soon as it is read.
+
+        Returns:
+            The tokens whose markets turn out to be none that we can trade now; the market feed pauses them.
+        """
         stale, self._stale = self._stale, {}
+        refused: dict[TokenId, None] = {}
         with trio.move_on_after(LEARN_S):
             for token_id in stale:
-                await self._learn(token_id)
+                if not await self._learn(token_id):
+                    refused[token_id] = None
+        return refused
 
-    async def _learn(self, token_id: TokenId) -> None:
-        if token_id in self._learning:
-            return  # one of the orders refused together is enough
-        self._learning[token_id] = None
+    async def _learn(self, token_id: TokenId) -> bool:
+        if (begun := self._readings.get(token_id)) is not None:
+            await begun.is_done.wait()  # one reading is enough for all orders refused together
+            return begun.is_tradable
+        reading = self._readings[token_id] = _Reading()
         try:
             await self._refresh(token_id)
-        except (ExchangeUnavailable, ConfigError):
+        except ExchangeUnavailable:
             pass  # the refusal is told all the same, and the side waits before it asks again
+        except ConfigError:
+            reading.is_tradable = False
         finally:
-            del self._learning[token_id]
+            del self._readings[token_id]
+            reading.is_done.set()
+        return reading.is_tradable
+
+    def _explained(self, order: PreparedOrder, reply: SubmitReply, refused: Collection[TokenId]) -> SubmitReply:
+        """Tell a signature refused because the market moved to another contract from one that is no good anywhere."""
+        signed = self._signed.get(order.exchange_order_id)
+        if not isinstance(reply, Rejected) or reply.code is not RejectCode.BAD_SIGNATURE or signed is None:
+            return reply
+        is_moved = self._market_of(signed.token_id).is_neg_risk != signed.is_neg_risk
+        if not is_moved and signed.token_id not in refused:
+            return reply
+        reason = f"signed for a contract that its market left: {reply.reason}"
+        return msgspec.structs.replace(reply, code=RejectCode.VERSION_MISMATCH, reason=reason)
 
     # --- cancels ------------------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class PublicMarkets:
         transport: httpx2.AsyncBaseTransport | None = None,
         connect: Connect | None = None,
         tap: Tap | None = None,
+        can_sign: Callable[[Market], bool] = lambda _: True,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -67,6 +68,7 @@ class PublicMarkets:
             transport: For tests and simulations; None = sockets.
             connect: Opens a stream for the market channel, likewise.
             tap: Gets the raw texts of the market channel; None = nobody does.
+            can_sign: Whether orders may be signed for the contract of a market; where there is no key, none is signed.
 
         Raises:
             ConfigError: An address that must not get our requests.
@@ -75,7 +77,7 @@ class PublicMarkets:
         self._now_ns = now_ns
         self._connection = RestConnection(settings, now_ns=now_ns, signer=signer, transport=transport)
         self.clock, self.gate, self.rest = self._connection.clock, self._connection.gate, self._connection.rest
-        self._tap = tap
+        self._tap, self._can_sign = tap, can_sign
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
         self._unverified: set[MarketId] = set()
@@ -114,12 +116,12 @@ class PublicMarkets:
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: It does not exist, is of a kind now that we cannot trade, or names another asset than before;
-                what was known of it stays.
+            ConfigError: It does not exist, is of a kind or on a contract that we cannot trade, or names other tokens
+                than before; what was known of it stays.
         """
         known = self._loaded(market_id)
         if known is None or known.market_id in self._unverified:
-            new = await load_market(self.rest, market_id)
+            new = await load_market(self.rest, market_id, known)
         else:
             new = await reread_market(self.rest, known)
         told = self._loaded(market_id)
@@ -135,9 +137,10 @@ class PublicMarkets:
 
         Raises:
             ExchangeUnavailable: Try again later.
-            ConfigError: The market is of a kind now that we cannot trade, or names another asset than before.
+            ConfigError: The market is of a kind or on a contract now that we cannot trade, or names other tokens.
         """
-        self._take(await load_market(self.rest, self.market(token_id).market_id))
+        known = self.market(token_id)
+        self._take(await load_market(self.rest, known.market_id, known))
         version = await self.rest.version()
         if version != VERSION_SPOKEN:
             log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
@@ -242,13 +245,19 @@ class PublicMarkets:
     def _loaded(self, market_id: MarketId) -> Market | None:
         return next((market for market in self._markets.values() if market.market_id == market_id), None)
 
-    # Orders and positions are of the assets loaded first, so terms of others are never taken. A market that named
-    # others, or was remembered, is believed when all of its answers agree: the short reading asks for no contract.
+    # Orders and positions are of the tokens loaded first, so terms of others are never taken; a contract that we can
+    # sign for is. A market that was refused, or is remembered, is believed when all of its answers agree.
     def _take(self, new: Market) -> None:
         loaded = (self._loaded(new.market_id), *map(self._markets.get, new.tokens))
         if not all(is_same_asset(known, new) for known in loaded if known is not None):
             self._unverified.add(new.market_id)
-            raise ConfigError(f"market {new.market_id} names other tokens or another contract than when it was loaded")
+            raise ConfigError(f"market {new.market_id} names other tokens than when it was loaded")
+        if loaded[0] is not None and loaded[0].is_neg_risk != new.is_neg_risk and not self._can_sign(new):
+            self._unverified.add(new.market_id)
+            raise ConfigError(
+                f"market {new.market_id} is traded on a contract now that the signing probe of the start does not "
+                "cover; nothing is signed for it"
+            )
         self._unverified.discard(new.market_id)
         self._markets |= dict.fromkeys(new.tokens, new)
 

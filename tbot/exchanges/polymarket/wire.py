@@ -356,6 +356,7 @@ class ClobMarket(Wire, frozen=True, kw_only=True):
         mts: Tick, dollars.
         ao: Accepting orders.
         v: "v2" for markets of protocol V2, whose orders are signed differently.
+        nr: Neg-risk.
     """
 
     c: str
@@ -365,6 +366,7 @@ class ClobMarket(Wire, frozen=True, kw_only=True):
     fd: FeeDetails | None = None
     ao: bool = False
     v: str = "v1"
+    nr: bool = False
 
 
 class FullToken(Wire, frozen=True, kw_only=True):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
 from tbot.core.market import MarketId, TokenId
-from tbot.core.units import Price
+from tbot.core.messages import RejectCode, Rejected
 from tbot.errors import ConfigError, ExchangeUnavailable
+from tbot.exchanges.polymarket import conformance
+from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tests.exchanges.polymarket.test_stale_terms import GRID, World
 
 FIRST, SECOND = (MarketId(f"0x{number:064x}") for number in (1, 2))
@@ -91,20 +94,56 @@ async def test_terms_of_other_assets_are_refused_and_the_known_ones_stay(
     assert await world.gateway.reread(FIRST) == before[0]
 
 
-async def test_another_contract_found_when_an_order_is_refused_is_not_signed_for_and_told_by_the_next_reading(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize("lie", [{"/neg-risk": {"neg_risk": True}}, {TERMS: {"nr": True}}], ids=["flag", "terms"])
+async def test_a_contract_that_one_source_names_is_not_believed(
+    autojump_clock: MockClock, lie: dict[str, dict[str, Any]]
 ) -> None:
     world = Told()
     before = (await world.gateway.load_markets())[0]
-    world.lies["/neg-risk"] = {"neg_risk": True}
-    world.tick = 0.1
+    world.lies = dict(lie)
+    assert await world.gateway.reread(FIRST) == before
     await world.gateway.submit(world.order(1))
-    assert world.tick_of(1) == Price(10_000), "nothing of such an answer is taken"
-    with pytest.raises(ConfigError, match="another contract"):
+    assert world.gateway._public.market(before.yes) == before
+
+
+@pytest.mark.parametrize("is_hinted_by_a_refusal", [True, False])
+async def test_a_contract_that_both_sources_name_is_signed_for_from_now_on(
+    autojump_clock: MockClock, *, is_hinted_by_a_refusal: bool
+) -> None:
+    world = Told()
+    before = (await world.gateway.load_markets())[0]
+    world.lies = {"/neg-risk": {"neg_risk": True}, TERMS: {"nr": True}}
+    if is_hinted_by_a_refusal:
+        await world.gateway.submit(world.order(1))
+    else:
         await world.gateway.reread(FIRST)
+    assert world.gateway._public.market(before.yes) == msgspec.structs.replace(before, is_neg_risk=True)
+
+
+async def test_a_contract_that_the_probe_does_not_cover_is_refused_in_one_sentence(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = conformance.probe_request
+
+    def without_neg_risk(settings: PolymarketSettings) -> conformance.ProbeRequest:
+        request = whole(settings)
+        orders = tuple(order for order in request.orders if order.protocol == 3 or not order.is_neg_risk)
+        return msgspec.structs.replace(request, orders=orders)
+
+    monkeypatch.setattr(conformance, "probe_request", without_neg_risk)
+    world = Told()
+    before = (await world.gateway.load_markets())[0]
+    world.lies = {"/neg-risk": {"neg_risk": True}, TERMS: {"nr": True}}
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="signing probe of the start does not cover"):
+            await world.gateway.reread(FIRST)
+    world.refusal = {"error": "invalid signature"}
+    reply = await world.gateway.submit(world.order(1))
+    assert isinstance(reply, Rejected)
+    assert reply.code is RejectCode.VERSION_MISMATCH, "no reason to halt the other markets"
+    assert world.gateway._public.market(before.yes) == before
     world.lies.clear()
-    after = await world.gateway.reread(FIRST)
-    assert (after.is_neg_risk, after.tick, after.tokens) == (False, Price(100_000), before.tokens)
+    assert await world.gateway.reread(FIRST) == before
 
 
 async def test_remembered_markets_are_known_at_once_and_each_is_read_in_full(autojump_clock: MockClock) -> None:
@@ -114,7 +153,7 @@ async def test_remembered_markets_are_known_at_once_and_each_is_read_in_full(aut
     assert tuple(world.gateway._public.markets) == tuple(token for market in before for token in market.tokens)
     assert world.read == []
     world.lies["/neg-risk"] = {"neg_risk": True}
-    with pytest.raises(ConfigError, match="another contract"):
+    with pytest.raises(ExchangeUnavailable, match="two contracts"):
         await world.gateway.reread(FIRST)
     world.lies = {f"/clob-markets/{SECOND}": {"v": "v9"}}
     with pytest.raises(ConfigError, match="of protocol 'v9'"):

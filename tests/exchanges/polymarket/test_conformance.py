@@ -9,6 +9,8 @@ import anyio
 import pytest
 import trio
 
+from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.units import Price
 from tbot.errors import AuthenticationFailed, ConfigError
 from tbot.exchanges.polymarket import conformance
 from tbot.exchanges.polymarket.conformance import Parts, ProbeRequest, check_conformance, probe_ours, probe_request
@@ -51,6 +53,22 @@ async def test_one_flipped_character_in_any_part_stops_the_start(monkeypatch: py
 
         with pytest.raises(AuthenticationFailed, match=part):
             await check_conformance(settings_of(0), ours=flipped)
+
+
+@pytest.mark.parametrize("chain_id", [137, 80002])
+@pytest.mark.parametrize("signature_type", [0, 1, 2, 3])
+def test_every_contract_that_a_market_may_move_to_is_probed(signature_type: int, chain_id: int) -> None:
+    for yes, no in (("71", "72"), (conformance._POSITION, str(int(conformance._POSITION) + 1))):
+        for is_neg_risk in (False, True):
+            market = Market(
+                market_id=MarketId(MARKET),
+                slug="",
+                yes=TokenId(yes),
+                no=TokenId(no),
+                tick=Price(10_000),
+                is_neg_risk=is_neg_risk,
+            )
+            assert conformance.is_probed(market, settings_of(signature_type, chain_id))
 
 
 async def test_a_part_nobody_checked_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,37 @@ async def test_a_decided_market_is_told_from_one_that_is_only_closed(
         assert (await stage.gateway.load_markets())[0] == after
 
 
+async def test_a_market_that_moves_to_another_contract_refuses_one_order_and_takes_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with polymarket() as stage:
+        book = stage.exchange.engine._books[stage.market.market_id]
+        book.rules = msgspec.structs.replace(book.rules, is_neg_risk=True)
+        codes: list[object] = []
+
+        async def send(number: int) -> None:
+            order = order_of(number, stage.market.yes, Side.BUY, 40, size=10 * MICRO)
+            reply = await stage.gateway.submit(stage.gateway.prepare(order, now_ns()))
+            codes.append(reply.code if isinstance(reply, Rejected) else type(reply))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):  # refused together: one reading explains all of them
+                nursery.start_soon(send, number)
+        await send(3)
+        assert codes == [RejectCode.VERSION_MISMATCH] * 3 + [Accepted]
+
+
+async def test_a_signature_that_is_no_good_for_any_contract_stays_a_reason_to_halt(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with polymarket() as stage:
+        order = stage.gateway.prepare(order_of(1, stage.market.yes, Side.BUY, 40, size=10 * MICRO), now_ns())
+        forged = msgspec.structs.replace(order, body=order.body.replace(b'"makerAmount":"4', b'"makerAmount":"5'))
+        reply = await stage.gateway.submit(forged)
+        assert isinstance(reply, Rejected)
+        assert reply.code is RejectCode.BAD_SIGNATURE
+
+
 async def test_a_resolved_market_is_told_to_the_session(autojump_clock: trio.testing.MockClock) -> None:
     async with polymarket() as stage, stage.gateway.open_market(stage.market.tokens) as session:
         stage.exchange.apply(ResolveMarket(market_id=stage.market.market_id, yes_payout=Price(0)))
