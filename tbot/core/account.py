@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from tbot.core.exchange_mode import OPEN, ExchangeMode
+from tbot.core.exchange_mode import OPEN, ExchangeMode, Permit, permit_text
 from tbot.core.market import Market, TokenId, difference
 from tbot.core.messages import (
     AccountView,
@@ -139,6 +139,7 @@ class Account:
         # What the exchange lets us send; not durable: the first refusal after a restart tells it again.
         self.exchange_mode = OPEN
         self.notes: deque[str] = deque(maxlen=NOTES_KEPT)
+        self._unread: deque[str] = deque(maxlen=NOTES_KEPT)
 
     @property
     def mode(self) -> Mode:
@@ -185,7 +186,17 @@ class Account:
     def note(self, text: str) -> None:
         """Keep a finding for people; counted, so that none goes unseen."""
         self.count("notes")
+        self._tell(text)
+
+    def news(self) -> tuple[str, ...]:
+        """Return the notes since the last call, oldest first, for the log."""
+        fresh = tuple(self._unread)
+        self._unread.clear()
+        return fresh
+
+    def _tell(self, text: str) -> None:
         self.notes.append(text)
+        self._unread.append(text)
 
     def enter_mode(self, mode: ExchangeMode) -> bool:
         """Take note of what the exchange lets us send now; True when the restriction is another one than before."""
@@ -193,9 +204,7 @@ class Account:
         self.exchange_mode = mode
         if is_news and mode.code is not RejectCode.RATE_LIMITED:
             # Not counted: counts are durable, and a replay begun at a checkpoint does not know the mode before it.
-            self.notes.append(
-                f"the exchange takes: {mode.permit.value}" + (f" ({mode.code.value})" if mode.code else "")
-            )
+            self._tell(f"the exchange takes: {permit_text(mode)}")
         return is_news
 
     def afford(self, open_orders_max: int) -> None:
@@ -279,7 +288,7 @@ class Account:
             if before.is_neg_risk != market.is_neg_risk:
                 self.contract_ns |= dict.fromkeys(market.tokens, at_ns)
             if changes := difference(before, market):
-                self.notes.append(f"{market.slug}: {changes}")  # not counted: terms are no facts, a replay has none
+                self._tell(f"{market.slug}: {changes}")  # not counted: terms are no facts, a replay has none
 
     def takes_orders(self, token_id: TokenId) -> bool:
         """Whether the market of a token is ours to trade, and takes orders now."""
@@ -385,6 +394,7 @@ class Account:
         return Snapshot(
             mode=self.mode.value,
             halt_reason=self.halt_reason,
+            exchange_takes="" if self.exchange_mode.permit is Permit.ALL else permit_text(self.exchange_mode),
             positions=tuple(self._rows()),
             orders=tuple(o.view() for o in self.orders.active()),
             cash=ledger.cash if ledger is not None else Notional(0),

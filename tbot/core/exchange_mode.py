@@ -80,6 +80,11 @@ def believed_wait_s(asked_s: float) -> float:
     return min(max(0.0, asked_s), WAIT_S_MAX)
 
 
+def permit_text(mode: ExchangeMode) -> str:
+    """Say what may be sent and why, for people: "nothing (restarting)"; "all" without a restriction."""
+    return mode.permit.value + (f" ({mode.code.value})" if mode.code is not None else "")
+
+
 def mode_refused(mode: ExchangeMode, code: RejectCode, retry_after_s: float, at_ns: Nanos) -> ExchangeMode:
     """Return the mode after a refusal; a code that restricts nothing changes nothing.
 

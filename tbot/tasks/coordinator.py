@@ -145,6 +145,7 @@ class CoordinatorTask:
         self._seq = loaded.record_seq
         facts = core.recover([_prepared.decode(row.payload) for row in loaded.prepared], now_ns)
         await self._append(facts, now_ns)
+        core.account.news()  # what the replay found was told when it happened
         log.info("coordinator.recovered", epoch=loaded.epoch, records=len(loaded.records), orders=len(core.orders))
         return core
 
@@ -202,6 +203,8 @@ class CoordinatorTask:
                 log.critical("trading.halted", reason=command.reason)
 
     def _publish(self, core: Coordinator, now_ns: Nanos, *, has_views: bool = True, is_last: bool = False) -> None:
+        for text in core.account.news():
+            log.warning("coordinator.note", text=text)
         if has_views:
             self._publish_views(core, now_ns)
         self._publish_exposures(core)

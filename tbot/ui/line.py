@@ -14,7 +14,7 @@ def line(status: Status) -> str:
     """Describe a moment in one line without control characters, columns or colours."""
     parts = [
         progress_text(status.elapsed_s, status.duration_s, of=" / "),
-        f"{status.mode} ({status.halt_reason})" if status.halt_reason else status.mode,
+        _mode(status),
         f"feed {status.feed}",
         *(_market(market) for market in status.markets[:MARKETS_MAX]),
         *_more(status),
@@ -31,6 +31,12 @@ def progress(status: Status) -> str:
     done, whole = _clock(status, status.elapsed_s), _clock(status, status.duration_s)
     fills = status.fills_buy + status.fills_sell
     return f"simulated {done} of {whole} ({percent} %)  fills {fills}  pnl {money_signed_text(status.pnl)}"
+
+
+def _mode(status: Status) -> str:
+    takes = f"exchange takes {status.exchange_takes}" if status.exchange_takes else ""
+    reasons = "; ".join(reason for reason in (status.halt_reason, takes) if reason)
+    return f"{status.mode} ({reasons})" if reasons else status.mode
 
 
 def _market(market: MarketStatus) -> str:

@@ -116,6 +116,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_s: Seconds on the run's own clock, virtual where that is.
         mode: The coordinator's, or `STARTING`.
         halt_reason: "" unless halted; cleaned.
+        exchange_takes: What the exchange lets us send now, and why; "" = everything.
         figures_age_s: Age of the coordinator's figures; None before the first. Old ones: it is being restarted.
         markets: In the order given.
         cash: Micro-dollars; 0 before the first report.
@@ -135,6 +136,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     setting: str
     mode: str
     halt_reason: str
+    exchange_takes: str
     figures_age_s: float | None
     feed: FeedLight
     markets: tuple[MarketStatus, ...]
@@ -183,6 +185,7 @@ def status_of(
         setting=text_clean(run.setting, NAME_LENGTH_MAX),
         mode=snapshot.mode if snapshot is not None else STARTING,
         halt_reason=text_clean(snapshot.halt_reason, SENTENCE_LENGTH_MAX) if snapshot is not None else "",
+        exchange_takes=snapshot.exchange_takes if snapshot is not None else "",
         figures_age_s=_seconds(now_ns - snapshot.at_ns) if snapshot is not None else None,
         feed=_light(lines, run),
         markets=lines,

@@ -97,6 +97,7 @@ def _head(status: Status) -> Text:
         (f"tbot {status.command}", "bold"),
         f"{GAP}{progress_text(status.elapsed_s, status.duration_s)}{GAP}",
         (status.mode, _STYLES.get(status.mode, _STYLE_BETWEEN)),
+        (f"{GAP}exchange takes {status.exchange_takes}" if status.exchange_takes else "", _STYLE_BETWEEN),
         f"{GAP}feed ",
         (status.feed.value, _STYLES[status.feed]),
         (old, _STYLE_BETWEEN),

@@ -79,6 +79,21 @@ def test_nothing_is_sent_until_one_order_has_tried_the_door(code: RejectCode, wa
     assert len(sent(desk)) == before + 3
 
 
+def test_a_restriction_is_told_to_people_once_and_shown_while_it_lasts() -> None:
+    desk = quoting(RejectCode.RESTARTING)
+    account = desk.core.account
+    assert account.news() == ("the exchange takes: nothing (restarting)",)
+    assert account.snapshot(desk.now).exchange_takes == "nothing (restarting)"
+    desk.wait(2.1)
+    probe = sent(desk)[-1]
+    desk.prepare(probe)
+    desk.accept(probe)
+    assert account.news() == ("the exchange takes: post-only (post_only_mode)",)
+    assert account.news() == ()
+    assert account.snapshot(desk.now).exchange_takes == "post-only (post_only_mode)"
+    assert trading_desk().core.account.snapshot(Nanos(0)).exchange_takes == ""
+
+
 def test_the_exchange_s_own_wait_is_kept_but_not_for_ever() -> None:
     desk = quoting(RejectCode.RESTARTING, retry_after_s=30)
     assert desk.core.account.exchange_mode.until_ns == desk.now + 30 * NANOS_PER_S

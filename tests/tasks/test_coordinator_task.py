@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tbot import log
 from tbot.core.account import CoordinatorState
 from tbot.core.coordinator import Coordinator
 from tbot.core.market import TokenId
@@ -28,6 +31,8 @@ from tbot.core.messages import (
     Prepared,
     Quote,
     Quotes,
+    RejectCode,
+    Rejected,
     RequestReport,
     Side,
     Snapshot,
@@ -224,6 +229,22 @@ async def test_first_report_moves_it_from_recovering_to_trading(autojump_clock: 
         await trio.sleep(1.1)
         assert rig.snapshot.mode == "TRADING"
         assert [m.price for m in rig.submits()] == [cents(39)]
+
+
+async def test_what_people_are_told_is_logged_as_well_and_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with coordinating() as rig:
+        await rig.begin_trading()
+        rig.quote(39)
+        await trio.sleep(0.001)
+        (submit,) = rig.submits()
+        with log.set_up(file=tmp_path / "log", terminal=None):
+            code, name = RejectCode.CANCEL_ONLY, submit.client_order_id
+            await rig.inbox.send(FACTS, Rejected(client_order_id=name, code=code, reason="no", at_ns=now_ns()))
+            await trio.sleep(5)
+        logged = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]
+        told = [entry["text"] for entry in logged if entry["event"] == "coordinator.note"]
+        assert told == ["the exchange takes: cancels only (cancel_only)"]
+        assert rig.snapshot.exchange_takes == "cancels only (cancel_only)"
 
 
 async def test_report_asked_for_before_the_start_does_not_begin_trading(autojump_clock: MockClock) -> None:

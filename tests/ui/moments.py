@@ -90,6 +90,7 @@ def snapshot(
     *,
     mode: str = "TRADING",
     halt_reason: str = "",
+    exchange_takes: str = "",
     orders: Sequence[RestingOrder] = (),
     positions: Sequence[PositionRow] = (),
     counts: Mapping[str, int] | None = None,
@@ -100,6 +101,7 @@ def snapshot(
     return Snapshot(
         mode=mode,
         halt_reason=halt_reason,
+        exchange_takes=exchange_takes,
         positions=tuple(positions),
         orders=tuple(orders),
         cash=Notional(987_120_000),

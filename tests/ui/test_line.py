@@ -31,6 +31,16 @@ def test_a_stale_book_and_a_halt_are_told() -> None:
     assert "own -/- stale 7.0 s" in text
 
 
+def test_what_the_exchange_does_not_take_is_told() -> None:
+    restarting = snapshot(exchange_takes="nothing (restarting)")
+    assert "  TRADING (exchange takes nothing (restarting))  feed" in line(
+        status_of(restarting, {}, [], run=RUN, now_ns=NOW_NS)
+    )
+    both = snapshot(mode="HALTED", halt_reason="by hand", exchange_takes="cancels only (cancel_only)")
+    text = line(status_of(both, {}, [], run=RUN, now_ns=NOW_NS))
+    assert "  HALTED (by hand; exchange takes cancels only (cancel_only))  feed" in text
+
+
 def test_markets_beyond_the_third_are_counted() -> None:
     assert "and 2 more" in line(usual(count=5))
     assert "more" not in line(usual(count=3))

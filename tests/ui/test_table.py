@@ -172,6 +172,12 @@ def test_a_halt_says_why() -> None:
     assert "HALTED: loss limit" in plainly(halted)
 
 
+def test_what_the_exchange_does_not_take_stands_in_the_head() -> None:
+    restarting = status_of(snapshot(exchange_takes="nothing (restarting)"), {}, [], run=RUN, now_ns=NOW_NS)
+    assert "TRADING  exchange takes nothing (restarting)  feed" in plainly(restarting)[0]
+    assert "exchange takes" not in plainly(usual())[0]
+
+
 def test_before_the_first_data_every_cell_says_so() -> None:
     lines = plainly(status_of(None, {}, [market(slug="rain")], run=RUN, now_ns=NOW_NS))
     assert "STARTING" in lines[0]

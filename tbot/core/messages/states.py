@@ -138,6 +138,7 @@ class Snapshot(Message, frozen=True, kw_only=True):
     Attributes:
         mode: RECOVERING, TRADING, HALTED, STOPPING or STOPPED.
         halt_reason: "" unless halted.
+        exchange_takes: What the exchange lets us send now, and why: "nothing (restarting)"; "" = everything.
         cash: The ledger's collateral, micro-dollars.
         pnl: Realized plus unrealized, fees paid deducted, micro-dollars.
         counts: Counters of orders and fills, e.g. ("submitted", 12).
@@ -146,6 +147,7 @@ class Snapshot(Message, frozen=True, kw_only=True):
 
     mode: str
     halt_reason: str
+    exchange_takes: str
     positions: tuple[PositionRow, ...]
     orders: tuple[RestingOrder, ...]
     cash: Notional
