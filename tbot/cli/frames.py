@@ -17,7 +17,13 @@ def declare(commands: Commands) -> None:
         help="check recordings of market data",
         description="Read recordings of market data, rebuild every book, and hold it against hashes and snapshots.",
     )
-    frames.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help=".jsonl, .jsonl.gz or .jsonl.zst")
+    frames.add_argument(
+        "captures",
+        nargs="+",
+        type=Path,
+        metavar="CAPTURE",
+        help="a .jsonl, .jsonl.gz or .jsonl.zst, or a folder of them",
+    )
     frames.add_argument("--json", action="store_true", help="print one JSON array, an object for each recording")
     frames.set_defaults(run=run)
 

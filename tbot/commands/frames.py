@@ -17,6 +17,8 @@ from tbot.exchanges.polymarket.survey import MS_PER_S, CaptureReport, CaptureSur
 from tbot.store.recordings import LineReader
 from tbot.ui.terminal import tell
 
+KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
 
 class FramesOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says."""
@@ -44,19 +46,33 @@ def survey_captures(options: FramesOptions) -> int:
 
 
 def survey(path: Path) -> CaptureReport:
-    """Read one recording; what comes before a fault of the file counts.
+    """Read one recording, a file or a folder of segments; what comes before a fault of a file counts.
 
     Raises:
-        ConfigError: It cannot be opened.
+        ConfigError: It cannot be opened, or is a folder without recordings.
     """
     found = CaptureSurvey()
     try:
-        with path.open("rb") as file:
-            for line in _lines(file, path, found):
-                found.add(line)
+        for each in _files(path):
+            if each is not path:
+                found.begin(each.name)
+            with each.open("rb") as file:
+                for line in _lines(file, each, found):
+                    found.add(line)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable recording, found: {error.strerror or error}") from error
+        name = error.filename or path
+        raise ConfigError(f"{name}: expected a readable recording, found: {error.strerror or error}") from error
     return found.report()
+
+
+# The names of segments sort as their times do.
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(each for each in path.iterdir() if each.name.endswith(KINDS) and each.is_file())
+    if not files:
+        raise ConfigError(f"{path}: expected a recording, found a folder without any file {', '.join(KINDS)}")
+    return files
 
 
 def _lines(file: IO[bytes], path: Path, found: CaptureSurvey) -> Iterator[bytes]:

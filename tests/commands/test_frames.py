@@ -138,6 +138,68 @@ def test_our_own_segments_are_read(tmp_path: Path) -> None:
     assert (report.frames, report.remarks, report.snapshots_equal, report.decode_errors) == (3, 1, 1, 0)
 
 
+HOUR_NS = 3_600 * 10**9
+DAWN_NS = 1_700_000_000 * 10**9 // HOUR_NS * HOUR_NS
+MINUTE_NS = 60 * 10**9
+TAIL = [change(1_700_000_000_500, "0.41", "3", "0.41"), LAST]
+
+
+def recorded(folder: Path, received_ns: int, frames: list[Any], connection: int = 1) -> None:
+    writer = SegmentWriter(folder, level=3)
+    for frame in frames:
+        text = json.dumps(frame)
+        row = RecordedFrame(received_ns=Nanos(received_ns), channel="market", connection=connection, frame=text)
+        writer.append([row])
+    writer.close()
+
+
+def test_a_folder_is_one_recording_read_in_the_order_of_its_segments(tmp_path: Path) -> None:
+    recorded(tmp_path, DAWN_NS + HOUR_NS + 1, TAIL)
+    recorded(tmp_path, DAWN_NS + HOUR_NS - MINUTE_NS // 2, [STREAM[0]])
+    (tmp_path / "notes.txt").write_text("no recording")
+    report = survey(tmp_path)
+    assert (report.lines, report.frames, report.decode_errors, report.assets) == (3, 3, 0, 1)
+    assert (report.snapshots_equal, report.snapshots, report.increments) == (1, 1, 1)
+    pieces = [survey(path) for path in tmp_path.glob("*.zst")]
+    assert sum(piece.snapshots + piece.increments for piece in pieces) == 0, "alone they have nothing to compare"
+
+
+LATER = [book(1_700_000_005_000, {"0.3": "7"}), book(1_700_000_006_000, {"0.3": "7"})]
+
+
+@pytest.mark.parametrize(
+    ("received_ns", "connection"),
+    [(DAWN_NS + 2 * MINUTE_NS, 1), (DAWN_NS + 2 * HOUR_NS, 1), (DAWN_NS + HOUR_NS, 2), (DAWN_NS + HOUR_NS, 1)],
+    ids=["same hour", "hours later", "new connection", "same run"],
+)
+def test_what_was_missed_between_runs_and_connections_is_no_fault_of_the_books(
+    received_ns: int, connection: int, tmp_path: Path
+) -> None:
+    recorded(tmp_path, DAWN_NS + (HOUR_NS if received_ns == DAWN_NS + HOUR_NS else MINUTE_NS) - 1, [*STREAM, LAST])
+    recorded(tmp_path, received_ns, LATER, connection)
+    report = survey(tmp_path)
+    is_same = (received_ns, connection) == (DAWN_NS + HOUR_NS, 1)
+    assert (report.snapshots_equal, report.snapshots) == (2, 3 if is_same else 2)
+
+
+def test_errors_of_a_folder_name_their_segments_and_the_others_are_read(tmp_path: Path) -> None:
+    written(tmp_path / "a.jsonl", [STREAM[0], "{"])
+    written(tmp_path / "b.jsonl", [*STREAM[1:], "[", LAST])
+    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(json.dumps(LAST).encode() + b"\n")[:-3])
+    report = survey(tmp_path)
+    assert [error.split(":")[0] for error in report.errors] == [
+        "a.jsonl, line 2",
+        "b.jsonl, line 2",
+        "c.jsonl.zst, line 0",
+    ]
+    assert (report.snapshots_equal, report.snapshots) == (1, 1)
+
+
+def test_a_folder_without_recordings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["frames", str(tmp_path)]) == 2
+    assert "found a folder without any file .jsonl, .jsonl.gz, .jsonl.zst" in capsys.readouterr().err
+
+
 def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = written(tmp_path / "good.jsonl", [*STREAM, LAST])
     assert main(["frames", str(good)]) == 0

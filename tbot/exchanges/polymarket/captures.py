@@ -26,11 +26,15 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         frames: Objects of the market channel, by event type; books read by request are `BY_REQUEST`.
         foreign: Objects of other feeds.
         is_remark: Whether it is plain text such as PONG, or empty.
+        connection: In our own recordings the number of the connection within its run; 0 = not told.
+        received_ns: Likewise when it was read, Unix nanoseconds; 0 = not told.
     """
 
     frames: tuple[tuple[str, dict[str, Any]], ...] = ()
     foreign: int = 0
     is_remark: bool = False
+    connection: int = 0
+    received_ns: int = 0
 
 
 REMARK: Final = Line(is_remark=True)
@@ -56,7 +60,16 @@ def line_content(text: bytes) -> Line:
         is_remark = isinstance(value, str) or _is_wrapped_remark(value)
         return REMARK if is_remark else Line(foreign=len(value) if isinstance(value, list) else 1)
     known = tuple((kind, item) for item in found if (kind := _kind(item)))
-    return Line(frames=known, foreign=len(found) - len(known))
+    connection, received_ns = _origin(value)
+    return Line(frames=known, foreign=len(found) - len(known), connection=connection, received_ns=received_ns)
+
+
+def _origin(value: Any) -> tuple[int, int]:
+    told = (value.get("connection"), value.get("received_ns")) if isinstance(value, dict) else ()
+    match told:
+        case (int(connection), int(received_ns)):
+            return connection, received_ns
+    return 0, 0
 
 
 def _wrapped(wrapper: dict[str, Any]) -> list[Any] | None:

@@ -10,11 +10,12 @@ import msgspec
 
 from tbot.core.book_hash import HashRule
 from tbot.core.market import Market, MarketId, TokenId
-from tbot.core.messages import BookDelta, BookSnapshot, MarketEvent
+from tbot.core.messages import BookDelta, BookSnapshot, Gap, MarketEvent
 from tbot.core.units import MICRO, Nanos, Price, Size
 from tbot.core.verification import Finding, Increment, MarketVerifier, Verdict
 from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.captures import BY_REQUEST, line_content
+from tbot.exchanges.polymarket.origins import Origins
 from tbot.exchanges.polymarket.translate import book_snapshot, market_events, micro
 from tbot.exchanges.polymarket.wire import UNDECODABLE, BookBody, MarketFrame
 
@@ -95,10 +96,18 @@ class CaptureSurvey:
         self._rules: dict[str, HashRule] = {}
         self._verifiers: dict[str, MarketVerifier] = {}  # by token
         self._started: list[MarketVerifier] = []
+        self._origins = Origins()
+        self._file, self._line_number = "", 0
+
+    def begin(self, name: str) -> None:
+        """Go on with the next file of a recording, which errors name from now on."""
+        self._file, self._line_number = f"{name}, ", 0
+        self._origins.begin_file()
 
     def add(self, text: bytes) -> None:
         """Take one line; what cannot be used is counted and the rest goes on."""
         self._counts["lines"] += 1
+        self._line_number += 1
         try:
             line = line_content(text)
         except BadFrame as error:
@@ -106,6 +115,8 @@ class CaptureSurvey:
             return
         self._counts["foreign"] += line.foreign
         self._counts["remarks"] += line.is_remark
+        if self._origins.note(line.connection, line.received_ns):
+            self._end_run()
         for kind, frame in line.frames:
             try:
                 self._take(kind, frame)
@@ -118,13 +129,7 @@ class CaptureSurvey:
 
     def report(self) -> CaptureReport:
         """Judge what still waits and report; call once, at the end."""
-        for market_id in list(self._held):
-            self._release(market_id)
-        for verifier in self._started:
-            try:
-                self._count(verifier.flush())
-            except BadFrame as error:
-                self._fail(error)
+        self._end_run()
         first_ms, last_ms = self._span_ms or (0, 0)
         return CaptureReport(
             **{name: self._counts[name] for name in _COUNTS},
@@ -137,10 +142,29 @@ class CaptureSurvey:
             late=sum(verifier.late for verifier in self._started),
         )
 
+    # The next run may begin at any time, so its books begin anew.
+    def _end_run(self) -> None:
+        for market_id in list(self._held):
+            self._release(market_id)
+        for verifier in self._started:
+            try:
+                self._count(verifier.flush())
+            except BadFrame as error:
+                self._fail(error)
+            verifier.reset()
+
+    # What came before a new connection may be missing: its first snapshot has nothing to be compared with.
+    def _cross(self, market_id: str, token_id: str) -> None:
+        if market_id in self._held:
+            self._release(market_id)
+        if (verifier := self._verifiers.get(token_id)) is not None:
+            gap = Gap(token_ids=(TokenId(token_id),), reason="another connection", received_ns=Nanos(0))
+            self._count(verifier.add(gap))
+
     def _fail(self, error: Exception) -> None:
         self._counts["decode_errors"] += 1
         if len(self._errors) < ERRORS_SHOWN:
-            self._errors.append(f"line {self._counts['lines']}: {error}")
+            self._errors.append(f"{self._file}line {self._line_number}: {error}")
 
     def _take(self, kind: str, frame: dict[str, Any]) -> None:
         self._counts["frames"] += 1
@@ -171,6 +195,8 @@ class CaptureSurvey:
                 first_ms, last_ms = self._span_ms or (event.exchange_ms, event.exchange_ms)
                 self._span_ms = min(first_ms, event.exchange_ms), max(last_ms, event.exchange_ms)
             token_id = _token_of(event)
+            if self._origins.has_crossed(token_id):
+                self._cross(market_id, token_id)
             if (verifier := self._verifiers.get(token_id)) is not None:
                 self._count(verifier.add(event))
             else:
