@@ -153,11 +153,13 @@ def over_http(count: int) -> HttpRun:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "exchange.toml"
         text = (ROOT / "conf" / "exchange.toml").read_text(encoding="utf-8")
-        quota = "\n[server.quota]\nscale = 10000.0\n"
-        text = text.replace("has_traders = true", "has_traders = false").replace(
-            'limits = "production"', 'limits = "off"'
-        )
-        config.write_text(text + quota, encoding="utf-8")
+        for set_to, instead in (
+            ("has_traders = true", "has_traders = false"),
+            ('limits = "production"', 'limits = "off"'),
+            ("[server.quota]", "[server.quota]\nscale = 10000.0"),
+        ):
+            text = text.replace(set_to, instead)
+        config.write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "tbot", "exchange", "--json", "--config", str(config)]
         with subprocess.Popen(  # noqa: S603 - our own program, fixed arguments
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL

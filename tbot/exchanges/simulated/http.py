@@ -23,7 +23,7 @@ RECEIVE_BYTES = 65_536
 LINGER_S = 1.0
 
 
-class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
+class HttpLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one connection may ask of the server.
 
     Attributes:

@@ -48,7 +48,7 @@ class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of conf/exchange.toml.
+    """The whole of conf/exchange.toml, which names every setting there is with its default.
 
     Attributes:
         markets: What is listed.

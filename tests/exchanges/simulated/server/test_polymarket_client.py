@@ -28,7 +28,7 @@ SHARED_STEPS = [
     "missing_approval_is_given_and_the_order_posted_again",
 ]
 PUBLIC_TEST_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-QUICK = "\n[engine]\nmined_after_ns = 50000000\nconfirmed_after_ns = 100000000\n"
+QUICK = "[engine]\nmined_after_ns = 50000000\nconfirmed_after_ns = 100000000\n"
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def announced(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Start the exchange of conf/exchange.toml without its crowd; it must end without having met a bug."""
     config = tmp_path / "exchange.toml"
     text = (ROOT / "conf/exchange.toml").read_text()
-    config.write_text(text.replace("has_traders = true", "has_traders = false") + QUICK)
+    config.write_text(text.replace("has_traders = true", "has_traders = false").replace("[engine]\n", QUICK))
     arguments = [sys.executable, "-m", "tbot", "exchange", "--json", "--seed", "1", "--config", str(config)]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as exchange:
         assert exchange.stdout is not None
