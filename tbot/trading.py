@@ -25,7 +25,7 @@ from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.store.journal import Store
-from tbot.store.recordings import SegmentWriter
+from tbot.store.recordings import SegmentWriter, check_folder
 from tbot.strategies.roster import roster
 from tbot.tasks.clock import WallClock
 from tbot.tasks.desk import BotParts, bot_tree
@@ -115,11 +115,17 @@ class Session:
 
 
 def recorder_of(settings: TradingSettings) -> Recorder | None:
-    """Make the recorder that the settings ask for; nothing is written yet."""
+    """Make the recorder that the settings ask for; nothing is written yet.
+
+    Raises:
+        ConfigError: Its folder cannot be made or written to.
+    """
     wanted = settings.recorder
-    return (
-        None if wanted is None else Recorder(settings=wanted, writer=SegmentWriter(Path(wanted.folder), wanted.level))
-    )
+    if wanted is None:
+        return None
+    folder = Path(wanted.folder)
+    check_folder(folder)
+    return Recorder(settings=wanted, writer=SegmentWriter(folder, wanted.level))
 
 
 def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings:

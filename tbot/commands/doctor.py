@@ -23,6 +23,7 @@ from tbot.exchanges.polymarket.judgement import Finding, Light, green, red
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.log import text_clean
 from tbot.store.folder import StateFolder
+from tbot.store.recordings import check_folder
 from tbot.tasks.clock import WallClock
 from tbot.ui.terminal import tell
 
@@ -63,7 +64,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
         settings.exchange.check_reach()
     except ConfigError as error:
         return (red("settings", str(error), "Correct that line; conf/live.toml is a whole one."),)
-    found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state))]
+    found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state)), *_recording(settings)]
     key = _key(environ, found)
     credentials = _credentials(environ, found)
     clock = WallClock()
@@ -127,6 +128,17 @@ def _local(state: Path) -> list[Finding]:
         return [red("state folder", f"{state}: {error.strerror}", "Name a state folder on a disk that works.")]
     finally:
         folder.close()
+
+
+def _recording(settings: TradingSettings) -> list[Finding]:
+    if settings.recorder is None:
+        return []
+    check, folder = "recordings", Path(settings.recorder.folder)
+    try:
+        check_folder(folder)
+    except ConfigError as error:
+        return [red(check, str(error), "Name another folder in [recorder], or leave that section out.")]
+    return [green(check, f"{folder} takes them")]
 
 
 def _json(found: Sequence[Finding]) -> str:

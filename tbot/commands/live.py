@@ -82,6 +82,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     wallet = trading_wallet(key.address, signature_type=exchange.signature_type, funder=exchange.funder)
     _check_wallet(key, wallet, options.confirm)
     given, hidden = api_credentials_of(environ), secrets_of(environ)
+    recorder = recorder_of(settings)
     state, stops = Path(settings.state), StopSignals()
     with (
         stops.handled(),
@@ -89,7 +90,6 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         log.set_up(file=state / LOG_NAME, terminal=None, secrets=hidden) as logs,
     ):
         tell(_risks(settings, wallet, state), sys.stdout)
-        recorder = recorder_of(settings)
         session = Session(
             command="live",
             settings=settings,

@@ -57,6 +57,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         TbotError: The bot gave up; its orders are withdrawn and its state is kept.
     """
     settings = settings_of(options.config, "paper")
+    recorder = recorder_of(settings)
     state, stops = Path(settings.state), StopSignals()
     with (
         stops.handled(),
@@ -65,7 +66,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
         tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n", sys.stdout)
-        exchange, recorder = _exchange(settings, account_log), recorder_of(settings)
+        exchange = _exchange(settings, account_log)
         session = Session(
             command="paper",
             settings=settings,

@@ -7,6 +7,8 @@ written can be spoiled by a later run. Recording never holds up trading: when th
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ import msgspec
 import zstandard
 
 from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import ConfigError
 
 SUFFIX: Final = ".jsonl.zst"
 HOUR_NS: Final = 3600 * NANOS_PER_S
@@ -38,6 +41,24 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     frame_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     buffer_frames: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to; nothing is made, and nothing stays behind.
+
+    Raises:
+        ConfigError: With the folder and the remedy.
+    """
+    verb = "made"
+    try:
+        there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+        verb = "written to" if there == folder else "made"
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"recorder.folder: {folder.absolute()} cannot be {verb} ({error.strerror}): name one where you may write"
+        ) from error
 
 
 class RecordedFrame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
