@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import httpx2
 import msgspec
 import structlog
 import trio
@@ -19,6 +20,7 @@ from tbot.core.backoff import Backoff
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import Nanos
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable
+from tbot.exchanges.polymarket.bad_frames import tokens_named
 from tbot.exchanges.polymarket.gamma import markets_named
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.rest import Rest
@@ -70,8 +72,8 @@ def record(options: RecordOptions) -> int:
         0, or 1 when the disk refused or nothing was received.
 
     Raises:
-        ConfigError: The settings cannot be used, nor the folder, or they name a market that does not exist; nothing
-            was started.
+        ConfigError: The settings cannot be used, nor the folder, or they name a market that does not exist, or only
+            tokens that do not; nothing was started.
         ExchangeUnavailable: Nobody could say which tokens the markets have; nothing was started.
     """
     settings = load(options.config, RecordSettings)
@@ -115,24 +117,52 @@ async def _follow_all(recorder: Recorder, settings: RecordSettings, connect: Con
             nursery.start_soon(_follow, recorder, settings, connect, tokens[first : first + ASSETS_MAX])
 
 
-async def tokens_of(settings: RecordSettings) -> tuple[TokenId, ...]:
+async def tokens_of(
+    settings: RecordSettings, transport: httpx2.AsyncBaseTransport | None = None
+) -> tuple[TokenId, ...]:
     """List what the settings name, each token once: those named themselves, then both of each market.
 
+    A token that the exchange does not have is told and left out.
+
+    Args:
+        settings: What to record.
+        transport: For tests; None = sockets.
+
     Raises:
-        ConfigError: A market that does not exist.
+        ConfigError: A market that does not exist, or no token that does.
         ExchangeUnavailable: Try again later.
     """
     exchange, now_ns = settings.exchange, WallClock().now_ns
-    public = PublicMarkets(exchange, now_ns=now_ns)
+    public = PublicMarkets(exchange, now_ns=now_ns, transport=transport)
     try:
         named = await markets_named(public.rest, exchange, now_ns)
-        tokens = [TokenId(each) for each in settings.token_ids]
+        tokens = await _known_tokens(public.rest, settings)
         for market_id in dict.fromkeys((*map(MarketId, exchange.condition_ids), *named)):
             tokens += await _tokens_of_market(public.rest, market_id, now_ns())
         return tuple(dict.fromkeys(tokens))
     finally:
         with trio.move_on_after(1.0, shield=True):
             await public.aclose()
+
+
+async def _known_tokens(rest: Rest, settings: RecordSettings) -> list[TokenId]:
+    wanted = [TokenId(each) for each in dict.fromkeys(settings.token_ids)]
+    try:
+        rows = await rest.books(wanted) if wanted else []
+    except ExchangeUnavailable as error:
+        log.warning("record.unchecked", reason=str(error))  # the market channel may still have them
+        return wanted
+    there = {name for row in rows for name in tokens_named(row.decode(errors="replace"))}
+    unknown = [each for each in wanted if each not in there]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        sentence = (
+            f"token_ids: the exchange has no book of {unknown[0]}{more}; `tbot markets show` tells those of a market"
+        )
+        if len(unknown) == len(wanted) and not (settings.exchange.condition_ids or settings.exchange.slugs):
+            raise ConfigError(sentence)
+        tell(f"tbot record: {sentence}; the others are recorded\n", sys.stderr)
+    return [each for each in wanted if each in there]
 
 
 async def _tokens_of_market(rest: Rest, market_id: MarketId, now_ns: Nanos) -> tuple[TokenId, ...]:
