@@ -19,12 +19,15 @@ from tbot.core.messages import (
     Halt,
     OrderType,
     OutcomeUnknown,
+    RejectCode,
     Settlement,
     Side,
     Throttled,
 )
 from tbot.core.units import MICRO, Size
 from tbot.errors import AuthenticationFailed, ConfigError, Disconnected, ExchangeUnavailable, InvariantViolated
+from tbot.exchanges.polymarket.http import Answer
+from tbot.exchanges.polymarket.outcomes import cancel_replies
 from tbot.exchanges.simulated.operations import (
     CancelEvery,
     EndReason,
@@ -191,6 +194,34 @@ async def test_withdrawal_is_tried_again_when_the_exchange_asks_to_wait(autojump
         assert stage.resting() == []
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, b'{"error": "Unauthorized/Invalid api key"}'),
+        (403, b"<html>blocked</html>"),
+        (404, b'{"error": "not found"}'),
+        (408, b""),
+        (400, b'{"error": "context canceled"}'),
+        (400, b'{"error": "Invalid order payload"}'),
+        (502, b"<html>bad gateway</html>"),
+    ],
+)
+async def test_withdrawal_goes_on_until_the_exchange_says_that_an_order_is_gone(
+    autojump_clock: MockClock, status: int, body: bytes
+) -> None:
+    def answered(order_id: ExchangeOrderId) -> CancelReply:
+        return cancel_replies([order_id], Answer(status=status, content=body), now_ns())[0]
+
+    async with quoting() as stage:
+        stage.meddling |= {(2, "cancel"): answered, (3, "can_trade"): HANG}
+        stage.crash("dispatcher")
+        await trio.sleep(3)
+        assert len(stage.resting()) == 2
+        del stage.meddling[2, "cancel"]
+        await trio.sleep(1.5)
+        assert stage.resting() == []
+
+
 async def test_withdrawal_without_answers_ends_in_time_and_is_taken_up_by_the_next(autojump_clock: MockClock) -> None:
     def unknown(order_id: ExchangeOrderId) -> CancelReply:
         return OutcomeUnknown(exchange_order_id=order_id, was_cancel=True, reason="502", at_ns=now_ns())
@@ -218,15 +249,12 @@ async def test_trouble_of_the_shell_does_not_hide_why_the_desk_went_down(autojum
         assert stage.policy.restarts == {}
 
 
-@pytest.mark.parametrize("method", ["submit", "cancel", "report", "protect"])
+@pytest.mark.parametrize("method", ["report", "protect"])
 async def test_refused_credentials_end_the_bot_with_its_orders_cancelled(
     autojump_clock: MockClock, method: str
 ) -> None:
     async with quoting() as stage:
         stage.meddling[1, method] = AuthenticationFailed("401")
-        stage.hit_our_bids(10)  # so that there is something to submit again
-        if method == "cancel":
-            await stage.parts.operator.send(CancelAll(at_ns=now_ns()))
         await trio.sleep(10)
         assert isinstance(stage.failure, AuthenticationFailed)
         assert stage.resting() == []
@@ -234,8 +262,13 @@ async def test_refused_credentials_end_the_bot_with_its_orders_cancelled(
 
 
 async def test_key_that_nobody_accepts_any_more_still_ends_the_bot_in_time(autojump_clock: MockClock) -> None:
+    def refused(order_id: ExchangeOrderId) -> CancelReply:
+        code = RejectCode.NOT_AUTHORIZED
+        return Throttled(exchange_order_id=order_id, retry_after_s=1.0, at_ns=now_ns(), code=code)
+
     async with quoting() as stage:
-        for method in ("submit", "cancel", "report", "protect"):
+        stage.meddling[ANY, "cancel"] = refused
+        for method in ("report", "protect"):
             stage.meddling[ANY, method] = AuthenticationFailed("401")
         began = trio.current_time()
         await trio.sleep(30)

@@ -114,12 +114,12 @@ class OutcomeUnknown(Message, frozen=True, kw_only=True):
 
 
 class Throttled(Message, frozen=True, kw_only=True):
-    """A cancel could not be sent now (rate limit, exchange restarting); the order still stands as before.
+    """A cancel could not be sent now, or was not looked at; the order still stands as before.
 
     Attributes:
         exchange_order_id: The order whose cancel was not sent.
         retry_after_s: Wait asked for by the exchange.
-        code: Why: a rate limit, or a mode of the exchange that concerns orders as well.
+        code: Why: a rate limit, a mode of the exchange that concerns orders as well, or a request refused at its door.
     """
 
     exchange_order_id: ExchangeOrderId

@@ -48,8 +48,9 @@ REFUSED_IN_WORDS = frozenset({200, 400, 422, 503})
 REFUSED_BY_MODE = frozenset(
     {RejectCode.POST_ONLY_MODE, RejectCode.CANCEL_ONLY, RejectCode.TRADING_DISABLED, RejectCode.RATE_LIMITED}
 )
-# A cancel that these answer was not looked at; the order stands as before.
-CANCEL_NOT_TAKEN = frozenset({425, 429, 503})
+# A cancel that these answer was not looked at; the order stands as before. What cannot be cancelled is named in the
+# body of a 200, never by a status: any other status is a doubt.
+CANCEL_NOT_TAKEN = frozenset({*REFUSED_AT_THE_DOOR, 503})
 
 # Refusals that concern a request as a whole, whatever orders are in it.
 _ABOUT_REQUESTS = frozenset(
@@ -198,10 +199,8 @@ def cancel_replies(order_ids: Sequence[ExchangeOrderId], answer: Answer, at_ns: 
     """Read the answer to a cancel of one or many ids; one reply an id, in order."""
     if answer.status in CANCEL_NOT_TAKEN:
         wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
-        return cancels_throttled(order_ids, wait_s, at_ns, mode_code(answer))
-    if 400 <= answer.status < 500:
-        reason = f"{answer.status} {answer.complaint}"[:_REASON_MAX]
-        return [CancelRefused(exchange_order_id=each, reason=reason, at_ns=at_ns) for each in order_ids]
+        code = mode_code(answer) if answer.status == 503 else door_code(answer)
+        return cancels_throttled(order_ids, wait_s, at_ns, code)
     if answer.status != 200:
         return cancels_unknown(order_ids, f"{answer.status} {answer.complaint}", at_ns)
     try:

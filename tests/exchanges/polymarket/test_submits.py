@@ -355,13 +355,22 @@ async def test_many_cancels_go_in_batches_the_bucket_can_pay(autojump_clock: tri
         (answering(503, {"error": "Trading is currently disabled."}), Throttled),
         (answering(503, {"error": "trading is disabled", "retry_after_seconds": 2}), Throttled),
         (raising(httpx2.ConnectError), Throttled),
-        (answering(400, {"error": "Invalid orderID"}), CancelRefused),
+        (answering(401, {"error": "Unauthorized/Invalid api key"}), Throttled),
+        (answering(403, b"<html>blocked"), Throttled),
+        (answering(403, {"error": "address banned"}), Throttled),
+        (answering(404, {"error": "not found"}), Throttled),
+        (answering(413, b""), Throttled),
+        (answering(400, {"error": "Invalid orderID"}), OutcomeUnknown),
+        (answering(400, {"error": "Invalid order payload"}), OutcomeUnknown),
+        (answering(400, {"error": "context canceled"}), OutcomeUnknown),
+        (answering(408, b""), OutcomeUnknown),
+        (answering(302, b""), OutcomeUnknown),
         (answering(500, b""), OutcomeUnknown),
         (answering(200, b"nonsense"), OutcomeUnknown),
         (raising(httpx2.ReadTimeout), OutcomeUnknown),
     ],
 )
-async def test_a_cancel_is_throttled_refused_or_unknown(
+async def test_no_status_says_that_an_order_cannot_be_cancelled(
     autojump_clock: trio.testing.MockClock, handler: Handler, kind: type[object]
 ) -> None:
     replies = await gateway_of(handler).cancel([ID, OTHER_ID])
