@@ -28,6 +28,7 @@ from tbot.core.market import Market
 from tbot.core.units import MICRO
 from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.polymarket.clock import ExchangeClock
 from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
@@ -168,7 +169,7 @@ async def _prepare(
     logs.hide(credentials.api_key, credentials.secret, credentials.passphrase)
     # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
     dice = random.Random(now_ns())
-    tap = None if recorder is None else recorder.connection
+    tap, clock = None if recorder is None else recorder.connection, ExchangeClock(now_ns)
 
     def open_gateway() -> PolymarketGateway:
         return PolymarketGateway(
@@ -178,6 +179,7 @@ async def _prepare(
             now_ns=now_ns,
             rng=random.Random(dice.getrandbits(64)),
             tap=tap,
+            clock=clock,
         )
 
     gateway = open_gateway()

@@ -13,12 +13,18 @@ from urllib.request import Request, urlopen
 
 import pytest
 import structlog
+import trio
 
+from tbot import log
 from tbot.commands import live
 from tbot.commands.live import LiveOptions, trade_live
+from tbot.core.messages import CancelRefused, CancelReply, ExchangeOrderId
+from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.judgement import Finding
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
+from tbot.tasks.clock import WallClock
+from tbot.trading import settings_of
 from tests.commands.test_paper import ROOT, local_exchange, tbot
 from tests.commands.test_paper import written as paper_settings
 
@@ -163,3 +169,33 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     )
     text = (tmp_path / "state/live.log.jsonl").read_text()
     assert KEY[2:] not in text
+
+
+class SlowClock(WallClock):
+    """This machine's clock, 20 s slow: the exchange refuses what is signed by it."""
+
+    def now_ns(self) -> Nanos:
+        return Nanos(super().now_ns() - 20 * NANOS_PER_S)
+
+
+@pytest.mark.slow
+def test_a_new_gateway_of_a_machine_with_a_slow_clock_is_understood_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the one that cancels what is left when the desk goes down: it has no time to measure first."""
+    monkeypatch.setattr(live, "WallClock", SlowClock)
+
+    async def cancelled(path: Path) -> CancelReply:
+        settings, key = settings_of(path, "live"), SigningKey.from_hex(KEY)
+        with log.set_up(file=tmp_path / "log", terminal=None, secrets=()) as logs:
+            _, open_gateway = await live._prepare(settings, key, None, None, logs, has_traded=True)
+        gateway = open_gateway()
+        (reply,) = await gateway.cancel([ExchangeOrderId("0x" + "11" * 32)])
+        await gateway.aclose()
+        return reply
+
+    with local_exchange() as announced:
+        path = written(tmp_path, announced)
+        (tmp_path / "state").mkdir()
+        reply = trio.run(cancelled, path)
+    assert isinstance(reply, CancelRefused), reply

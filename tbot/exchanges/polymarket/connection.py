@@ -36,6 +36,7 @@ class RestConnection:
         transport: httpx2.AsyncBaseTransport | None = None,
         url: str = "",
         beside: RestConnection | None = None,
+        clock: ExchangeClock | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -46,6 +47,7 @@ class RestConnection:
             transport: For tests and simulations; None = sockets.
             url: Another address than that of the CLOB.
             beside: One whose rate limits and clock are shared.
+            clock: Where what is known of the exchange's clock is kept, and found, beyond this connection; None = here.
 
         Raises:
             ConfigError: An address that must not get our requests.
@@ -54,7 +56,7 @@ class RestConnection:
             settings.check_reach()
         self._now_ns = now_ns
         self.gate: RateGate = RateGate(settings.limits, now_ns) if beside is None else beside.gate
-        self.clock: ExchangeClock = ExchangeClock(now_ns) if beside is None else beside.clock
+        self.clock: ExchangeClock = clock or (ExchangeClock(now_ns) if beside is None else beside.clock)
         self._http = Http(
             url or settings.rest_url,
             gate=self.gate,
