@@ -68,6 +68,10 @@ class Follower:
         self._bid = Quote(side=Side.BUY, level=0, price=bid, size=size, price_worst=bid)
         self._is_high = dict.fromkeys(markets, False)
 
+    def misfit(self, market: Market, limits: RiskLimits) -> None:
+        """It wants a single size, which fits."""
+        return
+
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         """Name the markets where that changed."""
         quotes: list[Quotes] = []

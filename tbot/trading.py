@@ -26,7 +26,7 @@ from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.store.journal import Store
 from tbot.store.recordings import SegmentWriter, check_folder
-from tbot.strategies.roster import roster
+from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.clock import WallClock
 from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
@@ -37,6 +37,7 @@ from tbot.tasks.signals import StopSignals
 from tbot.tasks.supervisor import Policy, supervise
 from tbot.ui.show import showing
 from tbot.ui.status import RunFacts, Status, status_of
+from tbot.ui.terminal import tell
 
 Background = Callable[..., Awaitable[None]]
 
@@ -207,11 +208,14 @@ def _parts(
     session: Session, markets: tuple[Market, ...], open_gateway: Callable[[], Gateway], dice: random.Random
 ) -> BotParts:
     settings = session.settings
+    strategies = roster(settings.strategies, markets)
+    for sentence in check_sizes(strategies, settings.limits, markets):
+        tell(f"{sentence}.\n", sys.stdout)
     return BotParts(
         open_gateway=open_gateway,
         markets=markets,
         limits=settings.limits,
-        strategies=roster(settings.strategies, markets),
+        strategies=strategies,
         journal=JournalWriter(session.store, thread_runner(), linger_s=LINGER_S),
         feed=settings.feed,
         checkpoint=settings.checkpoint,

@@ -15,15 +15,17 @@ import trio
 
 from tbot.commands.disk import disk_findings
 from tbot.config import TradingSettings, load
+from tbot.core.market import Market
 from tbot.errors import ConfigError, StateCorrupt
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.hosts import is_this_machine
-from tbot.exchanges.polymarket.judgement import Finding, Light, green, red
+from tbot.exchanges.polymarket.judgement import Finding, Light, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.log import text_clean
 from tbot.store.folder import StateFolder
 from tbot.store.recordings import check_folder
+from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.clock import WallClock
 from tbot.ui.terminal import tell
 
@@ -70,7 +72,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
     clock = WallClock()
 
     async def ask() -> tuple[Finding, ...]:
-        return await Examination(
+        examination = Examination(
             settings.exchange,
             key=key,
             credentials=credentials,
@@ -78,9 +80,26 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
             limits=settings.limits,
             now_ns=clock.now_ns,
             reach=reach,
-        ).findings()
+        )
+        return (*await examination.findings(), judge_strategies(settings, examination.markets))
 
     return (*found, *trio.run(ask))
+
+
+def judge_strategies(settings: TradingSettings, markets: Sequence[Market]) -> Finding:
+    """Judge whether each strategy can quote in each market."""
+    check, remedy = "strategies", "Set what it names; with it nothing is traded."
+    if not markets:
+        return yellow(check, "no market to hold their sizes against", "Mend what is red and run this again.")
+    try:
+        partial = check_sizes(roster(settings.strategies, markets), settings.limits, markets)
+    except ConfigError as error:
+        return red(check, str(error).removeprefix("not trading: "), remedy)
+    if partial:
+        return yellow(
+            check, " / ".join(partial), "Set what it names, or take it as it is: the other quotes are placed."
+        )
+    return green(check, f"{len(settings.strategies)} quote in all {len(markets)} markets")
 
 
 def page(found: Sequence[Finding]) -> str:

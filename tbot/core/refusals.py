@@ -15,6 +15,8 @@ HOLD_MS: Final[dict[RejectCode, int]] = {
     RejectCode.UNAVAILABLE: 2_000,
     # The market's parameters are read anew meanwhile, and the next order is planned and signed from those.
     RejectCode.VERSION_MISMATCH: 5_000,
+    # The market asks for more than it said; the terms in force are heard of within this time.
+    RejectCode.TOO_SMALL: 30_000,
     RejectCode.EXPIRED_UNSENT: 0,
     # These are about everything we send (see `core.exchange_mode`), not about one side.
     RejectCode.RESTARTING: 0,

@@ -37,7 +37,7 @@ from tbot.simulation.watch import Bounds, Watch
 from tbot.simulation.witness import WitnessedStore
 from tbot.simulation.world import CALM_S, CALM_WITH_FAULTS_S, World, all_records, judge, live
 from tbot.store.journal import Store
-from tbot.strategies.roster import roster
+from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.child import Note, Policy, unnoted
 from tbot.tasks.clock import VirtualClock, WallClock
 from tbot.tasks.desk import DESK_TASKS, BotParts
@@ -246,11 +246,13 @@ def _parts(
 ) -> BotParts:
     settings = plan.settings
     runner: RunBlocking = run_inline if is_max else thread_runner()
+    strategies = roster(settings.strategies, markets)
+    check_sizes(strategies, settings.limits, markets)
     return BotParts(
         open_gateway=open_gateway,
         markets=markets,
         limits=settings.limits,
-        strategies=roster(settings.strategies, markets),
+        strategies=strategies,
         journal=JournalWriter(store, runner),
         feed=settings.feed,
         checkpoint=settings.checkpoint,

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import msgspec
 
-from tbot.core.market import MarketId, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import AccountView, MarketView, Quotes, StrategyName, Take
+from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
 
 
@@ -43,6 +44,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     wake_at_ns: Nanos
 
 
+class Misfit(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that do not fit the terms of a market.
+
+    Attributes:
+        reason: One sentence: which setting, what is expected and why, what was found.
+        is_total: Nothing can be quoted there; else only some of what is wanted.
+    """
+
+    reason: str
+    is_total: bool
+
+
 class Strategy(Protocol):
     """A pure decision maker, built with its markets and settings.
 
@@ -57,6 +70,13 @@ class Strategy(Protocol):
     @property
     def market_ids(self) -> tuple[MarketId, ...]:
         """Markets whose views, and whose tokens' account views, it wants."""
+        ...
+
+    def misfit(self, market: Market, limits: RiskLimits) -> Misfit | None:
+        """Say what of it a market does not take on these terms, within these limits; None = nothing.
+
+        Asked before the start and whenever terms change; what does not fit is not quoted, here it is told.
+        """
         ...
 
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:

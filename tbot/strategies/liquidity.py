@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from tbot.core.market import Market, MarketId
 from tbot.core.messages import AccountView, Level, MarketView, Quotes, Side, StrategyName, Take
+from tbot.core.risk import RiskLimits
 from tbot.core.units import (
     MICRO,
     NANOS_PER_MS,
@@ -41,9 +42,9 @@ from tbot.core.units import (
     tick_ceil,
     tick_floor,
 )
-from tbot.strategies.base import Decision, StrategyView
+from tbot.strategies.base import Decision, Misfit, StrategyView
 from tbot.strategies.fair_value import Volatility, imbalance, microprice, qualified
-from tbot.strategies.quoting import Budget, Edges, ask_edges, bid_edges
+from tbot.strategies.quoting import Budget, Edges, ask_edges, bid_edges, size_misfit
 
 # A take is meant for the book it was decided on; older than this it is a different trade.
 TAKE_DEADLINE_NS = NANOS_PER_S
@@ -150,6 +151,12 @@ class Liquidity:
     def market_ids(self) -> tuple[MarketId, ...]:
         """The markets it was built with."""
         return tuple(self._markets)
+
+    def misfit(self, market: Market, limits: RiskLimits) -> Misfit | None:
+        """Say which of its quotes a market, or a limit, never takes; with inventory one side grows and one shrinks."""
+        settings = self._settings
+        factors = [settings.layer_growth**level for level in range(settings.layers)]
+        return size_misfit(settings.base_size, factors, market, limits)
 
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         """Quote both tokens of every market that is due, and sell off inventory that went wrong."""

@@ -6,10 +6,14 @@ p or buys NO at 1 - p.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import msgspec
 
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import AccountView, Level, Quote, Side
+from tbot.core.risk import RiskLimits
 from tbot.core.units import (
     MICRO,
     Notional,
@@ -21,9 +25,11 @@ from tbot.core.units import (
     price_of_estimate_ceil,
     price_of_estimate_floor,
     size_lot_floor,
+    text_from_micro,
     tick_ceil,
     tick_floor,
 )
+from tbot.strategies.base import Misfit
 
 
 class Edges(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -65,6 +71,35 @@ def ask_edges(*, wanted: float, worst: float, best: Level, best_bid: Price, impr
     cap = tick_ceil(max(best.price - improve, best_bid + 1), tick)
     price = max(price_of_estimate_ceil(wanted, tick), cap)
     return Edges(price=price if price <= MICRO - tick else None, worst=bound)
+
+
+def size_misfit(base: Size, factors: Sequence[float], market: Market, limits: RiskLimits) -> Misfit | None:
+    """Say which quotes a market, or a limit, never takes while nothing is held.
+
+    Args:
+        base: The setting `base_size`, micro-shares.
+        factors: Each layer's size over it, innermost first.
+        market: Gives lot and smallest size.
+        limits: Largest order, largest position.
+    """
+    least, most, lot, text = market.size_min, limits.order_size_max, market.size_lot, text_from_micro
+    sizes = [size_lot_floor(min(int(base * factor), limits.position_size_max), lot) for factor in factors]
+    fitting = sum(least <= size <= most for size in sizes)
+    smallest = f"the smallest order of {market.slug or market.market_id} has {text(least)}"
+    if limits.position_size_max < least:
+        found = f'limits.position_size_max is "{text(limits.position_size_max)}" shares, but {smallest}'
+        remedy = f'"{text(least)}" or more'
+    elif min(sizes) < least:
+        found = f'base_size "{text(base)}" makes orders of {text(min(sizes))} shares, but {smallest}'
+        remedy = f'"{text(math.ceil(least / min(factors) / lot) * lot)}" or more'
+    elif max(sizes) > most:
+        found = f'base_size "{text(base)}" makes orders of {text(max(sizes))} shares'
+        found += f', but limits.order_size_max is "{text(most)}"'
+        remedy = f'"{text(math.floor(most / max(factors) / lot) * lot)}" or less'
+    else:
+        return None
+    told = f"{found}: {len(sizes) - fitting} of {len(sizes)} quotes a side are never placed there"
+    return Misfit(reason=f"{told}; set it to {remedy}, or leave that market out", is_total=not fitting)
 
 
 class Budget:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tbot.core.decide import OPERATOR
 from tbot.core.market import Market
 from tbot.core.messages import StrategyName
+from tbot.core.risk import RiskLimits
+from tbot.errors import ConfigError
 from tbot.strategies.base import Strategy
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
 
@@ -23,6 +25,35 @@ def check_names(strategies: Sequence[LiquiditySettings]) -> None:
             raise ValueError(f'expected strategies of different names, found "{name}" twice')
     if OPERATOR in names:
         raise ValueError(f'expected a strategy name other than "{OPERATOR}", which is the operator\'s own')
+
+
+def check_sizes(
+    strategies: Mapping[StrategyName, Callable[[], Strategy]], limits: RiskLimits, markets: Sequence[Market]
+) -> tuple[str, ...]:
+    """Hold each strategy against the terms of each market that it would trade.
+
+    Args:
+        strategies: By name, how to make each.
+        limits: Of the bot.
+        markets: All of them.
+
+    Returns:
+        A sentence for each that quotes less than it is set to.
+
+    Raises:
+        ConfigError: One of them could never quote in one of the markets.
+    """
+    by_id = {market.market_id: market for market in markets}
+    total: list[str] = []
+    partial: list[str] = []
+    for name, make in strategies.items():
+        strategy = make()
+        for market_id in strategy.market_ids:
+            if (misfit := strategy.misfit(by_id[market_id], limits)) is not None:
+                (total if misfit.is_total else partial).append(f'strategy "{name}": {misfit.reason}')
+    if total:
+        raise ConfigError("not trading: " + " / ".join(total))
+    return tuple(partial)
 
 
 def roster(

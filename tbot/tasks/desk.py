@@ -367,6 +367,7 @@ def _strategies(parts: BotParts, wires: _Wires) -> list[StrategyTask]:
             views=parts.views,
             accounts=wires.accounts,
             coordinator=wires.inbox,
+            limits=parts.limits,
             now_ns=parts.now_ns,
         )
         for name, make in parts.strategies.items()

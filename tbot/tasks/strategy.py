@@ -5,19 +5,23 @@ The strategy is made anew at each start: whatever state it crashed in dies with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import structlog
 import trio
 
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import AccountView, MarketView, StrategyName, Withdraw
+from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
-from tbot.strategies.base import Decision, Strategy, StrategyView
+from tbot.strategies.base import Decision, Misfit, Strategy, StrategyView
 from tbot.tasks.clock import trio_deadline
 from tbot.tasks.conflator import Conflator, Hub
 from tbot.tasks.inbox import FACTS, Inbox
 from tbot.tasks.supervisor import PULSE_S, TaskContext
+
+log = structlog.get_logger()
 
 Box = Conflator[tuple[str, str], MarketView | AccountView]
 
@@ -33,6 +37,7 @@ class StrategyTask:
         views: Where market views come from.
         accounts: Where account views come from.
         coordinator: Gets `Quotes` and `Withdraw` as states, `Take` as facts.
+        limits: What the strategy's settings are held against whenever the terms of a market change.
         now_ns: The clock.
     """
 
@@ -42,6 +47,7 @@ class StrategyTask:
     views: Hub[MarketId, MarketView]
     accounts: Hub[TokenId, AccountView]
     coordinator: Inbox
+    limits: RiskLimits
     now_ns: Callable[[], Nanos]
 
     async def run(self, ctx: TaskContext) -> None:
@@ -69,6 +75,7 @@ class StrategyTask:
     async def _decide_again_and_again(self, ctx: TaskContext, strategy: Strategy, box: Box) -> None:
         views: dict[MarketId, MarketView] = {}
         accounts: dict[TokenId, AccountView] = {}
+        fit = Fit(strategy, self.limits)
         asked_ns, wake_at_ns = Nanos(0), None
         while True:
             await ctx.beat()
@@ -77,6 +84,7 @@ class StrategyTask:
             asked_ns = max(asked_ns, self.now_ns())  # the wall clock may be set back, a strategy's time is not
             if changed or (wake_at_ns is not None and asked_ns >= wake_at_ns):
                 view = StrategyView(views=dict(views), accounts=dict(accounts))
+                fit.look(views.values())
                 decision = strategy.decide(view, asked_ns)
                 assert decision.wake_at_ns > asked_ns, f"{self.name} wants to be asked again in the past"
                 wake_at_ns = decision.wake_at_ns
@@ -95,6 +103,36 @@ class StrategyTask:
             self.coordinator.put_state(("quotes", quotes.strategy, quotes.token_id), quotes)
         for take in decision.takes:
             await self.coordinator.send(FACTS, take)
+
+
+class Fit:
+    """Tells once, in the log, that a strategy does not fit the terms of a market, and once when it does again."""
+
+    def __init__(self, strategy: Strategy, limits: RiskLimits) -> None:
+        """Begin with nothing told."""
+        self._strategy = strategy
+        self._limits = limits
+        self._seen: dict[MarketId, Market] = {}
+        self._told: dict[MarketId, Misfit] = {}
+
+    def look(self, views: Iterable[MarketView]) -> None:
+        """Judge the markets whose terms are others than at the last look."""
+        for view in views:
+            if self._seen.get(view.market_id) is not view.market:
+                self._seen[view.market_id] = view.market
+                self._judge(view.market)
+
+    def _judge(self, market: Market) -> None:
+        before, now = self._told.pop(market.market_id, None), self._strategy.misfit(market, self._limits)
+        if now is not None:
+            self._told[market.market_id] = now
+        if now == before:
+            return
+        bound = log.bind(strategy=self._strategy.name, market_id=market.market_id, slug=market.slug)
+        if now is None:
+            bound.info("strategy.fits")
+        else:
+            bound.warning("strategy.paused" if now.is_total else "strategy.cramped", reason=now.reason)
 
 
 def _absorb(

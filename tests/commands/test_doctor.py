@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from tbot.commands.disk import judge_fsync, judge_room
-from tbot.commands.doctor import diagnose, page
+from tbot.commands.doctor import diagnose, judge_strategies, page
 from tbot.config import TradingSettings, load
+from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.units import Price
 from tbot.exchanges.polymarket.examination import Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light, red
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX
@@ -96,6 +98,18 @@ def test_a_state_folder_open_to_others_is_its_own_line(tmp_path: Path) -> None:
 def test_slow_and_full_disks_are_red() -> None:
     assert (judge_fsync(0.01).light, judge_fsync(0.2).light) == (Light.GREEN, Light.RED)
     assert (judge_room(10 << 30).light, judge_room(1 << 29).light) == (Light.GREEN, Light.RED)
+
+
+def test_sizes_that_no_market_takes_are_red_and_those_that_some_do_not_are_told(tmp_path: Path) -> None:
+    config, lights = nobody(tmp_path), []
+    market = Market(market_id=MarketId("1"), slug="rain", yes=TokenId("2"), no=TokenId("3"), tick=Price(10_000))
+    for base in ("5", "4", "3"):
+        config.write_text(LIVE.read_text().replace('base_size = "5"', f'base_size = "{base}"'))
+        finding = judge_strategies(load(config, TradingSettings), [market])
+        lights.append(finding.light)
+        assert ("the smallest order of rain has 5" in finding.found) is (base != "5")
+    assert lights == [Light.GREEN, Light.YELLOW, Light.RED]
+    assert judge_strategies(load(config, TradingSettings), []).light is Light.YELLOW
 
 
 def test_names_from_outside_cannot_move_the_terminal() -> None:

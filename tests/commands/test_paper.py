@@ -90,13 +90,24 @@ def test_a_life_of_orders_that_the_exchange_does_not_take_starts_nothing(tmp_pat
 
 
 @pytest.mark.slow
-def test_orders_smaller_than_every_market_takes_are_refused_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('order_size_max = "20"', 'order_size_max = "4"', 'limits.order_size_max: expected at least "5", the smallest'),
+        ('base_size = "5"', 'base_size = "3"', 'strategy "liquidity": base_size "3" makes orders of 3 shares'),
+    ],
+    ids=["limit", "strategy"],
+)
+def test_orders_smaller_than_every_market_takes_are_refused_with_the_reason(
+    tmp_path: Path, before: str, after: str, told: str
+) -> None:
     with local_exchange() as announced:
         path = written(tmp_path, announced)
-        path.write_text(path.read_text().replace('order_size_max = "20"', 'order_size_max = "4"'))
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
         done = run(path, "--duration", "3s")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert 'limits.order_size_max: expected at least "5", the smallest order of' in done.stderr
+    assert told in done.stderr
     assert "TRADING" not in done.stdout
 
 

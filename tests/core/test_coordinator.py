@@ -23,7 +23,7 @@ from tbot.core.messages import (
     TradeStatus,
 )
 from tbot.core.orders import OrderStatus
-from tbot.core.refusals import HALTS
+from tbot.core.refusals import HALTS, HOLD_MS
 from tbot.core.units import MICRO, Notional
 from tests.core.coordinators import (
     CASH,
@@ -179,7 +179,7 @@ def test_rejected_order_is_over_and_its_side_waits(code: RejectCode) -> None:
     assert desk.status(order) is OrderStatus.REJECTED
     again = submits(desk.decide())
     assert len(again) == (1 if code is RejectCode.EXPIRED_UNSENT else 0)
-    desk.wait(5.1)
+    desk.wait(max(5_000, HOLD_MS.get(code, 0)) / 1000 + 0.1)
     assert desk.counts["submitted"] == 2
 
 

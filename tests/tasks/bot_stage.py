@@ -73,6 +73,9 @@ class Steady:
         self.market = market
         self.market_ids = (market.market_id,)
 
+    def misfit(self, market: Market, limits: RiskLimits) -> None:
+        return None
+
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         is_fresh = all(not v.is_stale and v.bids for v in view.views.values())
         wanted = tuple(

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tbot.core.market import Market
 from tbot.core.messages import OrderType, Side, StrategyName, Take
+from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.operations import EngineSettings
 from tbot.strategies.base import Decision, StrategyView
@@ -27,6 +28,9 @@ class Eager:
         self.market_ids = (market.market_id,)
         self._token_id = market.yes
         self._next_ns = Nanos(0)
+
+    def misfit(self, market: Market, limits: RiskLimits) -> None:
+        return None
 
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         if now_ns < self._next_ns or not view.views:

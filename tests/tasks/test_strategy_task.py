@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tbot.core.market import MarketId, TokenId
+from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     AccountView,
     MarketView,
@@ -21,12 +21,14 @@ from tbot.core.messages import (
     Take,
     Withdraw,
 )
+from tbot.core.risk import RiskLimits
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.strategies.base import Decision, StrategyView
 from tbot.tasks.conflator import Hub
 from tbot.tasks.inbox import Inbox
 from tbot.tasks.strategy import StrategyTask
 from tbot.tasks.supervisor import Child, Policy, one_for_one, supervise
+from tests.core.coordinators import LIMITS
 from tests.tasks.fake_exchange import CENT, MARKET, NO, YES, cents, now_ns, shares
 
 NAME = StrategyName("x")
@@ -42,6 +44,9 @@ class Recording:
         self.asked: list[tuple[float, StrategyView]] = []
         self.on_ask = on_ask
         self.takes = takes
+
+    def misfit(self, market: Market, limits: RiskLimits) -> None:
+        return None
 
     def decide(self, view: StrategyView, now_ns: Nanos) -> Decision:
         self.asked.append((trio.current_time(), view))
@@ -110,6 +115,7 @@ class Desk:
             views=self.views,
             accounts=self.accounts,
             coordinator=self.inbox,
+            limits=LIMITS,
             now_ns=now_ns,
         )
 

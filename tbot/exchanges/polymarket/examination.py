@@ -80,6 +80,7 @@ class Examination:
 
     Attributes:
         credentials: Those that the exchange takes; None before, and when there are none.
+        markets: Those that exist, as far as they were asked for.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Examination:
         self._public = RestConnection(settings, now_ns=now_ns, transport=reach.transport)
         self._rest = self._public.rest
         self._private: RestConnection | None = None
-        self._markets: list[Market] = []
+        self.markets: list[Market] = []
         self.credentials: ApiCredentials | None = None
 
     async def findings(self) -> tuple[Finding, ...]:
@@ -126,7 +127,7 @@ class Examination:
             found = await self._distance()
             found += await _together([self._place, self._version, self._probe, *self._account()])
             markets = await self._market_checks()
-            markets.append(judgement.judge_limits(self._limits, self._markets))
+            markets.append(judgement.judge_limits(self._limits, self.markets))
             is_hopeless = any(each.light is Light.RED for each in (*found, markets[-1]))
             found += await _together([self._credentials if not (self._is_start and is_hopeless) else _not_asked])
             found += markets
@@ -189,14 +190,14 @@ class Examination:
                 loaded = await load_market(self._rest, MarketId(condition_id))
             except ConfigError as error:
                 return red(f"market {condition_id}", str(error), "Take it out of exchange.condition_ids.")
-            self._markets.append(loaded)
+            self.markets.append(loaded)
             return judgement.judge_market(loaded)
 
         market.__name__ = f"market {condition_id}"
         return market
 
     async def _feed(self) -> Finding:
-        tokens = [token for market in self._markets for token in market.tokens][:ASSETS_MAX]
+        tokens = [token for market in self.markets for token in market.tokens][:ASSETS_MAX]
         if not tokens:
             return yellow("feed", "no market to ask for", LATER)
         connect = self._reach.market or tcp_connector(self._settings.ws_market_url)
@@ -308,7 +309,7 @@ class Examination:
         if self._private is None:
             return []
         rest = self._private.rest
-        needed = judgement.approvals_needed(self._markets, chain_id=self._settings.chain_id)
+        needed = judgement.approvals_needed(self.markets, chain_id=self._settings.chain_id)
         return [self._allowance_check(rest, each) for each in needed]
 
     def _allowance_check(self, rest: Rest, approval: Approval) -> Check:

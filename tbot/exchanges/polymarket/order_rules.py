@@ -7,7 +7,7 @@ from typing import Final
 
 from tbot.core.market import Market
 from tbot.core.risk import RiskLimits
-from tbot.core.units import text_from_micro
+from tbot.core.units import Size, text_from_micro
 from tbot.errors import ConfigError
 
 # An order dies this long before the expiration it states, and what it states must be this far ahead: the exchange's
@@ -23,9 +23,11 @@ def misfits(limits: RiskLimits, markets: Sequence[Market]) -> tuple[str, ...]:
 
     Args:
         limits: Of the bot.
-        markets: Those it trades, as far as they are known; each must take an order of the largest size allowed.
+        markets: Those it trades, as far as they are known; each must take an order of the largest size allowed, and one
+            as large as a position may be.
     """
-    return tuple(filter(None, (_life_misfit(limits), _size_misfit(limits, markets))))
+    sizes = {"order_size_max": limits.order_size_max, "position_size_max": limits.position_size_max}
+    return tuple(filter(None, (_life_misfit(limits), *(_size_misfit(*size, markets) for size in sizes.items()))))
 
 
 def check_limits(limits: RiskLimits, markets: Sequence[Market] = ()) -> None:
@@ -44,10 +46,10 @@ def _life_misfit(limits: RiskLimits) -> str:
     return f"limits.order_life_s: expected 0 or at least {ORDER_LIFE_S_MIN:g}, found {limits.order_life_s}"
 
 
-def _size_misfit(limits: RiskLimits, markets: Sequence[Market]) -> str:
+def _size_misfit(key: str, most: Size, markets: Sequence[Market]) -> str:
     strictest = max(markets, key=lambda market: market.size_min, default=None)
-    if strictest is None or limits.order_size_max >= strictest.size_min:
+    if strictest is None or most >= strictest.size_min:
         return ""
-    least, found = text_from_micro(strictest.size_min), text_from_micro(limits.order_size_max)
+    least, found = text_from_micro(strictest.size_min), text_from_micro(most)
     market = strictest.slug or strictest.market_id
-    return f'limits.order_size_max: expected at least "{least}", the smallest order of {market}, found "{found}"'
+    return f'limits.{key}: expected at least "{least}", the smallest order of {market}, found "{found}"'
