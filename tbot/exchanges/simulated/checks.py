@@ -37,8 +37,7 @@ TEXT_POST_ONLY_TYPE = "invalid post-only order: only GTC and GTD orders can be p
 TEXT_SELF_TRADE = "order would match another order of the same account"
 """Our own words: production is not known to refuse this."""
 TEXT_EXPIRATION = "invalid expiration"
-TEXT_ALLOWANCE = "not enough balance / allowance: the allowance is not enough -> spender: {spender}, allowance: {left}"
-"""As reported by traders whose approval was missing (2026)."""
+TEXT_NOT_ENOUGH = "not enough balance / allowance: the {what} is not enough -> "
 TEXT_BUDGET_PRECISION = (
     "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals,"
     " taker amount a max of 4 decimals"
@@ -127,27 +126,35 @@ def objection_after_hold(candidate: Candidate) -> tuple[str, EndReason] | None:
 
 def given_by(candidate: Candidate) -> int:
     """Tell what an order needs of its asset now: shares, or collateral with the fee of what it would take."""
-    o = candidate.order
     # A buyer's fee comes on top; without it an account at its limit would end below zero.
-    return o.size if o.side is Side.SELL else (o.budget or notional_ceil(o.price, o.size)) + candidate.plan.fee
+    return _amount(candidate.order) + (candidate.plan.fee if candidate.order.side is Side.BUY else 0)
 
 
-def balance_text(*, balance: int, active: int, matched: int, amount: int) -> str:
-    """Word the refusal of an order that its account cannot cover, as traders quote it (2026-05 to 2026-08).
+def balance_text(*, balance: int, active: int, matched: int, amount: int, fee: int = 0) -> str:
+    """Word the refusal of an order that its account cannot cover, as traders quote it (2026-05 to 2026-10).
+
+    Two checks follow each other, by the numbers that were quoted: of the balance alone, then of what is left of it.
 
     Args:
         balance: On chain, what matched orders have bound included.
-        active: Bound by open orders; not told when 0, as the next.
+        active: Bound by open orders.
         matched: Bound by trades not yet settled.
-        amount: Of the order, fees included.
+        amount: Of the order without its fee.
+        fee: What comes on top.
     """
-    sums = {"sum of active orders": active, "sum of matched orders": matched}
-    told = "".join(f"{name}: {value}, " for name, value in sums.items() if value)
-    fees = " (inc. fees)" if told else ""
-    return (
-        "not enough balance / allowance: the balance is not enough -> "
-        f"balance: {balance}, {told}order amount{fees}: {amount}"
-    )
+    sums = f"order amount: {amount}" if amount > balance else _sums(active=active, matched=matched, needed=amount + fee)
+    return f"{TEXT_NOT_ENOUGH.format(what='balance')}balance: {balance}, {sums}"
+
+
+def allowance_text(candidate: Candidate) -> str:
+    """Word the refusal of an order that its contract may not settle, as traders quote it (2026-04 to 2026-10).
+
+    An approval of tokens is all or nothing, so no sums are told of a sale.
+    """
+    c, spender = candidate, candidate.order.spender
+    told = f"{TEXT_NOT_ENOUGH.format(what='allowance')}spender: {spender}, allowance: {c.allowance}"
+    sums = _sums(active=c.spending, matched=c.matched, needed=given_by(c))
+    return told if c.order.side is Side.SELL else f"{told}, {sums}"
 
 
 def objection_to_placing(order: PlaceOrder, mode: Mode) -> str:
@@ -233,16 +240,25 @@ def _duplicate(c: Candidate) -> str:
 
 
 def _balance(c: Candidate) -> str:
-    given = given_by(c)
+    given, amount = given_by(c), _amount(c.order)
     if given <= c.balance - c.reserved:
         return ""
-    return balance_text(balance=c.balance + c.matched, active=c.reserved, matched=c.matched, amount=given)
+    balance = c.balance + c.matched
+    return balance_text(balance=balance, active=c.reserved, matched=c.matched, amount=amount, fee=given - amount)
 
 
 def _allowance(c: Candidate) -> str:
-    if given_by(c) <= c.allowance - c.spending:
-        return ""
-    return TEXT_ALLOWANCE.format(spender=c.order.spender, left=c.allowance)
+    return "" if given_by(c) <= c.allowance - c.spending else allowance_text(c)
+
+
+def _amount(order: PlaceOrder) -> int:
+    return order.size if order.side is Side.SELL else order.budget or notional_ceil(order.price, order.size)
+
+
+# Open orders are named when there are any, matched ones always.
+def _sums(*, active: int, matched: int, needed: int) -> str:
+    open_orders = f"sum of active orders: {active}, " if active else ""
+    return f"{open_orders}sum of matched orders: {matched}, order amount (inc. fees): {needed}"
 
 
 def _post_only(c: Candidate) -> str:

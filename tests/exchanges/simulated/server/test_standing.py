@@ -113,7 +113,8 @@ async def test_each_kind_of_market_needs_the_approval_of_its_own_contract(
     await limit(ruled, "0", spender=spender)
     refused = await ruled.alice.place("BUY", "0.40", "10", token=token)
     text = f"not enough balance / allowance: the allowance is not enough -> spender: {spender}, allowance: 0"
-    assert (refused.status, refused.error) == (400, text)
+    sums = "sum of matched orders: 0, order amount (inc. fees): 4000000"
+    assert (refused.status, refused.error) == (400, f"{text}, {sums}")
     await ruled.alice.placed("BUY", "0.40", "10", token=other.yes)
     assert (await shown(ruled))[spender] == 0
     await limit(ruled, "max", spender=spender)
@@ -173,8 +174,9 @@ async def test_open_orders_of_every_market_of_a_contract_count_against_its_allow
     first = await ruled.alice.placed("BUY", "0.40", "10", token=ruled.mayor.yes)
     for token in (ruled.mayor.yes, ruled.mayor.no):
         refused = await ruled.alice.place("BUY", "0.41", "10", token=token)
-        text = f"the allowance is not enough -> spender: {EXCHANGE_V2_NEG_RISK}, allowance: {5 * MICRO}"
-        assert (refused.status, refused.error) == (400, f"not enough balance / allowance: {text}")
+        text = f"the allowance is not enough -> spender: {EXCHANGE_V2_NEG_RISK}, allowance: {5 * MICRO}, "
+        sums = "sum of active orders: 4000000, sum of matched orders: 0, order amount (inc. fees): 4100000"
+        assert (refused.status, refused.error) == (400, f"not enough balance / allowance: {text}{sums}")
     await ruled.alice.placed("BUY", "0.41", "10")  # of another contract
     await ruled.alice.placed("BUY", "0.10", "10", token=ruled.mayor.yes)
     assert (await ruled.alice.place("BUY", "0.10", "10", token=ruled.mayor.yes)).status == 400
@@ -204,7 +206,8 @@ async def test_allowance_has_to_cover_the_fee_too(ruled: Any, autojump_clock: An
     await ruled.bob.placed("BUY", "0.60", "100", token=ruled.rain.no)
     await limit(ruled, "4.09")  # the fee of ten shares at 0.40 is 0.096
     refused = await ruled.alice.place("BUY", "0.40", "10")
-    assert refused.error.endswith(f"spender: {EXCHANGE_V2}, allowance: 4090000")
+    sums = "sum of matched orders: 0, order amount (inc. fees): 4096000"
+    assert refused.error.endswith(f"spender: {EXCHANGE_V2}, allowance: 4090000, {sums}")
     await limit(ruled, "4.096")
     await ruled.alice.placed("BUY", "0.40", "10")
     assert (await shown(ruled))[EXCHANGE_V2] == 0
