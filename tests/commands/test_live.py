@@ -38,12 +38,18 @@ def written(folder: Path, announced: dict[str, str]) -> Path:
     return path
 
 
+def command(path: Path, confirm: str, *more: str) -> list[str]:
+    return tbot("live", "--config", str(path), "--confirm", confirm, *more)
+
+
+def environ(key: str | None = KEY) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TBOT_")}
+    return inherited if key is None else inherited | {"TBOT_PRIVATE_KEY": key}
+
+
 def run(path: Path, confirm: str, *more: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TBOT_")}
-    if key is not None:
-        environ["TBOT_PRIVATE_KEY"] = key
-    command = tbot("live", "--config", str(path), "--confirm", confirm, *more)
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environ)
+    typed = command(path, confirm, *more)
+    return subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environ(key))
 
 
 def refused(done: subprocess.CompletedProcess[str], why: str) -> None:

@@ -28,8 +28,8 @@ def tbot(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def local_exchange() -> Iterator[dict[str, Any]]:
-    command = tbot("exchange", "--json", "--port", "0", "--seed", "7")
+def local_exchange(*more: str) -> Iterator[dict[str, Any]]:
+    command = tbot("exchange", "--json", "--port", "0", "--seed", "7", *more)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
