@@ -20,7 +20,7 @@ from tbot.errors import ConfigError, StateCorrupt
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.hosts import is_this_machine
-from tbot.exchanges.polymarket.judgement import Finding, Light, green, red, yellow
+from tbot.exchanges.polymarket.judgement import GIVE_KEY, NAME_MARKET, Finding, Light, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.log import text_clean
 from tbot.store.folder import StateFolder
@@ -90,7 +90,7 @@ def judge_strategies(settings: TradingSettings, markets: Sequence[Market]) -> Fi
     """Judge whether each strategy can quote in each market."""
     check, remedy = "strategies", "Set what it names; with it nothing is traded."
     if not markets:
-        return yellow(check, "no market to hold their sizes against", "Mend what is red and run this again.")
+        return yellow(check, "no market to hold their sizes against", NAME_MARKET)
     try:
         partial = check_sizes(roster(settings.strategies, markets), settings.limits, markets)
     except ConfigError as error:
@@ -124,7 +124,7 @@ def _key(environ: Mapping[str, str], found: list[Finding]) -> SigningKey | None:
     try:
         return signing_key_of(environ)
     except ConfigError as error:
-        found.append(red("key", str(error), "Export TBOT_PRIVATE_KEY, or TBOT_PRIVATE_KEY_FILE with mode 0600."))
+        found.append(red("key", str(error), GIVE_KEY))
         return None
 
 

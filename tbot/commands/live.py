@@ -128,15 +128,15 @@ def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:
 
 
 def _admit(found: Sequence[Finding], *, has_traded: bool) -> None:
-    """Tell what the doctor would tell, and refuse what it calls red.
+    """Tell what the doctor would tell, and refuse what it calls red; that is told by the refusal alone.
 
     Raises:
         ConfigError: With each hindrance and its remedy; nothing was started.
     """
-    told = [each for each in found if each.light is not Light.GREEN]
-    if told:
+    hindered = hindrances(found, has_traded=has_traded)
+    if told := [each for each in found if each.light is not Light.GREEN and each not in hindered]:
         tell(lines_of(told), sys.stdout)
-    if hindered := hindrances(found, has_traded=has_traded):
+    if hindered:
         raise ConfigError(
             "not trading: " + " / ".join(f"{each.check}: {each.found}. {each.remedy}" for each in hindered)
         )

@@ -168,6 +168,10 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     assert orders is not None
     assert int(orders[1]) > 0
     assert again.returncode == 0, again.stderr
+    for refusal in (poor, blocked):  # what it says stands on the other stream, once
+        assert "REAL MONEY" in refusal.stdout
+        assert "$0.00, the limits" not in refusal.stdout
+        assert "does not serve this place" not in refusal.stdout
     assert blocked.returncode == 2
     assert blocked.stderr == (
         "tbot: not trading: geoblock: the exchange does not serve this place (US). "

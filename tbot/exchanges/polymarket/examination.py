@@ -8,8 +8,9 @@ Nothing is created and no order is sent.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -27,8 +28,9 @@ from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.credentials import until_taken
-from tbot.exchanges.polymarket.gamma import markets_named
-from tbot.exchanges.polymarket.judgement import Approval, Finding, Light, green, red, yellow
+from tbot.exchanges.polymarket.gamma import Gamma
+from tbot.exchanges.polymarket.hosts import is_this_machine
+from tbot.exchanges.polymarket.judgement import Approval, Finding, green, hindrances, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.rest import NotFound, Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -38,7 +40,14 @@ from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
 # Five for the clock, ten for a percentile that is worth its name.
 TIMES_ASKED: Final = 10
 FEED_S_MAX: Final = 10.0
-LATER: Final = "Mend what is red and run this again."
+LOOK: Final = "Look at the network and the exchange's status page, then run this again."
+RENEW: Final = "Run `tbot keys derive --reveal` and export those."
+NAME_WALLET: Final = "Set exchange.funder to the wallet that holds the money."
+# Of questions that go elsewhere than to exchange.rest_url.
+_LOOK_AT: Final = {
+    "geoblock": "Look at exchange.geoblock_url and the network, then run this again.",
+    "wallet contract": "Look at exchange.relayer_url and the network, then run this again.",
+}
 _RELAYER_TYPES: Final = {WalletKind.PROXY: "PROXY", WalletKind.SAFE: "SAFE", WalletKind.DEPOSIT: "WALLET"}
 
 T = TypeVar("T")
@@ -128,8 +137,8 @@ class Examination:
             found += await _together([self._place, self._version, self._probe, *self._account()])
             markets = await self._market_checks()
             markets.append(judgement.judge_limits(self._limits, self.markets))
-            is_hopeless = any(each.light is Light.RED for each in (*found, markets[-1]))
-            found += await _together([self._credentials if not (self._is_start and is_hopeless) else _not_asked])
+            hindered = hindrances((*found, *markets), has_traded=True) if self._is_start else ()
+            found += await _together([_not_asked(hindered) if hindered else self._credentials])
             found += markets
             return (*found, *await _together([*self._with_credentials(), *self._allowance_checks(), self._feed]))
         finally:
@@ -147,7 +156,7 @@ class Examination:
                 latencies.append(trio.current_time() - began)
         except ExchangeUnavailable as error:
             remedy = "Look at exchange.rest_url, the network, and the exchange's status page."
-            unknown = yellow("clock", "not told", LATER)
+            unknown = yellow("clock", "not told", remedy)
             return [red("requests", f"the exchange does not answer: {error}", remedy), unknown]
         return [judgement.judge_latency(latencies), judgement.judge_clock(self._public.clock)]
 
@@ -164,7 +173,7 @@ class Examination:
 
     async def _probe(self) -> Finding:
         if self._is_wallet_unnamed:
-            return yellow("signing", "no wallet to sign for", LATER)
+            return yellow("signing", "no wallet to sign for", NAME_WALLET)
         try:
             parts = await self._reach.probe(self._settings)
         except (AuthenticationFailed, ConfigError) as error:
@@ -175,14 +184,23 @@ class Examination:
         names = (*self._settings.condition_ids, *self._settings.slugs)
         if not names:
             return [red("markets", "none is named", "Name markets in exchange.condition_ids or exchange.slugs.")]
-        try:
-            named = await markets_named(self._rest, self._settings, self._now_ns)
-        except ConfigError as error:
-            return [red("markets", str(error), "Correct exchange.slugs.")]
-        except ExchangeUnavailable as error:
-            return [red("markets", f"the catalogue does not answer: {error}", "Look at exchange.gamma_url, or wait.")]
-        market_ids = dict.fromkeys((*self._settings.condition_ids, *named))
-        return await _together([self._market_check(each) for each in market_ids])
+        market_ids, unknown = await self._named()
+        checks = [self._market_check(each) for each in dict.fromkeys((*self._settings.condition_ids, *market_ids))]
+        return [*await _together(checks), *unknown]
+
+    async def _named(self) -> tuple[list[MarketId], list[Finding]]:
+        found: list[MarketId] = []
+        unknown: list[Finding] = []
+        gamma = Gamma(self._rest, self._settings.gamma_url, self._now_ns)
+        for slug in self._settings.slugs:
+            try:
+                found.append((await gamma.market(slug)).market_id)
+            except ConfigError as error:
+                unknown.append(red("markets", str(error), f"Correct {slug} in exchange.slugs, or take it out."))
+            except ExchangeUnavailable as error:
+                remedy = "Look at exchange.gamma_url, or wait."
+                return found, [*unknown, red("markets", f"the catalogue does not answer: {error}", remedy)]
+        return found, unknown
 
     def _market_check(self, condition_id: str) -> Check:
         async def market() -> Finding:
@@ -199,7 +217,7 @@ class Examination:
     async def _feed(self) -> Finding:
         tokens = [token for market in self.markets for token in market.tokens][:ASSETS_MAX]
         if not tokens:
-            return yellow("feed", "no market to ask for", LATER)
+            return yellow("feed", "no market to ask for", judgement.NAME_MARKET)
         connect = self._reach.market or tcp_connector(self._settings.ws_market_url)
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
         began = trio.current_time()
@@ -244,9 +262,12 @@ class Examination:
         if kind is WalletKind.EOA:
             return green(check, "the key's own account needs none")
         if self._is_wallet_unnamed:
-            return yellow(check, "no wallet to ask about", LATER)
+            return yellow(check, "no wallet to ask about", NAME_WALLET)
         if not settings.relayer_url:
             return yellow(check, "no relayer to ask", "Set exchange.relayer_url.")
+        if _is_local(settings.rest_url) and not _is_local(settings.relayer_url):
+            remedy = "Set exchange.relayer_url to the one that `tbot exchange --json` names."
+            return yellow(check, "not asked: the exchange is on this machine, the relayer elsewhere", remedy)
         relayer = self._beside(self._reach.relayer, url=settings.relayer_url)
         try:
             query = {"address": self._wallet, "type": _RELAYER_TYPES[kind]}
@@ -258,14 +279,14 @@ class Examination:
     async def _credentials(self) -> Finding:
         check = "credentials"
         if self._key is None:
-            return yellow(check, "no key to derive them from", LATER)
+            return yellow(check, "no key to derive them from", judgement.GIVE_KEY)
         try:
             derived = self._given or await self._rest.obtain_credentials(
                 self._key, chain_id=self._settings.chain_id, is_derived_only=not self._is_start
             )
         except AuthenticationFailed as error:
             if self._public.clock.is_beyond_use:
-                return yellow(check, f"refused while the clock is off: {error}", LATER)
+                return yellow(check, f"refused while the clock is off: {error}", judgement.SET_CLOCK)
             return red(check, str(error), "Run `tbot keys create`.")
         private = self._beside(self._reach.transport, signer=RequestSigner(self._key.address, derived))
         try:
@@ -277,7 +298,7 @@ class Examination:
             return red(
                 check,
                 str(error),
-                "If they are new, wait two minutes; else run `tbot keys derive --reveal` and export those.",
+                f"If they are new, wait two minutes. Else: {RENEW}",
             )
         self._private, self.credentials = private, derived
         return green(check, f"API key {derived.api_key}")
@@ -292,7 +313,7 @@ class Examination:
 
         async def balance() -> Finding:
             if self._is_wallet_unnamed:
-                return yellow("balance", "no wallet to ask about", LATER)
+                return yellow("balance", "no wallet to ask about", NAME_WALLET)
             held = await self._holding(rest, {"asset_type": "COLLATERAL"})
             return judgement.judge_balance(int(held.balance), exposure_max=self._limits.exposure_max)
 
@@ -315,7 +336,7 @@ class Examination:
     def _allowance_check(self, rest: Rest, approval: Approval) -> Check:
         async def allowance() -> Finding:
             if self._is_wallet_unnamed:
-                return yellow(approval.check, "no wallet to ask about", LATER)
+                return yellow(approval.check, "no wallet to ask about", NAME_WALLET)
             query = {"asset_type": "COLLATERAL"}
             if not approval.is_amount:
                 query = {"asset_type": balance_type(TokenId(approval.example)), "token_id": approval.example}
@@ -338,9 +359,17 @@ class Examination:
         )
 
 
-async def _not_asked() -> Finding:
-    await trio.lowlevel.checkpoint()
-    return yellow("credentials", "not asked for while something else is red", LATER)
+def _is_local(url: str) -> bool:
+    return is_this_machine(urlsplit(url).hostname or "")
+
+
+def _not_asked(reds: Sequence[Finding]) -> Check:
+    async def credentials() -> Finding:
+        await trio.lowlevel.checkpoint()
+        names = ", ".join(dict.fromkeys(each.check for each in reds))
+        return yellow("credentials", "not asked for while something else is red", f"Mend {names} first.")
+
+    return credentials
 
 
 async def _together(checks: list[Check]) -> list[Finding]:
@@ -360,5 +389,7 @@ async def _told(check: Check) -> Finding:
     name = {"place": "geoblock", "version": "order version", "deployed": "wallet contract"}.get(name, name)
     try:
         return await check()
-    except (ExchangeUnavailable, AuthenticationFailed) as error:
-        return yellow(name, f"not told: {error}", LATER)
+    except ExchangeUnavailable as error:
+        return yellow(name, f"not told: {error}", _LOOK_AT.get(name, LOOK))
+    except AuthenticationFailed as error:
+        return yellow(name, f"not told: {error}", RENEW)

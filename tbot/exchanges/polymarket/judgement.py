@@ -28,6 +28,10 @@ LATENCY_S_MAX: Final = 1.0
 
 BALANCE: Final = "balance"
 MARKET: Final = "market "
+TAKES_NO_ORDERS: Final = "takes no orders"
+NAME_MARKET: Final = "Name markets in exchange.condition_ids or exchange.slugs that the exchange knows."
+GIVE_KEY: Final = "Export TBOT_PRIVATE_KEY, or TBOT_PRIVATE_KEY_FILE with mode 0600."
+SET_CLOCK: Final = "Let this machine keep its clock by NTP (systemd-timesyncd or chrony)."
 COLLATERAL: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 CONDITIONAL_TOKENS: Final = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
 POSITION_MANAGER: Final = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"
@@ -132,14 +136,9 @@ def hindrances(found: Sequence[Finding], *, has_traded: bool) -> tuple[Finding, 
     before: its money may be in positions, which somebody has to look after.
     """
     reds = [each for each in found if each.light is Light.RED]
-    has_market = any(_is_of_market(each) and each.light is Light.GREEN for each in found)
-    if has_market:
-        reds = [each for each in reds if not _is_of_market(each)]
+    if any(each.check.startswith(MARKET) and each.light is Light.GREEN for each in found):
+        reds = [each for each in reds if not (each.check.startswith(MARKET) and each.found == TAKES_NO_ORDERS)]
     return tuple(each for each in reds if not (has_traded and each.check == BALANCE))
-
-
-def _is_of_market(finding: Finding) -> bool:
-    return finding.check.startswith(MARKET)
 
 
 def judge_key(address: str, *, is_play: bool) -> Finding:
@@ -182,8 +181,7 @@ def judge_clock(clock: ExchangeClock) -> Finding:
     ours_s = -clock.difference_ns / NANOS_PER_S
     found = f"{ours_s:+.1f} s from the exchange's"
     if clock.is_beyond_use:
-        remedy = "Let this machine keep its clock by NTP (systemd-timesyncd or chrony)."
-        return red("clock", f"{found}, more than the {SKEW_S_MAX:g} s that are corrected", remedy)
+        return red("clock", f"{found}, more than the {SKEW_S_MAX:g} s that are corrected", SET_CLOCK)
     return green("clock", f"{found}, corrected" if clock.is_off else found)
 
 
@@ -248,7 +246,7 @@ def judge_market(market: Market) -> Finding:
     """Judge whether a market takes orders."""
     check = MARKET + (market.slug or market.market_id)
     if not market.is_accepting_orders:
-        return red(check, "takes no orders", "Take it out of the settings, or wait until it opens.")
+        return red(check, TAKES_NO_ORDERS, "Take it out of the settings, or wait until it opens.")
     return green(check, f"takes orders, tick {market.tick / MICRO:g}")
 
 
@@ -258,7 +256,7 @@ def judge_limits(limits: RiskLimits, markets: Sequence[Market]) -> Finding:
     if found := misfits(limits, markets):
         return red(check, "; ".join(found), "Set what it names; until then nothing is traded.")
     if not markets:
-        return yellow(check, "no market to hold order_size_max against", "Mend what is red and run this again.")
+        return yellow(check, "no market to hold order_size_max against", NAME_MARKET)
     least = text_from_micro(max(market.size_min for market in markets))
     return green(check, f"orders of up to {text_from_micro(limits.order_size_max)} shares, of at least {least} taken")
 

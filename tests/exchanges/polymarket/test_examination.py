@@ -223,6 +223,64 @@ async def test_a_market_nobody_knows_is_named(autojump_clock: trio.testing.MockC
         assert reds(await examined(stage, changes={"condition_ids": ids})) == [f"market {unknown}"]
 
 
+async def test_unknown_names_hide_nothing_of_the_markets_that_exist(autojump_clock: trio.testing.MockClock) -> None:
+    unknown = "0x" + "00" * 32
+    async with polymarket() as stage:
+        known = stage._settings.condition_ids
+        changes = {
+            "condition_ids": (unknown, known[0]),
+            "slugs": ("nobody-asked", stage.exchange.markets()[1].slug, "nor-this"),
+            "gamma_url": "http://exchange.test/gamma",
+        }
+        found = await examined(stage, changes=changes)
+    assert reds(found) == [f"market {unknown}", "markets", "markets"]
+    lights = [each.light for each in found if each.check.startswith("market ")]
+    assert lights.count(Light.GREEN) == 2
+    checks = {each.check: each.light for each in found}
+    assert checks["feed"] is checks["balance"] is checks["allowance pUSD to Exchange V2"] is Light.GREEN
+    assert len(judgement.hindrances(found, has_traded=True)) == 3
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+async def test_the_relayer_of_production_is_never_asked_about_a_wallet_of_a_local_exchange(
+    kind: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response | None:
+        asked.append(request.url.host)
+        return at("/deployed", {"deployed": True})(request)
+
+    async with polymarket() as stage:
+        funder = wallets_of(stage.key.address).of(WalletKind(kind))
+        changes = {"signature_type": kind, "funder": funder, "rest_url": "http://127.0.0.1:8137"}
+        found = await examined(stage, answer, changes=changes)
+        assert set(asked) <= {"127.0.0.1", "exchange.test"}
+        (line,) = [each for each in found if each.check == "wallet contract"]
+        assert (line.light, "the relayer elsewhere" in line.found) == (Light.YELLOW, True)
+        assert "exchange.relayer_url" in line.remedy
+        found = await examined(stage, answer, changes=changes | {"relayer_url": "http://127.0.0.1:8138"})
+        assert next(each.light for each in found if each.check == "wallet contract") is Light.GREEN
+
+
+async def test_every_doubt_names_its_own_remedy(autojump_clock: trio.testing.MockClock) -> None:
+    def everything_fails(request: httpx2.Request) -> httpx2.Response | None:
+        return httpx2.Response(503, json={"error": "down"})
+
+    async with polymarket() as stage:
+        changes = {"signature_type": 3, "funder": wallets_of(stage.key.address).deposit}
+        down = {each.check: each.remedy for each in await examined(stage, everything_fails, changes=changes)}
+        lost = {each.check: each.remedy for each in await examined(stage, changes={"signature_type": 3})}
+        off = at("/time", EPOCH_NS // NANOS_PER_S + 60)
+        early = {each.check: each.remedy for each in await examined(stage, off, is_start=True)}
+    assert "exchange.rest_url" in down["clock"]
+    assert "exchange.geoblock_url" in down["geoblock"]
+    assert "exchange.relayer_url" in down["wallet contract"]
+    assert "condition_ids" in down["feed"]
+    assert all("exchange.funder" in lost[check] for check in ("signing", "wallet contract", "balance"))
+    assert early["credentials"] == "Mend clock first."
+
+
 async def test_a_market_named_twice_is_one_line(autojump_clock: trio.testing.MockClock) -> None:
     async with polymarket() as stage:
         slug = stage.market.slug
@@ -345,4 +403,6 @@ def test_every_red_line_hinders_a_start_but_what_a_running_bot_may_meet() -> Non
     assert hindrances([doubt, other], has_traded=False) == ()
     assert hindrances([doubt, empty, blocked, shut, other], has_traded=False) == (empty, blocked)
     assert hindrances([empty, blocked, shut], has_traded=True) == (blocked, shut)
+    unknown = red("market c", "the exchange does not know it", "Take it out.")
+    assert hindrances([unknown, other], has_traded=True) == (unknown,)
     assert hindrances([red("markets", "none is named", "Name some."), other], has_traded=True) != ()
