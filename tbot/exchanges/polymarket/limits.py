@@ -3,6 +3,10 @@
 Arithmetic is `core.ratelimit`; here is only the waiting. Two kinds of limits hold at once: the buckets of the signer,
 whose sizes the exchange tells by the name of a tier, and windows per path, which count requests of this address.
 
+Who goes first matters only where something is shared. So there is no single queue, whose head would hold up requests
+that need nothing of what it waits for: a request passes when each of its buckets holds what it costs beside all that
+those before it want of that bucket. Orders that wait for order tokens keep no read waiting, and no read delays them.
+
 A 429 closes its own lane and the lesser ones: when orders are refused we may still cancel, and when a cancel is refused
 nothing else should hurry. An order also waits while the cancel tokens left are fewer than the orders that may rest, so
 that whatever we place can be cancelled at once, and beyond 0.8 of the burst it does not pass at all. Waiting ends at a
@@ -15,7 +19,7 @@ Source: docs.polymarket.com (rate limits), read 2026-11-22.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from math import inf
 from typing import Final, NamedTuple
@@ -87,12 +91,22 @@ class Lane(IntEnum):
     READ = 3
 
 
+class _Ticket(NamedTuple):
+    # One that waits, in the order of passing: by lane, then by arrival.
+    lane: Lane
+    number: int
+    takes: tuple[tuple[TokenBucket, int], ...]
+
+    def wants(self, bucket: TokenBucket) -> int:
+        return sum(cost for each, cost in self.takes if each is bucket)
+
+
 class TooLate(RateLimited):
     """The moment by which the request should have left is past; it was not sent."""
 
 
 class RateGate:
-    """Lets requests pass in the order of their lanes, as fast as the buckets allow.
+    """Lets requests pass as fast as the buckets allow, in the order of their lanes where they share one.
 
     Attributes:
         open_orders: Orders that may rest, those on their way included; kept by whoever sends them.
@@ -121,7 +135,7 @@ class RateGate:
         self.tier = ""
         self.tier_limits = Tier(limits.orders_per_s, limits.orders_burst, limits.cancels_per_s, limits.cancels_burst)
         self._now_ns = now_ns
-        self._waiting: list[tuple[Lane, int]] = []
+        self._waiting: list[_Ticket] = []
         self._arrivals = 0
         self._changed = trio.Event()
 
@@ -139,11 +153,10 @@ class RateGate:
             RateLimited: It will be past before there are tokens.
         """
         await trio.lowlevel.checkpoint()
-        self._arrivals += 1
-        ticket = (lane, self._arrivals)
+        ticket = self._ticket(lane, cost, path)
         bisect.insort(self._waiting, ticket)
         try:
-            while (wait_ns := self._pass(ticket, cost, by_ns, path, self._now_ns())) is not None:
+            while (wait_ns := self._pass(ticket, by_ns, self._now_ns())) is not None:
                 with trio.move_on_after(wait_ns / NANOS_PER_S + _WAKE_LATE_S):
                     await self._changed.wait()
         finally:
@@ -188,42 +201,60 @@ class RateGate:
         self._buckets[lane].learn(remaining, self._now_ns())
         self._wake()
 
+    def _ticket(self, lane: Lane, cost: int, path: tuple[str, str]) -> _Ticket:
+        self._arrivals += 1
+        window = self._windows.get(path)
+        shared = [self._everything] if window is None else [self._everything, window]
+        return _Ticket(lane, self._arrivals, ((self._buckets[lane], cost), *((each, 1) for each in shared)))
+
     # Take the tokens and return None, or return how long to wait before asking again.
-    def _pass(
-        self, ticket: tuple[Lane, int], cost: int, by_ns: Nanos, path: tuple[str, str], now_ns: Nanos
-    ) -> int | None:
-        lane, window = ticket[0], self._windows.get(path)
-        windows = [self._everything] if window is None else [self._everything, window]
-        ready_ns = max(self._ready_ns(lane, cost, now_ns), *(each.ready_ns(1, now_ns) for each in windows))
-        wait_s = (ready_ns - now_ns) / NANOS_PER_S
+    def _pass(self, ticket: _Ticket, by_ns: Nanos, now_ns: Nanos) -> int | None:
+        alone_ns = self._alone_ns(ticket, now_ns)
+        wait_s = (alone_ns - now_ns) / NANOS_PER_S
         if now_ns > by_ns:
-            raise TooLate(f"{lane.name}: its moment passed in the queue", retry_after_s=wait_s)
-        if ready_ns > by_ns:
-            raise RateLimited(f"{lane.name}: no token for {wait_s:.3f} s", retry_after_s=wait_s)
-        if self._waiting[0] != ticket:
-            return by_ns - now_ns  # whoever is before us wakes us when it leaves
-        if ready_ns > now_ns:
-            return ready_ns - now_ns
-        taken = self._buckets[lane].take(cost, now_ns) and all(each.take(1, now_ns) for each in windows)
+            raise TooLate(f"{ticket.lane.name}: its moment passed in the queue", retry_after_s=wait_s)
+        if alone_ns > by_ns:
+            raise RateLimited(f"{ticket.lane.name}: no token for {wait_s:.3f} s", retry_after_s=wait_s)
+        ready_ns = self._ready_ns(ticket, now_ns)
+        if ready_ns is None or ready_ns > now_ns:
+            # Whoever is before us wakes us when it leaves, and so does whatever changes a bucket.
+            return (by_ns if ready_ns is None else min(ready_ns, by_ns)) - now_ns
+        taken = all(bucket.take(cost, now_ns) for bucket, cost in ticket.takes)
         assert taken, "a bucket that is ready gives"
         return None
 
-    def _ready_ns(self, lane: Lane, cost: int, now_ns: Nanos) -> Nanos:
-        bucket = self._buckets[lane]
-        if cost > bucket.burst:
-            raise RateLimited(f"{lane.name}: {cost} tokens are more than it ever has", retry_after_s=CROWDED_S)
-        ready_ns = bucket.ready_ns(cost, now_ns)
-        if lane is not Lane.ORDER:
-            return ready_ns
-        cancels = self._buckets[Lane.CANCEL]
-        if self.open_orders > self.open_orders_max:
+    # When it could pass if nobody were before it.
+    def _alone_ns(self, ticket: _Ticket, now_ns: Nanos) -> Nanos:
+        if ticket.lane is Lane.ORDER and self.open_orders > self.open_orders_max:
             raise RateLimited(f"ORDER: {self.open_orders} orders may rest already", retry_after_s=CROWDED_S)
-        needed = min(max(self._reserve, self.open_orders), cancels.burst)
-        return max(ready_ns, cancels.ready_ns(needed, now_ns))
+        ready_ns = _first_ns(self._needs(ticket), now_ns)
+        if ready_ns is None:
+            raise RateLimited(f"{ticket.lane.name}: more tokens than it ever has", retry_after_s=CROWDED_S)
+        return ready_ns
+
+    # When it may pass; None = only when somebody before it has left, as no bucket ever holds enough for both.
+    def _ready_ns(self, ticket: _Ticket, now_ns: Nanos) -> Nanos | None:
+        before = self._waiting[: bisect.bisect_left(self._waiting, ticket)]
+        needs = self._needs(ticket)
+        return _first_ns([(b, cost + sum(each.wants(b) for each in before)) for b, cost in needs], now_ns)
+
+    # What must be there: what it takes, and for an order as many cancels as what rests may need, which stay.
+    def _needs(self, ticket: _Ticket) -> list[tuple[TokenBucket, int]]:
+        if ticket.lane is not Lane.ORDER:
+            return list(ticket.takes)
+        cancels = self._buckets[Lane.CANCEL]
+        return [*ticket.takes, (cancels, min(max(self._reserve, self.open_orders), cancels.burst))]
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+# The first moment at which all of these are there at once; None = one is more than its bucket ever holds.
+def _first_ns(needs: Sequence[tuple[TokenBucket, int]], now_ns: Nanos) -> Nanos | None:
+    if any(cost > bucket.burst for bucket, cost in needs):
+        return None
+    return max(bucket.ready_ns(cost, now_ns) for bucket, cost in needs)
 
 
 def _chosen(limits: LimitSettings) -> Tier:
