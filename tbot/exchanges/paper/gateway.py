@@ -32,11 +32,12 @@ from tbot.core.messages import (
     SubmitOrder,
     SubmitReply,
 )
-from tbot.core.units import Nanos, Notional, Price, Size, is_on_grid
+from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.errors import BadFrame, Disconnected, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, MarketSession, PreparedOrder
 from tbot.exchanges.paper.account import CASH
 from tbot.exchanges.paper.exchange import EVENTS_MAX, PaperExchange
+from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.order_rules import ORDER_LIFE_S_MIN
 
 PONG_S = 10.0
@@ -306,8 +307,11 @@ class PaperGateway:
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
         """Name and encode an order without placing it. The same order prepared later is another one.
 
+        What could be signed live can be prepared here: the tick in force may have changed since the plan, and is asked
+        for when the order is placed.
+
         Raises:
-            InvariantViolated: Price off the grid, or an order type we do not take.
+            InvariantViolated: A price or size that no amounts express, or an order type we do not take.
         """
         if order.order_type not in CAPABILITIES.order_types:
             raise InvariantViolated(f"order type {order.order_type} is not offered (see capabilities)")
@@ -315,8 +319,8 @@ class PaperGateway:
             raise InvariantViolated(
                 f"{order.client_order_id}: a {order.order_type} order that ends at {order.expires_ns}"
             )
-        if not is_on_grid(order.price, self.tick_at(order.token_id, order.price)) or order.size <= 0:
-            raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
+        tick = self.tick_at(order.token_id, order.price)
+        amounts_of(order_type=order.order_type, side=order.side, price=order.price, size=order.size, tick=tick)
         name = f"paper/{order.client_order_id}/{now_ns}"
         return PreparedOrder(
             client_order_id=order.client_order_id,

@@ -224,7 +224,7 @@ class Examination:
         try:
             with trio.move_on_after(FEED_S_MAX):
                 async with open_market_socket(url, connect, tokens, timeouts) as socket:
-                    channel = MarketChannel(socket, tokens, self._now_ns, lambda _token, _tick: None)
+                    channel = MarketChannel(socket, tokens, self._now_ns, lambda _: None)
                     while not any(isinstance(event, BookSnapshot) for event in await channel.receive()):
                         pass
                     return judgement.judge_feed(trio.current_time() - began, within_s=FEED_S_MAX)

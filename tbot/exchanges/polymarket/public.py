@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor, is_same_asset
-from tbot.core.messages import BookSnapshot, Role
+from tbot.core.messages import BookSnapshot, Role, TickSizeChanged
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable, InvariantViolated
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
@@ -83,6 +83,7 @@ class PublicMarkets:
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
         self._unverified: set[MarketId] = set()
+        self._ticks_at: dict[MarketId, tuple[int, bool]] = {}  # (exchange_ms, by a book) of the tick told last
         self.market_ids = tuple(map(MarketId, settings.condition_ids))
         self._are_named_found = not settings.slugs
 
@@ -238,7 +239,10 @@ class PublicMarkets:
         for book in books:
             if book.exchange_ms > latest_ms:
                 log.warning("books.future", token_id=book.token_id, ahead_ms=book.exchange_ms - latest_ms)
-        return tuple(book for book in books if book.exchange_ms <= latest_ms)
+        possible = tuple(book for book in books if book.exchange_ms <= latest_ms)
+        for book in possible:
+            self._learn_tick(book)
+        return possible
 
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""
@@ -270,10 +274,17 @@ class PublicMarkets:
             self.market_ids = tuple(dict.fromkeys((*self.market_ids, *named)))
             self._are_named_found = True
 
-    def _learn_tick(self, token_id: TokenId, tick: Price) -> None:
-        market = self._markets.get(token_id)
-        if market is not None and market.tick != tick:
-            changed = msgspec.structs.replace(market, tick=tick)
+    # The latest word by the exchange's time counts, as in `core.book`: frames come late, and this tick is the feed's.
+    def _learn_tick(self, event: TickSizeChanged | BookSnapshot) -> None:
+        market = self._markets.get(event.token_id)
+        if market is None or event.tick is None:
+            return
+        told_at = (event.exchange_ms, isinstance(event, BookSnapshot))
+        if told_at < self._ticks_at.get(market.market_id, told_at):
+            return
+        self._ticks_at[market.market_id] = told_at
+        if market.tick != event.tick:
+            changed = msgspec.structs.replace(market, tick=event.tick)
             self._markets |= dict.fromkeys(market.tokens, changed)
 
 

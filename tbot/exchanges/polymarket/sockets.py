@@ -31,7 +31,7 @@ from wsproto.utilities import ProtocolError
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import AccountEvent, BookSnapshot, Gap, MarketEvent, MarketNews, TickSizeChanged
-from tbot.core.units import Nanos, Price
+from tbot.core.units import Nanos
 from tbot.errors import BadFrame, ConfigError, Disconnected, ExchangeUnavailable, RateLimited, TimedOut
 from tbot.exchanges.polymarket.bad_frames import pieces_of, tokens_named
 from tbot.exchanges.polymarket.fills import FeeOf, Ownership, order_events, trade_events
@@ -233,7 +233,7 @@ class MarketChannel:
         socket: Socket,
         tokens: Sequence[TokenId],
         now_ns: Callable[[], Nanos],
-        learn_tick: Callable[[TokenId, Price], None],
+        learn_tick: Callable[[TickSizeChanged | BookSnapshot], None],
         *,
         on_raw: Callable[[str, Nanos], None] | None = None,
         latest_ms: Callable[[Nanos], int] | None = None,
@@ -244,7 +244,7 @@ class MarketChannel:
             socket: Connected and subscribed.
             tokens: Events of others are left out.
             now_ns: Wall time.
-            learn_tick: Told each price grid that is named, of a change or of a whole book, before the reader is.
+            learn_tick: Given each change of a tick and each whole book, which may name one, before the reader is.
             on_raw: Given every text before it is decoded, with the time of its receipt; must not wait.
             latest_ms: Gives the latest time that a frame received then may be stamped with (`ExchangeClock.latest_ms`);
                 None = any time will do.
@@ -286,8 +286,8 @@ class MarketChannel:
         except BadFrame:
             events = self._good_events(text, received_ns)
         for event in events:
-            if isinstance(event, TickSizeChanged | BookSnapshot) and event.tick is not None:
-                self._learn_tick(event.token_id, event.tick)
+            if isinstance(event, TickSizeChanged | BookSnapshot):
+                self._learn_tick(event)
         if self._bad and not events:
             raise self._bad.popleft()
         return events

@@ -81,6 +81,8 @@ CENT = 10_000
 
 _Leg = tuple[PreparedOrder, PlaceOrder]
 
+# No market has a finer tick, so a price off this grid is wrong whatever changed meanwhile.
+TICK_FINEST = Price(100)
 BUCKETS = (
     # The Standard tier of Polymarket's signer buckets (2026-11); reads are limited by address only.
     Bucket(name="orders", rate_per_s=40.0, burst=60.0),
@@ -231,7 +233,7 @@ class InProcessGateway:
         """Name and encode an order without sending it. The same order prepared later is another one.
 
         Raises:
-            InvariantViolated: Unknown token, price off the grid, size not in lots, or an order type we do not take.
+            InvariantViolated: Unknown token, price off every grid, size not in lots, or an order type we do not take.
         """
         rules = self._exchange.engine.rules_of(order.token_id)
         if rules is None or order.order_type not in self._capabilities.order_types:
@@ -241,7 +243,8 @@ class InProcessGateway:
             raise InvariantViolated(
                 f"{order.client_order_id}: a {order.order_type} order that ends at {order.expires_ns}"
             )
-        if not is_on_grid(order.price, rules.tick) or order.size <= 0 or order.size % lot:
+        # The tick may have changed since the plan, which is no fault of ours: the engine answers that race.
+        if not is_on_grid(order.price, TICK_FINEST) or order.size <= 0 or order.size % lot:
             raise InvariantViolated(f"{order.client_order_id}: price {order.price} or size {order.size} off the grid")
         # The moment of signing is part of the id: the same order prepared again is a new order, as with a new salt.
         name = f"{self._run_id}/{order.client_order_id}/{now_ns}"

@@ -94,6 +94,7 @@ async def test_bytes_sent_twice_make_one_order_and_an_honest_doubt(autojump_cloc
 async def test_changed_tick_is_in_force_for_both_outcomes(autojump_clock: trio.testing.MockClock) -> None:
     async with polymarket() as stage, stage.gateway.open_market(stage.market.tokens) as session:
         assert stage.gateway.tick_at(stage.market.no, Price(500_000)) == 10_000
+        await trio.sleep(0.01)  # the book of a millisecond is its last word
         stage.exchange.apply(ChangeTick(market_id=stage.market.market_id, tick=Price(1_000)))
         with trio.fail_after(5):
             while not any(isinstance(event, TickSizeChanged) for event in await session.receive()):

@@ -101,11 +101,13 @@ async def peer_of(serve: Serve) -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def market_of(peer: Peer, ticks: list[tuple[TokenId, Price]] | None = None) -> AsyncIterator[MarketChannel]:
+async def market_of(
+    peer: Peer, ticks: list[TickSizeChanged | BookSnapshot] | None = None
+) -> AsyncIterator[MarketChannel]:
     hello = partial(market_hello, (YES, NO))
     learned = ticks if ticks is not None else []
     async with open_socket(URL, peer.connect, hello, TIMEOUTS, settle_s=2) as socket:
-        yield MarketChannel(socket, (YES, NO), lambda: NOW, lambda *told: learned.append(told))
+        yield MarketChannel(socket, (YES, NO), lambda: NOW, learned.append)
 
 
 def book(token: str = YES, ms: int = 1_767_225_600_000) -> dict[str, Any]:
@@ -341,7 +343,7 @@ FRAMES = gen.recursive(
 @settings(max_examples=300, deadline=None)
 @given(text=FRAMES.map(json.dumps) | gen.text(max_size=60) | gen.text(max_size=60).map("[{}".__add__))
 def test_any_text_gives_events_or_a_typed_error_and_the_session_goes_on(text: str) -> None:
-    session = MarketChannel(OneText(text, json.dumps(book(NO))), (YES, NO), lambda: NOW, lambda _token, _tick: None)
+    session = MarketChannel(OneText(text, json.dumps(book(NO))), (YES, NO), lambda: NOW, lambda _: None)
 
     async def read_all() -> list[MarketEvent]:
         seen: list[MarketEvent] = []
@@ -404,13 +406,13 @@ async def test_remarks_and_unknown_events_are_passed_over(autojump_clock: trio.t
 
 async def test_new_tick_is_learned_before_it_is_read(autojump_clock: trio.testing.MockClock) -> None:
     frame = {"event_type": "tick_size_change", "asset_id": YES, "new_tick_size": "0.001", "timestamp": "1767225600003"}
-    learned: list[tuple[TokenId, Price]] = []
+    learned: list[TickSizeChanged | BookSnapshot] = []
     async with peer_of(sending(frame, book() | {"tick_size": "0.01"})) as peer, market_of(peer, learned) as session:
         (change,) = await data(session)
         assert isinstance(change, TickSizeChanged)
-        assert learned == [(YES, change.tick)]
+        assert learned == [change]
         await data(session)  # a whole book names the tick as well, one after a trade does not
-        assert learned == [(YES, Price(1_000)), (YES, Price(10_000))]
+        assert [(told.token_id, told.tick) for told in learned] == [(YES, Price(1_000)), (YES, Price(10_000))]
 
 
 async def test_news_of_our_markets_are_hints_and_those_of_others_nothing(
