@@ -52,6 +52,10 @@ class Conflator(Generic[K, V]):
         if self._on_put is not None:
             self._on_put()
 
+    def keys(self) -> tuple[K, ...]:
+        """Name what waits, in the order of the newest puts."""
+        return tuple(self._slots)
+
     def peek(self, key: K) -> V | None:
         """Return the state that waits under a key and leave it there; None when none does."""
         return self._slots.get(key)

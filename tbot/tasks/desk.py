@@ -14,11 +14,9 @@ When the desk goes down, its shell cancels what may rest, by id, through a gatew
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from tbot.core.account import CoordinatorState
@@ -27,8 +25,6 @@ from tbot.core.coordinator import Coordinator
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import (
     AccountView,
-    Canceled,
-    CancelRefused,
     ExchangeOrderId,
     MarketView,
     OperatorCommand,
@@ -36,11 +32,10 @@ from tbot.core.messages import (
     OrderType,
     Snapshot,
     StrategyName,
-    Throttled,
 )
 from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
-from tbot.errors import ConfigError, TbotError
+from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Capabilities, Gateway
 from tbot.strategies.base import Strategy
 from tbot.tasks.account_feed import AccountFeed, AccountFeedHealth
@@ -56,9 +51,8 @@ from tbot.tasks.journal import JournalClient, JournalWriter
 from tbot.tasks.market_feed import FeedHealth, MarketFeed
 from tbot.tasks.reconciler import Reconciler
 from tbot.tasks.strategy import StrategyTask
-from tbot.tasks.supervisor import Body, Child, Policy, TaskContext, describe, one_for_all, one_for_one, rest_for_one
-
-log = structlog.get_logger()
+from tbot.tasks.supervisor import Body, Child, Policy, TaskContext, one_for_all, one_for_one, rest_for_one
+from tbot.tasks.withdrawal import CLOSE_WITHIN_S, WITHDRAW_WITHIN_S, withdraw
 
 # A wedge is found after this; quotes lapse sooner, and the exchange's dead-man switch is the net beneath.
 WEDGED_AFTER_S = 10.0
@@ -67,13 +61,6 @@ WEDGED_AFTER_SLOW_S = 20.0
 # Nothing turns stale while the feed hangs, so this bounds quoting blindly: a read by request (2 s), and a margin.
 WEDGED_AFTER_FEED_S = 4.0
 COORDINATOR_STOP_S = 12.0
-WITHDRAW_WITHIN_S = 5.0
-# Until the cancels without a clear answer are sent again.
-WITHDRAW_AGAIN_S = 0.5
-# An order unknown to the exchange may be landing: its sender died with the request on the wire. Twice means gone.
-REFUSALS_MAX = 2
-# A gateway closes within a second; one that hangs must not keep the desk from its next start.
-CLOSE_WITHIN_S = 1.5
 # The exchange may be in its weekly restart, about two minutes, when we want to begin.
 DESK_READY_S = 180.0
 
@@ -180,57 +167,12 @@ def _desk(parts: BotParts, policy: Policy, checkpoints: Conflator[str, StateReac
             )
             await one_for_all(_children(parts, policy, wires), policy)(ctx)
         finally:
-            with trio.move_on_after(WITHDRAW_WITHIN_S, shield=True):
-                await _withdraw(parts, exposures)
+            with trio.move_on_after(WITHDRAW_WITHIN_S + CLOSE_WITHIN_S, shield=True):
+                await withdraw(parts.open_gateway, exposures)
             with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
                 await gateway.aclose()
 
     return body
-
-
-async def _withdraw(parts: BotParts, exposures: Conflator[ExchangeOrderId, OrderExposure]) -> None:
-    """Cancel what may still rest; the next start would find it, but nobody watches it until then.
-
-    Whatever goes wrong here is only told: the crash that led here decides what comes next.
-    """
-    if not len(exposures):
-        return
-    orders, refusals = len(exposures), Counter[ExchangeOrderId]()
-    gateway = parts.open_gateway()
-    try:
-        while len(exposures):
-            wait_s = await _cancel_exposed(gateway, exposures, refusals)
-            await trio.sleep(wait_s)
-    except TbotError as error:
-        log.warning("desk.withdraw_failed", reason=describe(error))
-    finally:
-        log.warning("desk.withdrawn", orders=orders, left=len(exposures))
-        with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
-            await gateway.aclose()
-
-
-async def _cancel_exposed(
-    gateway: Gateway, exposures: Conflator[ExchangeOrderId, OrderExposure], refusals: Counter[ExchangeOrderId]
-) -> float:
-    """Try once to cancel each, and forget those that are gone.
-
-    Returns:
-        Seconds until the others should be tried again; 0.0 when none is left.
-    """
-    left, wait_s, chunk = exposures.take_nowait(), WITHDRAW_AGAIN_S, gateway.capabilities.cancel_batch_max
-    order_ids = list(left)
-    try:
-        for first in range(0, len(order_ids), chunk):
-            for reply in await gateway.cancel(order_ids[first : first + chunk]):
-                if isinstance(reply, Throttled):
-                    wait_s = max(wait_s, reply.retry_after_s)
-                refusals[reply.exchange_order_id] += isinstance(reply, CancelRefused)
-                if isinstance(reply, Canceled) or refusals[reply.exchange_order_id] >= REFUSALS_MAX:
-                    left.pop(reply.exchange_order_id, None)
-    finally:
-        for order_id, exposure in left.items():
-            exposures.put(order_id, exposure)
-    return wait_s if left else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

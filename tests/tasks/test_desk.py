@@ -33,8 +33,9 @@ from tbot.exchanges.simulated.operations import (
     EndReason,
 )
 from tbot.store.journal import WriteFailed
-from tbot.tasks.desk import DESK_TASKS, WITHDRAW_WITHIN_S, OperatorLine
+from tbot.tasks.desk import DESK_TASKS, OperatorLine
 from tbot.tasks.supervisor import RestartLimit
+from tbot.tasks.withdrawal import WITHDRAW_WITHIN_S
 from tests.contract.stage import now_ns
 from tests.core.coordinators import LIMITS
 from tests.tasks.bot_stage import ANY, CASH, HANG, STEADY, TASKS, US, Stage, quoting, staged
