@@ -66,8 +66,10 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         reported_ns: Request time of the newest report; every fill before it is known.
         news_ns: When a fill was last booked, or a settlement moved.
         offsets: What the exchange holds beyond the ledger and why is known: it was there before, or a person accepted
-            it. Millionths, by token and `drift.CASH`.
+            it. Millionths, by token and `CASH`.
         drift: Unexplained difference in the newest report that could be compared.
+        drift_since_ns: Request time of the report that found this very difference first.
+        drift_refreshed: What of it the exchange has read from the chain anew since.
         drift_told: Tokens whose balances were told, and in order, since cash alone is more than it should be.
         forgotten_ns: Trades first heard of before this may be forgotten.
     """
@@ -85,6 +87,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     news_ns: Nanos = Nanos(0)
     offsets: dict[TokenId, int] = {}
     drift: dict[TokenId, int] = {}
+    drift_since_ns: Nanos = Nanos(0)
+    drift_refreshed: tuple[TokenId, ...] = ()
     drift_told: tuple[TokenId, ...] = ()
     forgotten_ns: Nanos = Nanos(0)
 
@@ -124,6 +128,8 @@ class Account:
         self.news_ns = state.news_ns
         self.offsets: dict[TokenId, int] = dict(state.offsets)
         self.drift: dict[TokenId, int] = dict(state.drift)
+        self.drift_since_ns = state.drift_since_ns
+        self.drift_refreshed: tuple[TokenId, ...] = state.drift_refreshed
         self.drift_told: tuple[TokenId, ...] = state.drift_told
         self.forgotten_ns = state.forgotten_ns
         self.loss_unrealized = Notional(0)
@@ -166,6 +172,8 @@ class Account:
             news_ns=self.news_ns,
             offsets=dict(self.offsets),
             drift=dict(self.drift),
+            drift_since_ns=self.drift_since_ns,
+            drift_refreshed=self.drift_refreshed,
             drift_told=self.drift_told,
             forgotten_ns=self.forgotten_ns,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tbot.core import drift
 from tbot.core.account import Account, Mode
 from tbot.core.exchange_mode import may_submit, submits_room
 from tbot.core.market import TokenId
@@ -354,7 +355,12 @@ def _question(c: Coordinator, now_ns: Nanos) -> RequestReport | None:
     since_ns = Nanos(max(account.fills_known_ns() - REACH_BACK_NS, 0))
     order_ids = tuple(order_id for order_id in doubtful if order_id is not None)
     return RequestReport(
-        order_ids=order_ids, since_ns=since_ns, reason=reason, at_ns=now_ns, token_ids=_balances_wanted(account)
+        order_ids=order_ids,
+        since_ns=since_ns,
+        reason=reason,
+        at_ns=now_ns,
+        token_ids=_balances_wanted(account),
+        refresh=drift.doubtful(account),
     )
 
 

@@ -1,28 +1,31 @@
 """The exchange's balances against our ledger: what a difference means, and when it means anything.
 
 Balances and fills come from different places and lag each other, so a comparison counts only in a quiet moment, and a
-difference only when a second quiet report finds the very same one. Money that came in without a trade is a deposit or a
-reward, once every balance of a token was told to be in order beside it. Anything else is a fill we missed or invented,
-or somebody else's transfer: trading halts until a person says `Resume`, which takes the difference for given.
+difference only when a second quiet report finds the very same one. The exchange tells balances from a cache that may be
+old for minutes after a trade, so each asset that differs is read from the chain anew before anything is concluded.
+
+Money that came in without a trade is then a deposit or a reward, once every balance of a token was told to be in order
+beside it. Anything else is a fill we missed or invented, or somebody else's transfer: trading halts until a person says
+`Resume`, which takes the difference for given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tbot.core.account import Account
-from tbot.core.market import TokenId
+from tbot.core.market import CASH, TokenId
 from tbot.core.messages import ExchangeReport
 from tbot.core.orders import SIZE_TOLERANCE, shares
 from tbot.core.positions import Ledger
 from tbot.core.units import NANOS_PER_S, Nanos, Notional, text_from_micro
 
-# Stands for collateral among the tokens of a difference; no token id of an exchange is a word.
-CASH = TokenId("cash")
 # The exchange's rounding of fees is not documented; a cent of dust is no disagreement.
 CASH_TOLERANCE = Notional(10_000)
 # Balances come from another service than fills; it lags by up to this.
 SETTLE_NS = 2 * NANOS_PER_S
+# An exchange that does not read its balances anew for this long leaves nobody else to ask: what it tells counts then.
+REFRESH_WITHIN_NS = 60 * NANOS_PER_S
 
 
 def compare(account: Account, report: ExchangeReport) -> None:
@@ -33,12 +36,13 @@ def compare(account: Account, report: ExchangeReport) -> None:
     told = {CASH, *(token for token, _ in report.balances)}
     # A report tells some balances only; of those it does not tell a suspicion neither grows nor ends.
     untold = {token: difference for token, difference in account.drift.items() if token not in told}
-    was_seen = bool(found) and not untold and found == account.drift
-    account.drift = found | untold
+    is_the_same = bool(account.drift) and found | untold == account.drift
+    was_seen = is_the_same and not untold
+    is_sure = _doubt_again(account, found | untold, report, is_the_same=is_the_same)
     is_gift = list(found) == [CASH] and found[CASH] > 0
     before = account.drift_told if was_seen else ()
     account.drift_told = tuple(dict.fromkeys((*before, *dict(report.balances)))) if is_gift else ()
-    if not was_seen:
+    if not (was_seen and is_sure):
         return
     if is_gift:
         # Money alone may also be a sale that we missed; its shares show when their balance is told.
@@ -48,7 +52,14 @@ def compare(account: Account, report: ExchangeReport) -> None:
         return
     foreign = account.counts.get("foreign_fills", 0)
     others = f"; {foreign} fills of orders that are not ours are booked" if foreign else ""
-    account.halt(f"ledger and exchange disagree: {_describe(found)}{others}")
+    account.halt(f"ledger and exchange disagree: {describe(account, found)}{others}{_unread(account)}")
+
+
+def doubtful(account: Account) -> tuple[TokenId, ...]:
+    """Name the assets whose balances differ, and may do so only because the exchange has not looked at the chain."""
+    if account.halt_reason:
+        return ()
+    return tuple(asset for asset in account.drift if asset not in account.drift_refreshed)
 
 
 def explain(account: Account) -> None:
@@ -56,7 +67,7 @@ def explain(account: Account) -> None:
     for token, difference in account.drift.items():
         account.offsets[token] = account.offsets.get(token, 0) + difference
     account.drift = {}
-    account.drift_told = ()
+    account.drift_told = account.drift_refreshed = ()
 
 
 def differences(
@@ -79,6 +90,14 @@ def differences(
     return found
 
 
+def describe(account: Account, found: Mapping[TokenId, int]) -> str:
+    """Say a difference to people, by market and outcome."""
+    amounts = (
+        f"${text_from_micro(d)}" if t == CASH else f"{shares(d)} of {_name(account, t)}" for t, d in found.items()
+    )
+    return "exchange minus ledger is " + ", ".join(amounts)
+
+
 def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
     """Whether all is quiet: nothing pending on either side, nothing moved since the report was asked for."""
     is_settled = account.unsettled_since_ns() is None
@@ -86,6 +105,25 @@ def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
     return is_settled and not is_claimed and requested_ns - account.news_ns >= SETTLE_NS
 
 
-def _describe(found: Mapping[TokenId, int]) -> str:
-    parts = [f"${text_from_micro(d)}" if t == CASH else f"{shares(d)} of {t[:12]}" for t, d in found.items()]
-    return "exchange minus ledger is " + ", ".join(parts)
+def _doubt_again(account: Account, found: dict[TokenId, int], report: ExchangeReport, *, is_the_same: bool) -> bool:
+    """Note a difference and what of it was read anew; True when nothing can be said against it any more.
+
+    Only a later report proves something: the one that comes right after the exchange was told to look may be too early.
+    """
+    before: Iterable[TokenId] = account.drift_refreshed if is_the_same else ()
+    account.drift = found
+    account.drift_since_ns = account.drift_since_ns if is_the_same else report.requested_ns
+    account.drift_refreshed = tuple(asset for asset in found if asset in before or asset in report.refreshed)
+    is_overdue = report.requested_ns - account.drift_since_ns >= REFRESH_WITHIN_NS
+    return is_overdue or set(found) <= set(before)
+
+
+def _unread(account: Account) -> str:
+    unread = [asset for asset in account.drift if asset not in account.drift_refreshed]
+    within_s = REFRESH_WITHIN_NS // NANOS_PER_S
+    return f"; the exchange did not read {len(unread)} of these anew within {within_s} s" if unread else ""
+
+
+def _name(account: Account, token_id: TokenId) -> str:
+    market = account.market_of[token_id]
+    return f"{market.slug or market.market_id} {market.outcome_of(token_id)}"

@@ -7,7 +7,7 @@ Source: polymarket docs, `GET /clob-markets/{condition_id}` (read 2026-11-22).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 import msgspec
 
@@ -15,6 +15,8 @@ from tbot.core.units import MICRO, Notional, Price, Size, text_from_micro
 
 TokenId = NewType("TokenId", str)
 MarketId = NewType("MarketId", str)
+# Stands for the collateral among the assets of an account; no token id of an exchange is a word.
+CASH: Final = TokenId("cash")
 
 
 class Outcome(StrEnum):

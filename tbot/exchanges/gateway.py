@@ -258,6 +258,17 @@ class Gateway(Protocol):
         """
         ...
 
+    async def refresh_balance(self, asset: TokenId) -> None:
+        """Make the exchange read a balance from the chain anew: the next report tells it as it is, not from a memory.
+
+        Args:
+            asset: A token, or `CASH` for the collateral.
+
+        Raises:
+            ExchangeUnavailable: It did not; try again later.
+        """
+        ...
+
     async def protect(self) -> None:
         """Tell the exchange's dead-man switch that we live; a no-op where `dead_man_s` is 0.
 

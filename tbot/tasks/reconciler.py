@@ -1,20 +1,23 @@
 """Asks the exchange what is true, regularly and whenever the coordinator doubts.
 
 Pushed events are hints; this is the safety net under them. Reports reach back over the last ones, so a fill that was
-never pushed is found, and one that was pushed is booked once.
+never pushed is found, and one that was pushed is booked once. Balances that seem to differ are read from the chain anew
+by the exchange before a report tells them again.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 import trio
 
 from tbot.core.backoff import Backoff
+from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, RequestReport
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import ExchangeUnavailable, RateLimited
@@ -27,6 +30,10 @@ log = structlog.get_logger()
 POLL_S = 5.0
 # A trade may be listed seconds after its match; a minute covers every delay seen (busy phases take 50 s to settle).
 OVERLAP_NS = 60 * NANOS_PER_S
+# The exchange answers such a request by reading the chain: an asset is asked for this seldom, however often it differs.
+REFRESH_EVERY_S = 5.0
+# A report holds the truth on orders: it does not wait longer than this for balances.
+REFRESH_S_MAX = 3.0
 
 
 @dataclass(kw_only=True)
@@ -51,6 +58,9 @@ class Reconciler:
     _request: RequestReport | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
     _due: float = field(default=math.inf, init=False)
+    _refresh_after: float = field(default=-math.inf, init=False)
+    _refresh_due: dict[TokenId, float] = field(default_factory=dict, init=False)
+    _refreshed: dict[TokenId, bool] = field(default_factory=dict, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Report when asked and every `POLL_S` after the first time, until stopped; after a failure when it is time.
@@ -77,6 +87,8 @@ class Reconciler:
         asked = request.since_ns if request is not None and request.since_ns else self.since_ns
         since_ns = Nanos(min(asked, self.since_ns) - OVERLAP_NS)
         try:
+            if request is not None and request.refresh:
+                await self._refresh(request.refresh)
             report = await self.gateway.report(since_ns, lookups, request.token_ids if request is not None else ())
         except ExchangeUnavailable as error:
             self._fail(error)
@@ -85,7 +97,26 @@ class Reconciler:
         self._failures = 0
         self._due = trio.current_time() + POLL_S
         self.since_ns = report.requested_ns
-        await self.coordinator.send(FACTS, report)
+        refreshed, self._refreshed = tuple(self._refreshed), {}
+        await self.coordinator.send(FACTS, msgspec.structs.replace(report, refreshed=refreshed))
+
+    async def _refresh(self, assets: Sequence[TokenId]) -> None:
+        """Have balances read from the chain anew, each seldom; what does not work now must not cost the report."""
+        now = trio.current_time()
+        due = [asset for asset in assets if now >= max(self._refresh_due.get(asset, now), self._refresh_after)]
+        fault = f"not within {REFRESH_S_MAX:g} s"
+        with trio.move_on_after(REFRESH_S_MAX):
+            try:
+                for asset in due:
+                    self._refresh_due[asset] = trio.current_time() + REFRESH_EVERY_S
+                    await self.gateway.refresh_balance(asset)
+                    self._refreshed[asset] = True
+                return
+            except ExchangeUnavailable as error:
+                fault = str(error)
+        # The others would meet the same; all of them are asked for again with a later question.
+        self._refresh_after = trio.current_time() + REFRESH_EVERY_S
+        log.warning("balances.not_refreshed", count=len(due), error=fault)
 
     def _fail(self, error: ExchangeUnavailable) -> None:
         wait_s = error.retry_after_s if isinstance(error, RateLimited) else self.backoff.delay(self._failures, self.rng)

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tbot.core.market import TokenId
+from tbot.core.market import CASH, TokenId
 from tbot.core.messages import (
     Accepted,
     AccountEvent,
@@ -408,6 +408,14 @@ async def test_balances_follow_settled_fills_to_the_unit(stage: Stage, autojump_
     (fill,) = after.fills
     assert dict(after.balances)[stage.market.yes] - dict(before.balances).get(stage.market.yes, 0) == fill.size
     assert after.cash == before.cash - fill.notional - fill.fee
+
+
+async def test_balances_read_anew_are_told_as_they_are(stage: Stage, autojump_clock: MockClock) -> None:
+    before = await stage.gateway.report(Nanos(0), [])
+    for asset in (CASH, *stage.market.tokens):
+        await stage.gateway.refresh_balance(asset)
+    after = await stage.gateway.report(Nanos(0), [])
+    assert (after.balances, after.cash) == (before.balances, before.cash)
 
 
 async def test_selling_what_one_does_not_have_depends_on_the_exchange(stage: Stage, autojump_clock: MockClock) -> None:

@@ -246,6 +246,10 @@ class TinyGateway:
             cash=Notional(1_000 * MICRO + flow - sum(f.fee for f in self.fills)),
         )
 
+    async def refresh_balance(self, asset: TokenId) -> None:
+        """Nothing is remembered that could be old."""
+        await trio.sleep(LATENCY_S)
+
     async def protect(self) -> None:
         """No such switch here."""
         await trio.lowlevel.checkpoint()

@@ -295,8 +295,13 @@ class Desk:
         lookups: tuple[OrderLookup, ...] = (),
         cash: int | None = None,
         balances: tuple[tuple[TokenId, Size], ...] | None = None,
+        is_refreshed: bool = True,
     ) -> tuple[Command, ...]:
-        """Answer a question; by default the money agrees with the ledger, and every balance is told."""
+        """Answer a question; by default the money agrees with the ledger, and every balance is told.
+
+        What the last question wanted to be read anew was, unless the exchange did not.
+        """
+        asked = questions(tuple(self.commands))[-1:] if is_refreshed else ()
         ledger = self.core.account.ledger
         agreed = ledger.cash if ledger is not None else CASH
         return self.tell(
@@ -308,6 +313,7 @@ class Desk:
                 lookups=lookups,
                 balances=self._agreed() if balances is None else balances,
                 cash=Notional(agreed if cash is None else cash),
+                refreshed=tuple(asset for question in asked for asset in question.refresh),
             )
         )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from tbot.core.account import EMPTY_STATE, Mode
+from tbot.core.market import CASH as ASSET_CASH
 from tbot.core.messages import (
     ExchangeOrderId,
+    ExchangeReport,
     OrderState,
     Resume,
     Settlement,
     TradeStatus,
 )
+from tbot.core.units import Notional
 from tests.core.coordinators import (
     CASH,
     NO,
@@ -26,19 +29,84 @@ from tests.core.coordinators import (
 )
 
 
-def test_two_reports_that_miss_the_same_shares_halt() -> None:
+def test_shares_that_are_missing_after_the_chain_was_read_anew_halt() -> None:
     desk = trading_desk(holding=20)
-    assert questions(desk.report(balances=((YES, shares(15)),)))[0].reason == "ledger and exchange differ"
-    assert desk.mode() is Mode.TRADING
+    (question,) = questions(desk.report(balances=((YES, shares(15)),)))
+    assert (question.reason, question.refresh) == ("ledger and exchange differ", (YES,))
     desk.wait(1)
     desk.report(balances=((YES, shares(15)),))
-    assert "ledger and exchange disagree" in desk.core.account.halt_reason
-    assert "-5 of yes" in desk.core.account.halt_reason
+    assert desk.mode() is Mode.TRADING, "this report came right after the exchange was told to look"
+    desk.wait(1)
+    assert questions(tuple(desk.commands))[-1].refresh == ()
+    desk.report(balances=((YES, shares(15)),))
+    assert "ledger and exchange disagree: exchange minus ledger is -5 of rain YES" in desk.core.account.halt_reason
 
 
-def test_two_reports_that_miss_the_same_money_halt_and_resume_takes_it_for_given() -> None:
-    desk = trading_desk()
+def test_balances_of_an_old_cache_halt_nobody_as_long_as_the_exchange_can_read_them_anew() -> None:
+    desk = trading_desk(holding=20)
+    for _ in range(50):
+        desk.report(balances=((YES, shares(15)),), is_refreshed=False)
+        assert questions(tuple(desk.commands))[-1].refresh == (YES,)
+        desk.wait(1)
+    assert desk.mode() is Mode.TRADING
+    desk.report(balances=((YES, shares(20)),))
+    assert desk.core.account.drift == {}
+
+
+def test_an_exchange_that_reads_nothing_anew_for_a_minute_is_believed() -> None:
+    desk = trading_desk(holding=20)
+    for _ in range(61):
+        assert desk.mode() is Mode.TRADING
+        desk.report(balances=((YES, shares(15)),), is_refreshed=False)
+        desk.wait(1)
+    assert "did not read 1 of these anew within 60 s" in desk.core.account.halt_reason
+
+
+def test_every_asset_that_differs_must_have_been_read_anew() -> None:
+    desk = trading_desk(holding=20)
+    cash = desk.core.account.ledger.cash - 1_000_000  # type: ignore[union-attr]
+    for refreshed in ((YES,), (), (), (ASSET_CASH,)):
+        report = ExchangeReport(
+            requested_ns=desk.now, received_ns=desk.now, open_orders=(), fills=(), lookups=(),
+            balances=((YES, shares(15)),), cash=Notional(cash), refreshed=refreshed,
+        )  # fmt: skip
+        desk.tell(report)
+        assert desk.mode() is Mode.TRADING
+        desk.wait(1)
+    desk.report(balances=((YES, shares(15)),), cash=cash)
+    assert "-5 of rain YES, $-1" in desk.core.account.halt_reason
+
+
+def test_another_difference_is_read_anew_again() -> None:
+    desk = trading_desk(holding=20)
+    for size in (15, 15, 14):
+        desk.report(balances=((YES, shares(size)),))
+        desk.wait(1)
+    assert questions(tuple(desk.commands))[-1].refresh == (YES,)
+    desk.report(balances=((YES, shares(14)),), is_refreshed=False)
+    assert desk.mode() is Mode.TRADING
+    desk = desk.replayed(0, EMPTY_STATE)  # what was read anew is remembered by a replay as well
     for _ in range(2):
+        desk.wait(1)
+        desk.report(balances=((YES, shares(14)),))
+    assert "-6 of rain YES" in desk.core.account.halt_reason
+
+
+def test_old_money_beside_fresh_shares_is_no_deposit() -> None:
+    desk = trading_desk(holding=20)
+    cash = desk.core.account.ledger.cash  # type: ignore[union-attr]
+    for _ in range(10):
+        desk.report(cash=cash + 2_500_000, is_refreshed=False)
+        desk.wait(1)
+    for _ in range(3):
+        desk.report(cash=cash)
+        desk.wait(1)
+    assert (desk.mode(), desk.core.account.offsets) == (Mode.TRADING, {})
+
+
+def test_the_same_money_missing_halts_and_resume_takes_it_for_given() -> None:
+    desk = trading_desk()
+    for _ in range(3):
         desk.report(cash=CASH - 1_000_000)
         desk.wait(1)
     assert "$-1" in desk.core.account.halt_reason
@@ -94,7 +162,7 @@ def test_halt_names_trading_by_others_on_the_account() -> None:
     )
     desk.absorb(foreign)
     assert (desk.core.account.held(YES), desk.order(order).size_filled) == (shares(3), 0)
-    for _ in range(2):
+    for _ in range(3):
         desk.wait(3)
         desk.report(listed(order), cash=0)
     assert "1 fills of orders that are not ours" in desk.core.account.halt_reason
@@ -111,9 +179,10 @@ def test_reports_that_tell_other_balances_neither_confirm_nor_end_a_suspicion() 
         assert question.token_ids == (YES,)
         desk.report(balances=others)
     assert desk.mode() is Mode.TRADING
-    desk.wait(1)
-    desk.report(balances=((YES, shares(15)), *others))
-    assert "-5 of yes" in desk.core.account.halt_reason
+    for _ in range(2):
+        desk.wait(1)
+        desk.report(balances=((YES, shares(15)), *others))
+    assert "-5 of rain YES" in desk.core.account.halt_reason
 
 
 def test_a_suspicion_ends_when_its_balance_is_told_in_order() -> None:
@@ -128,7 +197,7 @@ def test_a_suspicion_ends_when_its_balance_is_told_in_order() -> None:
 
 def test_missing_money_halts_though_no_balance_of_a_token_is_told() -> None:
     desk = trading_desk(holding=20)
-    for _ in range(2):
+    for _ in range(3):
         desk.report(balances=(), cash=desk.core.account.ledger.cash - 1_000_000)  # type: ignore[union-attr]
         desk.wait(1)
     assert "$-1" in desk.core.account.halt_reason
@@ -155,8 +224,9 @@ def test_a_sale_that_was_missed_is_no_deposit() -> None:
         (OTHER_NO, shares(0)),
         (YES, shares(15)),
         (YES, shares(15)),
+        (YES, shares(15)),
     ):
         desk.report(balances=(balance,), cash=cash)
         desk.wait(1)
-    assert "$2.5, -5 of yes" in desk.core.account.halt_reason or "-5 of yes, $2.5" in desk.core.account.halt_reason
+    assert "-5 of rain YES, $2.5" in desk.core.account.halt_reason
     assert not any("deposit" in note for note in desk.core.account.notes)

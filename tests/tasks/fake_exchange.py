@@ -197,6 +197,9 @@ class FakeExchange:
         await trio.sleep(WAY_S)
         return snapshots
 
+    async def refresh_balance(self, asset: TokenId) -> None:
+        await trio.sleep(WAY_S)
+
     async def protect(self) -> None:
         await trio.sleep(WAY_S)
         if self.protect_errors and (error := self.protect_errors.pop(0)) is not None:

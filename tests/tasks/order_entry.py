@@ -48,6 +48,7 @@ class OrderEntry(FakeExchange):
         batches: Ids of each submit of several.
         pulled: (Trio time, ids) of each cancel request.
         asked: (Trio time, since, lookups) of each report.
+        refreshed: (Trio time, asset) of each balance that was to be read anew.
         submit_gate: Submits are answered only while it is set.
         errors: Raised by the next calls of a method, by its name; None = let it through.
     """
@@ -59,7 +60,10 @@ class OrderEntry(FakeExchange):
         self.posts: list[tuple[float, ExchangeOrderId]] = []
         self.pulled: list[tuple[float, tuple[ExchangeOrderId, ...]]] = []
         self.asked: list[tuple[float, Nanos, tuple[ExchangeOrderId, ...]]] = []
+        self.refreshed: list[tuple[float, TokenId]] = []
         self.submit_gate = trio.Event()
+        self.refresh_gate = trio.Event()
+        self.refresh_gate.set()
         self.submit_gate.set()
         self.errors: dict[str, list[Exception | None]] = {}
         self.in_flight = self.in_flight_max = 0
@@ -123,6 +127,12 @@ class OrderEntry(FakeExchange):
         finally:
             self.in_flight -= 1
         return report(requested_ns)
+
+    async def refresh_balance(self, asset: TokenId) -> None:
+        self.refreshed.append((trio.current_time(), asset))
+        await self.refresh_gate.wait()
+        await trio.sleep(WAY_S)
+        self._fail_if_told("refresh")
 
     def _fail_if_told(self, method: str) -> None:
         errors = self.errors.get(method)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tbot.core.backoff import Backoff
+from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, ExchangeReport, RequestReport
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import AuthenticationFailed, Disconnected, RateLimited
 from tbot.tasks.inbox import OPERATOR, Inbox
-from tbot.tasks.reconciler import OVERLAP_NS, POLL_S, Reconciler
+from tbot.tasks.reconciler import OVERLAP_NS, POLL_S, REFRESH_EVERY_S, REFRESH_S_MAX, Reconciler
 from tbot.tasks.supervisor import TaskContext
 from tests.tasks.fake_exchange import EPOCH, WAY_S, now_ns
 from tests.tasks.order_entry import REPORT_WAYS, OrderEntry
@@ -200,3 +202,74 @@ async def test_idle_reconciler_beats(autojump_clock: MockClock) -> None:
     async with reconciling() as rig:
         await trio.sleep(3.4)
         assert trio.current_time() - rig.ctx.beat_at <= 1.0
+
+
+def wants_anew(rig: Desk, *assets: str) -> None:
+    tokens = tuple(map(TokenId, assets))
+    rig.inbox.put_state(
+        "request", RequestReport(order_ids=(), since_ns=Nanos(0), reason="differ", at_ns=now_ns(), refresh=tokens)
+    )
+
+
+async def test_balances_are_read_anew_before_they_are_told_again(autojump_clock: MockClock) -> None:
+    async with reconciling() as rig:
+        await trio.sleep(1)
+        rig.coordinator.take_nowait()
+        wants_anew(rig, "yes", "cash")
+        await trio.sleep(1)
+        assert [asset for _, asset in rig.gateway.refreshed] == ["yes", "cash"]
+        assert rig.gateway.refreshed[-1][0] < rig.times()[-1]
+        (told,) = rig.coordinator.take_nowait()
+        assert isinstance(told, ExchangeReport)
+        assert told.refreshed == ("yes", "cash")
+        await trio.sleep(POLL_S)
+        (told,) = rig.coordinator.take_nowait()
+        assert isinstance(told, ExchangeReport)
+        assert told.refreshed == ()
+
+
+async def test_each_balance_is_read_anew_seldom_however_often_it_differs(autojump_clock: MockClock) -> None:
+    async with reconciling() as rig:
+        for number in range(60):
+            wants_anew(rig, "yes" if number % 2 else "no")
+            await trio.sleep(0.5)
+        times = [at for at, asset in rig.gateway.refreshed if asset == "yes"]
+        assert min(late - early for early, late in pairwise(times)) >= REFRESH_EVERY_S
+        assert 5 <= len(times) <= 7
+
+
+async def test_an_exchange_that_reads_nothing_anew_costs_no_report(autojump_clock: MockClock) -> None:
+    async with reconciling() as rig:
+        await trio.sleep(1)
+        rig.gateway.errors["refresh"] = [Disconnected("down")] * 2
+        before = len(rig.times())
+        for _ in range(20):
+            wants_anew(rig, "yes", "no")
+            await trio.sleep(0.5)
+        assert len(rig.times()) - before > 15
+        assert len(rig.gateway.refreshed) == 2
+        told = [m for m in rig.coordinator.take_nowait() if isinstance(m, ExchangeReport)]
+        assert all(report.refreshed == () for report in told)
+
+
+async def test_an_exchange_that_hangs_over_a_balance_holds_no_report_up_for_long(autojump_clock: MockClock) -> None:
+    async with reconciling() as rig:
+        await trio.sleep(1)
+        rig.gateway.refresh_gate = trio.Event()
+        wants_anew(rig, "yes")
+        asked_at = trio.current_time()
+        await trio.sleep(REFRESH_S_MAX + 1)
+        assert rig.times()[-1] == pytest.approx(asked_at + REFRESH_S_MAX)
+        rig.gateway.refresh_gate.set()
+
+
+async def test_what_was_read_anew_is_told_by_the_report_that_works(autojump_clock: MockClock) -> None:
+    async with reconciling(None, Disconnected("down")) as rig:
+        await trio.sleep(1)
+        rig.coordinator.take_nowait()
+        wants_anew(rig, "yes")
+        await trio.sleep(3)
+        (told,) = rig.coordinator.take_nowait()
+        assert isinstance(told, ExchangeReport)
+        assert told.refreshed == ("yes",)
+        assert len(rig.gateway.refreshed) == 1

@@ -75,6 +75,7 @@ class RequestReport(Message, frozen=True, kw_only=True):
     Attributes:
         since_ns: Fills wanted from this moment on, for trades that settle slowly; 0 = the reconciler's own overlap.
         token_ids: Tokens whose balances are wanted now; of others the exchange's side tells as many as it can afford.
+        refresh: Assets (`CASH` among them) that the exchange should read from the chain anew before it tells them.
     """
 
     order_ids: tuple[ExchangeOrderId, ...]
@@ -82,6 +83,7 @@ class RequestReport(Message, frozen=True, kw_only=True):
     reason: str
     at_ns: Nanos
     token_ids: tuple[TokenId, ...] = ()
+    refresh: tuple[TokenId, ...] = ()
 
 
 Command = SubmitOrder | ResendOrder | CancelOrder | RequestReport | Halt

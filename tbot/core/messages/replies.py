@@ -181,6 +181,7 @@ class ExchangeReport(Message, frozen=True, kw_only=True):
         balances: (token, micro-shares) of the account as the exchange counts them for trading: settled tokens.
             Those that were asked for, and of the others as many as were affordable.
         cash: Settled collateral, micro-dollars.
+        refreshed: Assets (`CASH` among them) that the exchange read from the chain anew since the report before.
     """
 
     requested_ns: Nanos
@@ -190,3 +191,4 @@ class ExchangeReport(Message, frozen=True, kw_only=True):
     lookups: tuple[OrderLookup, ...]
     balances: tuple[tuple[TokenId, Size], ...]
     cash: Notional
+    refreshed: tuple[TokenId, ...] = ()

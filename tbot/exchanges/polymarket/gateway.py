@@ -14,7 +14,7 @@ from functools import partial
 import httpx2
 import msgspec
 
-from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.market import CASH, Market, MarketId, TokenId
 from tbot.core.messages import (
     BookSnapshot,
     CancelReply,
@@ -294,6 +294,16 @@ class PolymarketGateway:
         report = await self._reporter.report(since_ns, lookups, self._public.markets, balances_of)
         self._entry.learn_open([order.exchange_order_id for order in report.open_orders], report.requested_ns)
         return report
+
+    async def refresh_balance(self, asset: TokenId) -> None:
+        """Make the exchange read a balance from the chain anew; `CASH` is the collateral.
+
+        Raises:
+            ExchangeUnavailable: It did not; try again later.
+            AuthenticationFailed: The credentials are refused.
+        """
+        token_id = None if asset == CASH else asset
+        await self.rest.refresh_balance(token_id, signature_type=self._settings.signature_type)
 
     # --- private ------------------------------------------------------------------------------------------------
 

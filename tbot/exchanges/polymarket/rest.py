@@ -182,12 +182,19 @@ class Rest:
 
     async def balance(self, token_id: TokenId | None, *, signature_type: int) -> int:
         """Read what the exchange counts as ours, in millionths: of a token, or of collateral when None."""
-        asset = {"asset_type": balance_type(token_id)} | ({} if token_id is None else {"token_id": token_id})
-        query = asset | {"signature_type": str(signature_type)}
+        query = _balance_query(token_id, signature_type)
         answer = await self._get(BalanceAnswer, "/balance-allowance", query, is_private=True)
         if not (answer.balance.isascii() and answer.balance.isdigit() and len(answer.balance) < 40):
             raise ExchangeUnavailable(f"/balance-allowance: not a whole number: {answer.balance[:40]!r}")
         return int(answer.balance)
+
+    async def refresh_balance(self, token_id: TokenId | None, *, signature_type: int) -> None:
+        """Make the exchange read one balance from the chain anew; its cache can be old for minutes after a trade.
+
+        Source: `updateBalanceAllowance` of the official clients, read 2026-11-26.
+        """
+        # Whatever a 200 holds, often nothing, means that it was done.
+        await self._ask("/balance-allowance/update", _balance_query(token_id, signature_type), is_private=True)
 
     async def is_closed_only(self) -> bool:
         """Tell whether the account may only reduce."""
@@ -306,6 +313,17 @@ class Rest:
         body: bytes = b"",
         is_private: bool = False,
     ) -> T:
+        return _decoded(decoder, await self._ask(path, query, method=method, body=body, is_private=is_private))
+
+    async def _ask(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        is_private: bool = False,
+    ) -> Answer:
         async def once() -> Answer:
             return await self._http.call(
                 method,
@@ -326,10 +344,15 @@ class Rest:
             # Most often an idle connection that they had just closed; a read may be asked twice.
             answer = await once()
         raise_for_status(answer)
-        return _decoded(decoder, answer)
+        return answer
 
     def _patience_ns(self) -> Nanos:
         return Nanos(self._now_ns() + int(self._timeouts.patience_s * NANOS_PER_S))
+
+
+def _balance_query(token_id: TokenId | None, signature_type: int) -> dict[str, str]:
+    asset = {"asset_type": balance_type(token_id)} | ({} if token_id is None else {"token_id": token_id})
+    return asset | {"signature_type": str(signature_type)}
 
 
 def _credentials(told: KeyAnswer) -> ApiCredentials:

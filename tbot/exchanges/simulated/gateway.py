@@ -311,6 +311,12 @@ class InProcessGateway:
             cash=balances.cash_settled,
         )
 
+    async def refresh_balance(self, asset: TokenId) -> None:
+        """Bring the exchange's memory of our balances up to date: it keeps one for all assets of a wallet."""
+        await self._travel()
+        self._exchange.refresh_balances(self._account)
+        await self._travel()
+
     async def protect(self) -> None:
         """Arm or renew the dead-man switch."""
         await self._travel()

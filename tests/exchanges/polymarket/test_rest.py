@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tbot.core.market import CASH, TokenId
 from tbot.core.messages import (
     OrderState,
     OutcomeUnknown,
@@ -149,6 +150,24 @@ async def test_taker_of_several_prices_is_told_what_the_legs_come_to(autojump_cl
     await gateway.load_markets()
     (taken,) = (await gateway.report(Nanos(1_790_000_000 * NANOS_PER_S), [])).fills
     assert (taken.role, taken.size, taken.notional) == (Role.TAKER, 30_000_000, 17_900_000)
+
+
+async def test_balances_are_read_anew_by_kind_of_asset_and_wallet(autojump_clock: trio.testing.MockClock) -> None:
+    asked: list[dict[str, str]] = []
+
+    def update(request: httpx2.Request) -> httpx2.Response:
+        asked.append(dict(request.url.params))
+        return httpx2.Response(200, content=b"")
+
+    gateway = gateway_of(routed({"/balance-allowance/update": update}))
+    for asset in (CASH, YES, TokenId(str(1 << 248))):
+        await gateway.refresh_balance(asset)
+    assert asked[0] == {"asset_type": "COLLATERAL", "signature_type": "0"}
+    assert asked[1] == {"asset_type": "CONDITIONAL", "token_id": YES, "signature_type": "0"}
+    assert asked[2] == {"asset_type": "CONDITIONAL-V2", "token_id": str(1 << 248), "signature_type": "0"}
+    refused = gateway_of(answering(429, {"error": "slow down"}))
+    with pytest.raises(RateLimited):
+        await refused.refresh_balance(CASH)
 
 
 async def test_report_gathers_everything_and_states_when_it_was_asked(autojump_clock: trio.testing.MockClock) -> None:
