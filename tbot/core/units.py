@@ -47,6 +47,23 @@ def micro_from_text(text: str) -> int:
     return _micro_from_odd_text(text)
 
 
+def micro_nearest_from_text(text: str) -> int:
+    """Parse a plain decimal into millionths, to the nearest, halves away from zero.
+
+    Args:
+        text: As for `micro_from_text`, with any number of decimals.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    whole, _, fraction = text.partition(".")
+    if len(fraction) <= 6 or not (fraction.isascii() and fraction.isdigit()):
+        return micro_from_text(text)
+    value = micro_from_text(f"{whole}.{fraction[:6]}")
+    is_up = fraction[6] >= "5"
+    return value + (is_up if not text.startswith("-") else -is_up)
+
+
 def _micro_from_odd_text(text: str) -> int:
     negative = text.startswith("-")
     whole, _, fraction = text.removeprefix("-").partition(".")

@@ -1,13 +1,13 @@
 """Texts become millionths exactly, or not at all."""
 
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot.core.units import micro_from_text, text_from_micro
+from tbot.core.units import micro_from_text, micro_nearest_from_text, text_from_micro
 
 PLAIN = re.compile(r"-?(?=\d|\.\d)\d*\.?\d*")
 
@@ -38,3 +38,14 @@ def test_what_is_no_plain_decimal_is_refused(text: str) -> None:
 def test_a_seventh_decimal_is_refused_never_rounded() -> None:
     with pytest.raises(ValueError, match="more than 6 decimals"):
         micro_from_text("0.1234567")
+
+
+@given(st.from_regex(r"-?[0-9]{1,9}(\.[0-9]{0,20})?", fullmatch=True))
+def test_any_decimals_are_read_to_the_nearest_where_that_is_asked_for(text: str) -> None:
+    assert micro_nearest_from_text(text) == int((Decimal(text) * 10**6).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+@pytest.mark.parametrize("text", ["", "1e-7", "NaN", "0.1234567e-3", "0.123456 7", "0.123456\u0667", "1.2.3456789"])
+def test_what_is_no_plain_decimal_has_no_nearest_either(text: str) -> None:
+    with pytest.raises(ValueError, match="not a plain decimal"):
+        micro_nearest_from_text(text)

@@ -7,6 +7,9 @@ What a fill was worth, exactly as on chain: a maker's leg trades at the maker's 
 floor(size x price). The taker pays or gets the same in a normal leg; in a mint or merge leg (the maker's token is the
 other outcome) the pair is worth one dollar a share, so the taker's part is size - floor(size x maker price), at most a
 micro-dollar above what his own price says. Trades that list no legs, or not all, are valued floor(size x price).
+
+All of it is whole millionths on chain. A number with more decimals is an average of several prices, or was a float on
+the way, and is read to the nearest millionth: no fill of ours is worth losing for its digits.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from tbot.core.messages import (
 )
 from tbot.core.units import NANOS_PER_MS, Nanos, Notional, Price, Size, notional_ceil, notional_floor
 from tbot.errors import BadFrame
-from tbot.exchanges.polymarket.translate import ms_from_text, price_from_text, size_from_text
+from tbot.exchanges.polymarket.translate import ms_from_text, price_nearest_from_text, size_nearest_from_text
 from tbot.exchanges.polymarket.wire import MakerOrder, OrderFrame, OrderRow, TradeRow
 
 FILLED_WITHIN = 10_000  # the exchange takes an order as filled when less than 0.01 share is missing
@@ -124,7 +127,7 @@ def matched_size(row: OrderRow) -> Size:
     Raises:
         BadFrame: Not a size.
     """
-    return size_from_text(row.size_matched) if row.size_matched else Size(0)
+    return size_nearest_from_text(row.size_matched) if row.size_matched else Size(0)
 
 
 def open_order(row: OrderRow) -> OpenOrder:
@@ -137,8 +140,8 @@ def open_order(row: OrderRow) -> OpenOrder:
         exchange_order_id=ExchangeOrderId(row.id),
         token_id=row.asset_id,
         side=row.side,
-        price=price_from_text(row.price),
-        size=size_from_text(row.original_size),
+        price=price_nearest_from_text(row.price),
+        size=size_nearest_from_text(row.original_size),
         size_matched=matched_size(row),
     )
 
@@ -209,19 +212,19 @@ def settlement_of(trade: TradeRow) -> Settlement:
 
 
 def _is_filled(row: OrderRow) -> bool:
-    original = size_from_text(row.original_size)
+    original = size_nearest_from_text(row.original_size)
     return original > 0 and original - matched_size(row) < FILLED_WITHIN
 
 
 def _maker_fill(trade: TradeRow, leg: MakerOrder, received_ns: Nanos) -> Fill:
-    side, size = leg.side or _maker_side(trade, leg), size_from_text(leg.matched_amount)
+    side, size = leg.side or _maker_side(trade, leg), size_nearest_from_text(leg.matched_amount)
     return Fill(
         trade_id=TradeId(trade.id),
         exchange_order_id=ExchangeOrderId(leg.order_id),
         token_id=leg.asset_id,
         side=side,
         size=size,
-        notional=_maker_notional(side, price_from_text(leg.price), size),
+        notional=_maker_notional(side, price_nearest_from_text(leg.price), size),
         fee=Notional(0),
         role=Role.MAKER,
         settlement=settlement_of(trade),
@@ -237,7 +240,7 @@ def _sum(one: Fill, other: Fill) -> Fill:
 
 
 def _taker_fill(trade: TradeRow, fee_of: FeeOf, received_ns: Nanos) -> Fill:
-    token_id, price, size = trade.asset_id, price_from_text(trade.price), size_from_text(trade.size)
+    token_id, price, size = trade.asset_id, price_nearest_from_text(trade.price), size_nearest_from_text(trade.size)
     return Fill(
         trade_id=TradeId(trade.id),
         exchange_order_id=ExchangeOrderId(trade.taker_order_id),
@@ -260,7 +263,7 @@ def _maker_side(trade: TradeRow, leg: MakerOrder) -> Side:
 
 def _taker_notional(trade: TradeRow, price: Price, size: Size) -> Notional:
     legs = [
-        (leg.asset_id == trade.asset_id, price_from_text(leg.price), size_from_text(leg.matched_amount))
+        (leg.asset_id == trade.asset_id, price_nearest_from_text(leg.price), size_nearest_from_text(leg.matched_amount))
         for leg in trade.maker_orders or ()
     ]
     if sum(leg_size for _, _, leg_size in legs) != size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from tbot.exchanges.polymarket.fills import (
 )
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.rows import RowHead, row_head
+from tbot.exchanges.polymarket.unread import UnreadTrades
 from tbot.exchanges.polymarket.wire import OrderRow, TradeRow, decode
 
 log = structlog.get_logger()
@@ -61,6 +62,7 @@ class Reporter:
         self._told: dict[TokenId, int] = {}
         self._reports = 0
         self._unreadable = self._unreadable_told = 0
+        self._unread = UnreadTrades()
 
     async def report(
         self,
@@ -117,7 +119,7 @@ class Reporter:
         try:
             return open_order(decode(_ORDER, row))
         except BadFrame as error:
-            head = self._head_of_bad(row, tokens, "order", error)
+            head = self._head_of_bad(row, tokens, error)
         if head is None:
             return None
         again = await self._rest.order(ExchangeOrderId(head.row_id))
@@ -129,25 +131,49 @@ class Reporter:
     async def _fills_since(self, since_ns: Nanos, tokens: Collection[TokenId]) -> list[Fill]:
         # A second earlier: whether their `after` includes its own second is not documented.
         rows = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
-        return [fill for row in rows for fill in await self._fills(row, tokens)]
+        fills: list[Fill] = []
+        waiting: ExchangeUnavailable | None = None
+        for row in rows:
+            try:
+                fills += await self._fills_of(row, tokens)
+                self._unread.forget(_key(row))
+            except BadFrame as error:
+                if not self._is_left_out(_key(row), error):
+                    waiting = ExchangeUnavailable(f"trade {_key(row)[:80]}: {error}")
+        if waiting is not None:
+            raise waiting
+        for trade_id in self._unread.due(frozenset(map(_key, rows))):
+            with suppress(BadFrame):
+                fills += await self._fills_by_id(trade_id)
+                self._unread.forget(trade_id)
+        return fills
 
-    async def _fills(self, row: bytes, tokens: Collection[TokenId]) -> list[Fill]:
+    def _is_left_out(self, key: str, error: BadFrame) -> bool:
+        """Note that a trade cannot be read once more, and tell whether the report goes on without it."""
+        is_too_often = self._unread.fail(key)
+        if is_too_often:
+            log.error("report.trade_left_out", trade_id=key[:80], error=str(error)[:200])
+        elif not self._unread.is_left_out(key):
+            log.warning("report.row_unreadable", what="trade", row_id=key[:80], error=str(error)[:200])
+        return self._unread.is_left_out(key)
+
+    async def _fills_of(self, row: bytes, tokens: Collection[TokenId]) -> list[Fill]:
+        head = row_head(row)
         try:
             trade = decode(_TRADE, row)
             if not self._is_bare(trade):
                 return self._fills_told(trade)
-            if (head := row_head(row)).is_foreign(tokens):
-                return []
-        except BadFrame as error:
-            unreadable = self._head_of_bad(row, tokens, "trade", error)
-            if unreadable is None:
-                return []
-            head = unreadable
-        again = [each for each in await self._rest.trades(id=head.row_id) if row_head(each).row_id == head.row_id]
+        except BadFrame:
+            if not head.is_foreign(tokens) and not head.row_id:
+                raise
+            self._unreadable += head.is_foreign(tokens)
+        return [] if head.is_foreign(tokens) else await self._fills_by_id(head.row_id)
+
+    async def _fills_by_id(self, trade_id: str) -> list[Fill]:
+        again = [each for each in await self._rest.trades(id=trade_id) if row_head(each).row_id == trade_id]
         if not again:
-            raise ExchangeUnavailable(f"trade {head.row_id[:80]}: its row does not do, and it is not found by its id")
-        with undecodable_is_unavailable(f"trade {head.row_id[:80]}"):
-            return [fill for each in again for fill in self._fills_told(decode(_TRADE, each))]
+            raise BadFrame("its row does not do, and it is not found by its id")
+        return [fill for each in again for fill in self._fills_told(decode(_TRADE, each))]
 
     # Lists may come without the maker legs, and then do not say which orders of ours were hit, nor always our role in
     # it; nor, where a taker met several prices and is told their average, what he paid to the unit.
@@ -157,7 +183,7 @@ class Reporter:
     def _fills_told(self, trade: TradeRow) -> list[Fill]:
         return list(fills_of(trade, self._ours, self._fee_of, self._now_ns()))
 
-    def _head_of_bad(self, row: bytes, tokens: Collection[TokenId], what: str, error: BadFrame) -> RowHead | None:
+    def _head_of_bad(self, row: bytes, tokens: Collection[TokenId], error: BadFrame) -> RowHead | None:
         """Say what to ask for instead of a row that cannot be read; None = nothing, it is surely not of our markets.
 
         Raises:
@@ -167,9 +193,9 @@ class Reporter:
         if head.is_foreign(tokens):
             self._unreadable += 1
             return None
-        log.warning("report.row_unreadable", what=what, row_id=head.row_id[:80], error=str(error)[:200])
+        log.warning("report.row_unreadable", what="order", row_id=head.row_id[:80], error=str(error)[:200])
         if not head.row_id:
-            raise ExchangeUnavailable(f"report: a row that may be ours names no {what}: {error}") from error
+            raise ExchangeUnavailable(f"report: a row that may be ours names no order: {error}") from error
         return head
 
     # The same rows come at every report: they are told when their number changes.
@@ -180,6 +206,11 @@ class Reporter:
 
     async def _balance(self, token_id: TokenId | None) -> int:
         return await self._rest.balance(token_id, signature_type=self._signature_type)
+
+
+# A row without an id is known by what it says.
+def _key(row: bytes) -> str:
+    return row_head(row).row_id or row[:500].decode(errors="replace")
 
 
 # No grid is finer than four decimals.

@@ -8,7 +8,7 @@ from typing import TypeVar, assert_never
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import BookDelta, BookSnapshot, Level, MarketEvent, MarketNews, TickSizeChanged, TradePrint
-from tbot.core.units import MICRO, Nanos, Price, Size, micro_from_text
+from tbot.core.units import MICRO, Nanos, Price, Size, micro_from_text, micro_nearest_from_text
 from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.wire import (
     BestBidAskFrame,
@@ -93,10 +93,7 @@ def price_from_text(text: str) -> Price:
     Raises:
         BadFrame: Not a decimal between 0 and 1, both excluded.
     """
-    value = micro(text)
-    if not 0 < value < MICRO:
-        raise BadFrame(f"price outside (0, 1): {text[:40]!r}")
-    return Price(value)
+    return _as_price(micro(text), text)
 
 
 def size_from_text(text: str) -> Size:
@@ -105,7 +102,41 @@ def size_from_text(text: str) -> Size:
     Raises:
         BadFrame: Not a decimal, or negative.
     """
-    value = micro(text)
+    return _as_size(micro(text), text)
+
+
+def price_nearest_from_text(text: str) -> Price:
+    """Parse a price of a trade, to the nearest millionth: an average over several makers may have any decimals.
+
+    Raises:
+        BadFrame: Not a decimal between 0 and 1, both excluded.
+    """
+    return _as_price(_micro_nearest(text), text)
+
+
+def size_nearest_from_text(text: str) -> Size:
+    """Parse a size that is whole millionths on chain, whatever a float on the way made of it; 0 is a size.
+
+    Raises:
+        BadFrame: Not a decimal, or negative.
+    """
+    return _as_size(_micro_nearest(text), text)
+
+
+def _micro_nearest(text: str) -> int:
+    try:
+        return micro_nearest_from_text(text)
+    except ValueError as error:
+        raise BadFrame(str(error)) from error
+
+
+def _as_price(value: int, text: str) -> Price:
+    if not 0 < value < MICRO:
+        raise BadFrame(f"price outside (0, 1): {text[:40]!r}")
+    return Price(value)
+
+
+def _as_size(value: int, text: str) -> Size:
     if value < 0:
         raise BadFrame(f"negative size: {text[:40]!r}")
     return Size(value)

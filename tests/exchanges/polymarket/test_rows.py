@@ -8,12 +8,17 @@ from io import StringIO
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
+import trio
 import trio.testing
 
-from tbot.core.messages import ExchangeReport
-from tbot.core.units import MICRO, Nanos
+from tbot.core.messages import ExchangeReport, Fill
+from tbot.core.units import MICRO, Nanos, Notional
 from tbot.errors import ExchangeUnavailable
+from tbot.exchanges.polymarket.fills import Ownership, trade_events
+from tbot.exchanges.polymarket.unread import FAILURES_MAX
+from tbot.exchanges.polymarket.wire import TradeFrame
 from tbot.log import set_up
 from tests.exchanges.polymarket.answers import NO, REFERENCE_DATA, YES, answering, gateway_of, routed
 
@@ -154,3 +159,106 @@ async def test_no_report_while_a_trade_that_may_be_ours_is_unreadable(
 ) -> None:
     with pytest.raises(ExchangeUnavailable):
         await report_of(trades=(row, {**TRADE, "id": "t3"}), by_id={"t1": {**TRADE, "size": 30}} if is_known else {})
+
+
+# --- trades of ours with odd numbers ----------------------------------------------------------------------------------
+
+MADE = {**LEG, "side": "SELL"}
+AVERAGED = {
+    **TRADE, "price": "0.5666666666666667", "size": "9",
+    "maker_orders": [MADE | {"price": "0.56", "matched_amount": "3"}, MADE | {"price": "0.57", "matched_amount": "6"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("odd", "size", "notional"),
+    [
+        (AVERAGED, 9_000_000, 3 * 560_000 + 6 * 570_000),
+        ({**AVERAGED, "maker_orders": []}, 9_000_000, 9 * 566_667),  # of the average alone, to the nearest
+        ({**AVERAGED, "size": "9.0000000000000004"}, 9_000_000, 3 * 560_000 + 6 * 570_000),
+    ],
+    ids=["price", "price alone", "size"],
+)
+async def test_a_trade_of_ours_is_read_whatever_decimals_it_has(
+    autojump_clock: trio.testing.MockClock, odd: dict[str, Any], size: int, notional: int
+) -> None:
+    (fill,) = (await report_of(trades=(odd,), by_id={"t1": odd})).fills
+    assert (fill.size, fill.notional) == (size, notional)
+    pushed = msgspec.convert(odd | {"event_type": "trade"}, TradeFrame)
+    (event,) = trade_events(pushed, Ownership(api_key="our-key", wallet=""), lambda *_: Notional(0), Nanos(1))
+    assert isinstance(event, Fill)
+    assert (event.size, event.notional) == (size, notional)
+
+
+class Account:
+    """An account with trades that may be told wrongly, in the list and by their ids."""
+
+    def __init__(self) -> None:
+        self.listed: list[object] = []
+        self.by_id: dict[str, object] = {}
+        self.asked: list[str] = []
+        routes: dict[str, Any] = {
+            "/data/orders": page(),
+            "/data/trades": self._trades,
+            "/balance-allowance": {"balance": "0"},
+            "/time": 1_790_000_000,
+        }
+        self.gateway = gateway_of(routed(REFERENCE_DATA | routes))
+
+    def _trades(self, request: httpx2.Request) -> httpx2.Response:
+        asked = request.url.params.get("id")
+        if asked is None:
+            return httpx2.Response(200, json=page(*self.listed))
+        self.asked.append(asked)
+        return httpx2.Response(200, json=page(*filter(None, [self.by_id.get(asked)])))
+
+    async def reports(self, count: int) -> list[list[str] | None]:
+        """Read several: the trades of each, None = it failed."""
+        return [await self._report() for _ in range(count)]
+
+    async def _report(self) -> list[str] | None:
+        await trio.sleep(5)
+        try:
+            return [fill.trade_id for fill in (await self.gateway.report(Nanos(0), ())).fills]
+        except ExchangeUnavailable:
+            return None
+
+
+BAD: list[object] = [{**TRADE, "price": "1"}, {**TRADE, "size": None}, {**TRADE, "id": 7}, None]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+async def test_a_trade_that_stays_unreadable_is_told_of_and_does_not_end_reports(
+    autojump_clock: trio.testing.MockClock, told: StringIO, bad: object
+) -> None:
+    account = Account()
+    await account.gateway.load_markets()
+    account.listed = [{**TRADE, "id": "t2"}, bad, {**TRADE, "id": "t3"}]
+    account.by_id = {"t1": bad}
+    reports = await account.reports(FAILURES_MAX + 4)
+    assert reports[:FAILURES_MAX] == [None] * FAILURES_MAX, "rows grow whole, so it is waited for first"
+    assert reports[FAILURES_MAX:] == [["t2", "t3"]] * 4
+    assert told.getvalue().count("report.trade_left_out") == 1
+
+
+async def test_many_unreadable_trades_are_waited_for_together(autojump_clock: trio.testing.MockClock) -> None:
+    account = Account()
+    await account.gateway.load_markets()
+    account.listed = [{**TRADE, "id": f"t{n}", "price": "1"} for n in range(20)]
+    assert await account.reports(FAILURES_MAX + 1) == [None] * FAILURES_MAX + [[]]
+
+
+async def test_a_trade_left_out_is_told_once_it_can_be_read_however_late(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    account = Account()
+    await account.gateway.load_markets()
+    account.listed = [{**TRADE, "price": "1"}]
+    await account.reports(FAILURES_MAX + 1)
+    account.listed = []  # the list begins later by now
+    assert await account.reports(2) == [[], []]
+    account.by_id = {"t1": TRADE}
+    assert await account.reports(2) == [["t1"], []]
+    asked = len(account.asked)
+    assert await account.reports(2) == [[], []]
+    assert len(account.asked) == asked, "what is settled costs no more requests"
