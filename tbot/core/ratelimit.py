@@ -15,8 +15,8 @@ _TOKEN = MICRO * NANOS_PER_S
 class TokenBucket:
     """One limit: `burst` at once, `rate_per_s` in the long run.
 
-    In no window of time does the cost taken exceed rate x window + burst. A clock that steps back refills nothing and
-    blocks nothing: counting goes on from the new time.
+    In no window of time does the cost taken exceed rate x window + burst. The time is that of a clock that nobody sets,
+    as Trio's: after a step back nothing would be refilled until the old time has come again.
     """
 
     def __init__(self, rate_per_s: float, burst: float) -> None:
@@ -46,7 +46,7 @@ class TokenBucket:
 
         Args:
             cost: Tokens, at least 0.
-            now_ns: Wall time.
+            now_ns: By the one clock of this bucket.
 
         Returns:
             True when the request may be sent; False changes nothing.
@@ -86,7 +86,7 @@ class TokenBucket:
         Args:
             rate_per_s: Tokens refilled a second.
             burst: Capacity in tokens.
-            now_ns: Wall time.
+            now_ns: By the one clock of this bucket.
 
         Raises:
             ValueError: As for a new bucket.
@@ -100,7 +100,7 @@ class TokenBucket:
         """Let nothing pass before a moment (`Retry-After`), then one token: the exchange says that its own is empty.
 
         Args:
-            until_ns: Wall time; a moment in the past, or earlier than one already set, changes nothing.
+            until_ns: By the same clock; a moment in the past, or earlier than one already set, changes nothing.
         """
         if until_ns > max(self._open_ns, self._at_ns):
             self._level = min(self._level_at(until_ns), _TOKEN)
@@ -112,7 +112,7 @@ class TokenBucket:
         Args:
             remaining: Tokens left as the exchange counts, e.g. from a response header; below zero it is a debt that
                 has to be refilled before anything passes. More than two bursts of debt are not believed.
-            now_ns: Wall time.
+            now_ns: By the one clock of this bucket.
         """
         level = self._level_at(now_ns)
         told = max(remaining * _TOKEN, -2 * self._capacity)

@@ -117,7 +117,7 @@ def test_exchange_count_heard_while_closed_does_not_open() -> None:
     assert bucket.ready_ns(1, at(1)) == at(5)
 
 
-def test_clock_that_steps_back_neither_refills_nor_blocks() -> None:
+def test_clock_that_steps_back_refills_nothing() -> None:
     bucket = TokenBucket(1, 2)
     assert bucket.take(1, at(3600))
     assert bucket.take(1, at(0))

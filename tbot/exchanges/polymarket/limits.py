@@ -13,6 +13,9 @@ that whatever we place can be cancelled at once, and beyond 0.8 of the burst it 
 moment the caller names; a request that cannot pass by then is told so at once, while there is still time to want
 something else.
 
+Buckets fill on Trio's time. The machine's clock may be set: back, and what counts on it would give nothing for as long
+as the step; ahead, and it would give a burst that the exchange never granted.
+
 Source: docs.polymarket.com (rate limits), read 2026-11-22.
 """
 
@@ -119,7 +122,7 @@ class RateGate:
 
         Args:
             limits: Rates; each lane has its bucket.
-            now_ns: Wall time; must advance with Trio's clock.
+            now_ns: Wall time, in which the last moments of requests are told; read once for each of them.
         """
         self._buckets = {
             Lane.CANCEL: TokenBucket(limits.cancels_per_s, limits.cancels_burst),
@@ -154,9 +157,10 @@ class RateGate:
         """
         await trio.lowlevel.checkpoint()
         ticket = self._ticket(lane, cost, path)
+        until_ns = Nanos(_trio_ns() + by_ns - self._now_ns())
         bisect.insort(self._waiting, ticket)
         try:
-            while (wait_ns := self._pass(ticket, by_ns, self._now_ns())) is not None:
+            while (wait_ns := self._pass(ticket, until_ns, _trio_ns())) is not None:
                 with trio.move_on_after(wait_ns / NANOS_PER_S + _WAKE_LATE_S):
                     await self._changed.wait()
         finally:
@@ -165,7 +169,7 @@ class RateGate:
 
     def close(self, lane: Lane, retry_after_s: float) -> None:
         """Let nothing of a lane, or of a lesser one, pass for a while: the exchange refused."""
-        until_ns = Nanos(self._now_ns() + int(believed_wait_s(retry_after_s) * NANOS_PER_S))
+        until_ns = Nanos(_trio_ns() + int(believed_wait_s(retry_after_s) * NANOS_PER_S))
         for each in Lane:
             # Heartbeats go on: silence would cost every order, and one in some seconds is no load.
             if each >= lane and each is not Lane.BEAT:
@@ -177,7 +181,7 @@ class RateGate:
         tier = TIERS.get(name.strip().lower())
         if tier is None or name == self.tier:
             return
-        now_ns, held = self._now_ns(), Tier(*map(min, tier, self._own_limits))
+        now_ns, held = _trio_ns(), Tier(*map(min, tier, self._own_limits))
         self.tier, self.tier_limits = name, held
         self._buckets[Lane.ORDER].resize(held.orders_per_s, held.orders_burst, now_ns)
         self._buckets[Lane.CANCEL].resize(held.cancels_per_s, held.cancels_burst, now_ns)
@@ -190,7 +194,7 @@ class RateGate:
 
     def available(self, lane: Lane) -> int:
         """Return the tokens of a lane that may be taken now."""
-        return self._buckets[lane].available(self._now_ns())
+        return self._buckets[lane].available(_trio_ns())
 
     def burst(self, lane: Lane) -> int:
         """Return the most tokens a lane ever has: no request may cost more."""
@@ -198,7 +202,7 @@ class RateGate:
 
     def learn(self, lane: Lane, remaining: int) -> None:
         """Lower a lane's count to what the exchange says is left; below zero it is a debt."""
-        self._buckets[lane].learn(remaining, self._now_ns())
+        self._buckets[lane].learn(remaining, _trio_ns())
         self._wake()
 
     def _ticket(self, lane: Lane, cost: int, path: tuple[str, str]) -> _Ticket:
@@ -208,17 +212,17 @@ class RateGate:
         return _Ticket(lane, self._arrivals, ((self._buckets[lane], cost), *((each, 1) for each in shared)))
 
     # Take the tokens and return None, or return how long to wait before asking again.
-    def _pass(self, ticket: _Ticket, by_ns: Nanos, now_ns: Nanos) -> int | None:
+    def _pass(self, ticket: _Ticket, until_ns: Nanos, now_ns: Nanos) -> int | None:
         alone_ns = self._alone_ns(ticket, now_ns)
         wait_s = (alone_ns - now_ns) / NANOS_PER_S
-        if now_ns > by_ns:
+        if now_ns > until_ns:
             raise TooLate(f"{ticket.lane.name}: its moment passed in the queue", retry_after_s=wait_s)
-        if alone_ns > by_ns:
+        if alone_ns > until_ns:
             raise RateLimited(f"{ticket.lane.name}: no token for {wait_s:.3f} s", retry_after_s=wait_s)
         ready_ns = self._ready_ns(ticket, now_ns)
         if ready_ns is None or ready_ns > now_ns:
             # Whoever is before us wakes us when it leaves, and so does whatever changes a bucket.
-            return (by_ns if ready_ns is None else min(ready_ns, by_ns)) - now_ns
+            return (until_ns if ready_ns is None else min(ready_ns, until_ns)) - now_ns
         taken = all(bucket.take(cost, now_ns) for bucket, cost in ticket.takes)
         assert taken, "a bucket that is ready gives"
         return None
@@ -248,6 +252,10 @@ class RateGate:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _trio_ns() -> Nanos:
+    return Nanos(int(trio.current_time() * NANOS_PER_S))
 
 
 # The first moment at which all of these are there at once; None = one is more than its bucket ever holds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +16,7 @@ from tbot.errors import RateLimited
 from tbot.exchanges.polymarket import limits
 from tbot.exchanges.polymarket.limits import EVERYTHING, Lane, RateGate
 from tbot.exchanges.polymarket.settings import LimitSettings
-from tests.contract.stage import now_ns
+from tests.contract.stage import now_ns as true_ns
 from tests.properties.test_ratelimit_properties import exceeds
 
 LIMITS = LimitSettings(
@@ -61,9 +61,16 @@ def play(
     *,
     lanes: Collection[Lane] = tuple(Lane),
     is_drained: bool = False,
+    steps: Sequence[tuple[float, float]] = (),
 ) -> list[Left]:
-    """Send those of some lanes through one gate in virtual time; give what became of each, in their order."""
+    """Send those of some lanes through one gate in virtual time; give what became of each, in their order.
+
+    The wall clock is set at some times, by some seconds.
+    """
     left: dict[int, Left] = {}
+
+    def now_ns() -> Nanos:
+        return Nanos(true_ns() + sum(int(by_s * NANOS_PER_S) for at_s, by_s in steps if trio.current_time() >= at_s))
 
     async def send(gate: RateGate, number: int, wish: Wish) -> None:
         await trio.sleep(wish.at_s + number * NEXT_S)
@@ -78,7 +85,7 @@ def play(
     async def main() -> None:
         gate = RateGate(LIMITS, now_ns)
         if is_drained:
-            gate._everything.learn(0, now_ns())
+            gate._everything.learn(0, Nanos(0))
         async with trio.open_nursery() as nursery:
             for number, wish in enumerate(wanted):
                 if wish.lane in lanes:
@@ -142,6 +149,40 @@ def test_nothing_passes_that_a_bucket_forbids(wanted: list[Wish], everything: tu
     assert not exceeds([(int(one.at_s * 1e9), 1) for one in passed], everything[0], int(everything[1]))
 
 
+# Beside the moments at which requests come: which of the two is first is no matter here.
+some_steps = gen.lists(
+    gen.tuples(now_and_then.map(lambda at_s: at_s + 0.05), gen.sampled_from([-3600.0, -30.0, -0.5, 2.0, 86_400.0])),
+    min_size=1,
+    max_size=3,
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=50)
+@given(wishes(now_and_then, a_while), some_steps)
+def test_a_wall_clock_that_is_set_changes_nothing(wanted: list[Wish], steps: list[tuple[float, float]]) -> None:
+    assert same(play(wanted), play(wanted, steps=steps))
+
+
+@pytest.mark.parametrize("by_s", [-3600.0, -30.0, 3600.0])
+def test_a_burst_before_and_after_the_wall_clock_is_set_is_one_burst(by_s: float) -> None:
+    cancels = [Wish(0.0, Lane.CANCEL, 8, 5.0), Wish(0.2, Lane.CANCEL, 8, 5.0)]
+    first, second = play(cancels, steps=[(0.1, by_s)])
+    assert first.at_s == pytest.approx(0, abs=0.01)
+    assert second.at_s == pytest.approx(2, abs=0.01)  # at 4 a second, neither sooner nor later
+
+
+async def test_a_closed_lane_opens_in_time_though_the_wall_clock_was_set_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    by_s = 0
+    gate = RateGate(LIMITS, lambda: Nanos(true_ns() + by_s * NANOS_PER_S))
+    gate.close(Lane.CANCEL, 2)
+    by_s, start = -30, trio.current_time()
+    await gate.enter(Lane.CANCEL, by_ns=Nanos(true_ns() + (by_s + 5) * NANOS_PER_S))
+    assert trio.current_time() - start == pytest.approx(2, abs=0.01)
+
+
 def test_reads_and_heartbeats_pass_while_more_orders_wait_than_the_bucket_gives() -> None:
     orders = [Wish(second, Lane.ORDER, 5, 2.0) for second in range(60) for _ in range(8)]
     reads = [Wish(second, Lane.READ, 1, 2.0) for second in range(60)]
@@ -152,7 +193,7 @@ def test_reads_and_heartbeats_pass_while_more_orders_wait_than_the_bucket_gives(
 
 
 async def test_a_read_does_not_wait_for_one_whose_own_window_is_empty(autojump_clock: trio.testing.MockClock) -> None:
-    gate = RateGate(LimitSettings(reads_per_s=500, reads_burst=500), now_ns)
+    gate = RateGate(LimitSettings(reads_per_s=500, reads_burst=500), true_ns)
     async with trio.open_nursery() as nursery:
         for _ in range(102):
             nursery.start_soon(_read, gate, ("GET", "/balance-allowance"))
@@ -163,4 +204,4 @@ async def test_a_read_does_not_wait_for_one_whose_own_window_is_empty(autojump_c
 
 
 async def _read(gate: RateGate, path: tuple[str, str]) -> None:
-    await gate.enter(Lane.READ, by_ns=Nanos(now_ns() + 2 * NANOS_PER_S), path=path)
+    await gate.enter(Lane.READ, by_ns=Nanos(true_ns() + 2 * NANOS_PER_S), path=path)
