@@ -27,7 +27,6 @@ from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.store.journal import Store
 from tbot.store.recordings import SegmentWriter, check_folder
 from tbot.strategies.roster import check_sizes, roster
-from tbot.tasks.clock import WallClock
 from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY, Connects
@@ -101,6 +100,7 @@ class Session:
         store: The journal; open.
         stops: Heard since before the start.
         prepare: Called inside the run, before anything is started.
+        now_ns: The time of the whole run, of the gateways that `prepare` makes as well.
         backgrounds: Tasks that live as long as the run, such as the clock of a paper account.
         recorder: Keeps raw market data; it is given that by the gateways. None = it is not kept.
     """
@@ -111,6 +111,7 @@ class Session:
     store: Store
     stops: StopSignals
     prepare: Prepare
+    now_ns: Callable[[], Nanos]
     backgrounds: tuple[Background, ...] = ()
     recorder: Recorder | None = None
 
@@ -158,7 +159,7 @@ def trade(session: Session) -> Seen:
 
 
 async def _run(session: Session) -> Seen:
-    now_ns = WallClock().now_ns
+    now_ns = session.now_ns
     markets, open_gateway = await session.prepare()
     dice = random.Random(now_ns())
     policy = Policy(rng=random.Random(dice.getrandbits(64)), note=note_in_log)
@@ -219,7 +220,7 @@ def _parts(
         journal=JournalWriter(session.store, thread_runner(), linger_s=LINGER_S),
         feed=settings.feed,
         checkpoint=settings.checkpoint,
-        now_ns=WallClock().now_ns,
+        now_ns=session.now_ns,
         rng=random.Random(dice.getrandbits(64)),
     )
 

@@ -25,7 +25,7 @@ from tbot.commands.disk import disk_findings
 from tbot.commands.doctor import lines_of
 from tbot.config import TradingSettings
 from tbot.core.market import Market
-from tbot.core.units import MICRO
+from tbot.core.units import MICRO, Nanos
 from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.clock import ExchangeClock
@@ -37,7 +37,7 @@ from tbot.exchanges.polymarket.judgement import WELL_KNOWN, Finding, Light, hind
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.wallets import trading_wallet
 from tbot.store.journal import Store
-from tbot.tasks.clock import WallClock
+from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
 from tbot.trading import Session, recorder_of, settings_of, summary, trade
@@ -84,7 +84,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     _check_wallet(key, wallet, options.confirm)
     given, hidden = api_credentials_of(environ), secrets_of(environ)
     recorder = recorder_of(settings)
-    state, stops = Path(settings.state), StopSignals()
+    state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
     with (
         stops.handled(),
         closing(Store.open(state, f"wallet {wallet.lower()} on {settings.exchange.rest_url}")) as store,
@@ -97,7 +97,10 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=partial(_prepare, settings, key, given, recorder, logs, has_traded=store.newest_ns() is not None),
+            prepare=partial(
+                _prepare, settings, key, given, recorder, logs, now_ns=now_ns, has_traded=store.newest_ns() is not None
+            ),
+            now_ns=now_ns,
             recorder=recorder,
         )
         seen = trade(session)
@@ -149,9 +152,10 @@ async def _prepare(
     recorder: Recorder | None,
     logs: log.Logs,
     *,
+    now_ns: Callable[[], Nanos],
     has_traded: bool,
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    now_ns, exchange = WallClock().now_ns, settings.exchange
+    exchange = settings.exchange
     examination = Examination(
         exchange,
         key=key,

@@ -14,6 +14,7 @@ import trio
 from tbot import log
 from tbot.config import TradingSettings
 from tbot.core.market import Market
+from tbot.core.units import Nanos
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.paper.account import Entry
 from tbot.exchanges.paper.exchange import PaperExchange
@@ -23,7 +24,7 @@ from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX
 from tbot.store.append_log import AppendLog
 from tbot.store.journal import Store
-from tbot.tasks.clock import WallClock
+from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
 from tbot.trading import Session, recorder_of, settings_of, summary, trade
@@ -58,7 +59,7 @@ def trade_on_paper(options: PaperOptions) -> int:
     """
     settings = settings_of(options.config, "paper")
     recorder = recorder_of(settings)
-    state, stops = Path(settings.state), StopSignals()
+    state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
     with (
         stops.handled(),
         closing(Store.open(state, f"paper account on {settings.exchange.rest_url}")) as store,
@@ -66,14 +67,15 @@ def trade_on_paper(options: PaperOptions) -> int:
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):
         tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n", sys.stdout)
-        exchange = _exchange(settings, account_log)
+        exchange = _exchange(settings, account_log, now_ns)
         session = Session(
             command="paper",
             settings=settings,
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=lambda: _prepare(settings, exchange, recorder),
+            prepare=lambda: _prepare(settings, exchange, recorder, now_ns),
+            now_ns=now_ns,
             backgrounds=(exchange.run,),
             recorder=recorder,
         )
@@ -82,8 +84,7 @@ def trade_on_paper(options: PaperOptions) -> int:
     return 0
 
 
-def _exchange(settings: TradingSettings, account_log: AppendLog[Entry]) -> PaperExchange:
-    now_ns = WallClock().now_ns
+def _exchange(settings: TradingSettings, account_log: AppendLog[Entry], now_ns: Callable[[], Nanos]) -> PaperExchange:
     return PaperExchange(
         settings.paper,
         now_ns=now_ns,
@@ -93,9 +94,8 @@ def _exchange(settings: TradingSettings, account_log: AppendLog[Entry]) -> Paper
 
 
 async def _prepare(
-    settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None
+    settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None, now_ns: Callable[[], Nanos]
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    now_ns = WallClock().now_ns
     tap = None if recorder is None else recorder.connection
 
     def open_gateway() -> PaperGateway:

@@ -39,7 +39,7 @@ from tbot.simulation.world import CALM_S, CALM_WITH_FAULTS_S, World, all_records
 from tbot.store.journal import Store
 from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.child import Note, Policy, unnoted
-from tbot.tasks.clock import VirtualClock, WallClock
+from tbot.tasks.clock import SteadyClock, VirtualClock
 from tbot.tasks.desk import DESK_TASKS, BotParts
 from tbot.tasks.journal import JournalWriter, RunBlocking, run_inline, thread_runner
 
@@ -139,7 +139,7 @@ async def _main(plan: Plan, store: WitnessedStore, log: ExchangeLog, around: Aro
 def build(plan: Plan, store: WitnessedStore, log: ExchangeLog) -> tuple[World, tuple[Market, ...]]:
     """Set up a world and say what its markets are; must be called inside the run, for its clock."""
     settings, is_max = plan.settings, plan.speed == "max"
-    now_ns = VirtualClock(_epoch_ns(store, log)).now_ns if is_max else WallClock().now_ns
+    now_ns = VirtualClock(_epoch_ns(store, log)).now_ns if is_max else SteadyClock().now_ns
     began_ns = now_ns()
     is_wire = not is_max or plan.level == "bytes"
     play = play_account(plan.seed)

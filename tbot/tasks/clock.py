@@ -7,12 +7,15 @@ back); wall time is for stamps, expiries and what the exchange is told.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
 
 from tbot.core.units import NANOS_PER_S, Nanos
 
+# A nanosecond in so many is made up for: 500 ppm, as NTP does. A bot's measure of the exchange's clock easily follows.
+SLEW = 2_000
 # `trio_deadline` rounds up by this: waking a hair early would make a task ask, and wait, twice for one moment.
 _ROUND_UP_S = 1e-6
 
@@ -31,6 +34,38 @@ class WallClock:
     def now_ns(self) -> Nanos:
         """Return the machine's wall time; it may jump when the clock is set."""
         return Nanos(time.time_ns())
+
+
+class SteadyClock:
+    """The machine's time as a running bot should see it: never set back, and never set ahead.
+
+    Time is counted from the first reading by how long the machine has run since, so that an age, a deadline or an order
+    of events stays true when somebody sets the clock. What is left between this and the machine's clock is made up for
+    slowly, at `SLEW`. Whether the first reading was right is for the exchange's clock to tell, as ever.
+    """
+
+    def __init__(self, wall_ns: Callable[[], int] | None = None, uptime_ns: Callable[[], int] | None = None) -> None:
+        """Start at the wall time of now.
+
+        Args:
+            wall_ns: A clock that may be set; None = the machine's.
+            uptime_ns: Nanoseconds since some start, sleep included; likewise.
+        """
+        self._wall_ns = wall_ns or WallClock().now_ns
+        self._uptime_ns = uptime_ns or _uptime_ns
+        self._now_ns, self._counted_ns = int(self._wall_ns()), self._uptime_ns()
+        self._unused_ns = 0
+
+    def now_ns(self) -> Nanos:
+        """Return the time; later readings are never smaller."""
+        uptime_ns = self._uptime_ns()
+        elapsed_ns, self._counted_ns = max(0, uptime_ns - self._counted_ns), uptime_ns
+        self._unused_ns += elapsed_ns
+        most_ns = min(self._unused_ns // SLEW, elapsed_ns)
+        self._unused_ns -= most_ns * SLEW
+        counted_ns = self._now_ns + elapsed_ns
+        self._now_ns = counted_ns + max(-most_ns, min(self._wall_ns() - counted_ns, most_ns))
+        return Nanos(self._now_ns)
 
 
 class VirtualClock:
@@ -59,3 +94,9 @@ def trio_deadline(at_ns: Nanos, now_ns: Nanos) -> float:
         Trio time, seconds; in the past when the moment has passed.
     """
     return trio.current_time() + (at_ns - now_ns) / NANOS_PER_S + _ROUND_UP_S
+
+
+def _uptime_ns() -> int:
+    # The monotonic clock of Linux stands still while the machine sleeps, and the exchange does not.
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if boot is None else time.clock_gettime_ns(boot)

@@ -189,16 +189,15 @@ class SlowClock(WallClock):
 
 
 @pytest.mark.slow
-def test_a_new_gateway_of_a_machine_with_a_slow_clock_is_understood_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_gateway_of_a_machine_with_a_slow_clock_is_understood_at_once(tmp_path: Path) -> None:
     """As the one that cancels what is left when the desk goes down: it has no time to measure first."""
-    monkeypatch.setattr(live, "WallClock", SlowClock)
 
     async def cancelled(path: Path) -> CancelReply:
         settings, key = settings_of(path, "live"), SigningKey.from_hex(KEY)
         with log.set_up(file=tmp_path / "log", terminal=None, secrets=()) as logs:
-            _, open_gateway = await live._prepare(settings, key, None, None, logs, has_traded=True)
+            _, open_gateway = await live._prepare(
+                settings, key, None, None, logs, now_ns=SlowClock().now_ns, has_traded=True
+            )
         gateway = open_gateway()
         (reply,) = await gateway.cancel([ExchangeOrderId("0x" + "11" * 32)])
         await gateway.aclose()

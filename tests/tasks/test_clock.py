@@ -10,7 +10,7 @@ from hypothesis import strategies as gen
 from trio.testing import MockClock
 
 from tbot.core.units import Nanos
-from tbot.tasks.clock import Clock, VirtualClock, WallClock, trio_deadline
+from tbot.tasks.clock import Clock, SteadyClock, VirtualClock, WallClock, trio_deadline
 
 EPOCH = Nanos(1_767_225_600_000_000_000)
 
@@ -19,6 +19,56 @@ def test_wall_clock_is_the_machine_clock() -> None:
     clock: Clock = WallClock()
     before = time.time_ns()
     assert before <= clock.now_ns() <= time.time_ns()
+
+
+class Machine:
+    """A machine that has run for a while, and whose clock is set now and then."""
+
+    def __init__(self) -> None:
+        self.up_ns, self.set_ns = 7 * 10**12, EPOCH - 7 * 10**12
+
+    def wall_ns(self) -> int:
+        return self.up_ns + self.set_ns
+
+
+some_days = gen.lists(
+    gen.tuples(gen.integers(0, 10**12) | gen.integers(0, 5_000), gen.integers(-(10**13), 10**13) | gen.just(0)),
+    max_size=40,
+)
+
+
+@given(some_days)
+def test_a_steady_clock_goes_on_at_its_pace_however_the_machine_s_is_set(days: list[tuple[int, int]]) -> None:
+    machine = Machine()
+    clock: Clock = SteadyClock(machine.wall_ns, lambda: machine.up_ns)
+    now_ns, began_ns = clock.now_ns(), machine.up_ns
+    assert now_ns == EPOCH
+    for wait_ns, set_by_ns in days:
+        machine.set_ns += set_by_ns
+        assert 0 <= clock.now_ns() - now_ns <= 1
+        machine.up_ns += wait_ns
+        before_ns, now_ns = now_ns, clock.now_ns()
+        assert now_ns >= before_ns
+        assert abs(now_ns - EPOCH - (machine.up_ns - began_ns)) <= (machine.up_ns - began_ns) // 2_000
+
+
+@given(gen.integers(-(10**10), 10**10), gen.integers(1, 1_000))
+def test_a_steady_clock_makes_up_for_a_step_in_the_end_and_stays_there(step_ns: int, every_s: int) -> None:
+    machine = Machine()
+    clock = SteadyClock(machine.wall_ns, lambda: machine.up_ns)
+    machine.set_ns += step_ns
+    for _ in range(abs(step_ns) * 2_000 // (every_s * 10**9) + 2):
+        machine.up_ns += every_s * 10**9
+        clock.now_ns()
+    assert clock.now_ns() == machine.wall_ns()
+    machine.up_ns += 10**9
+    assert clock.now_ns() == machine.wall_ns()
+
+
+def test_a_steady_clock_of_this_machine_tells_its_time() -> None:
+    clock = SteadyClock()
+    assert abs(clock.now_ns() - time.time_ns()) < 10**9
+    assert clock.now_ns() <= clock.now_ns()
 
 
 async def test_virtual_clock_moves_with_trio(autojump_clock: MockClock) -> None:
