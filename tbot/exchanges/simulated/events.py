@@ -125,8 +125,10 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
         bids: Best first.
         asks: Best first.
         exchange_ms: Moment of the book's last change.
-        last_trade_text: Last trade price of the market with at least three decimals, "" before the first.
+        last_trade_text: Last trade price of the market, which is that of its last maker in his own token, with at least
+            three decimals; "" before the first.
         last_trade_side: Side of its taker; None before the first.
+        last_price: The same price, of this token.
     """
 
     market_id: MarketId
@@ -139,6 +141,7 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
     is_neg_risk: bool
     last_trade_text: str
     last_trade_side: Side | None = None
+    last_price: Price | None = None
 
 
 class Balances(msgspec.Struct, frozen=True, kw_only=True):

@@ -397,9 +397,9 @@ class Engine:
         taker.note_match(trade.size, trade.notional, trade.trade_id)
         for match in deal.matches:
             self._fill_maker(match, trade.trade_id, book, turn)
+        book.note_last(deal.matches[-1].maker, trade.side)
         turn.tell_trade(trade, book)
         for price, size in sizes_by_price(deal.matches):
-            book.print(trade, price)
             turn.print_trade(trade, price, size, book)
 
     def _fill_maker(self, match: Match, trade_id: TradeId, book: UnifiedBook, turn: Turn) -> None:

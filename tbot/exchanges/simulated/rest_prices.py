@@ -92,7 +92,7 @@ def _side(text: str) -> Side:
         raise HttpRefusal("Invalid side") from None
 
 
-# Books tell it with zeros at its end, these routes without.
+# The value that the market's books tell (no answer of these routes is captured), but without the zeros at its end.
 def _last_price_of(view: BookView) -> str:
     return view.last_trade_text.rstrip("0")
 

@@ -244,7 +244,7 @@ class Turn:
 def view_of(book: UnifiedBook, token_id: TokenId) -> BookView:
     """Show the whole book of one outcome."""
     bids, asks = book.levels_of(token_id)
-    rules = book.rules
+    rules, last = book.rules, book.last_price_yes
     return BookView(
         market_id=rules.market_id,
         token_id=token_id,
@@ -256,4 +256,5 @@ def view_of(book: UnifiedBook, token_id: TokenId) -> BookView:
         is_neg_risk=rules.is_neg_risk,
         last_trade_text=last_trade_text(book.last_trade_price),
         last_trade_side=book.last_trade_side,
+        last_price=last if last is None or token_id == rules.yes else complement(last),
     )

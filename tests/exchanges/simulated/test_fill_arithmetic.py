@@ -21,6 +21,7 @@ from tbot.exchanges.simulated.operations import (
     PlaceOrder,
     SplitPair,
 )
+from tbot.exchanges.simulated.orderbook import last_trade_text
 from tests.exchanges.simulated.desk import ANN, BOB, NO, RAIN, START, YES, Bench
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -54,6 +55,7 @@ def test_a_mint_fills_what_production_prints(free: Bench, price: str, dollars: f
     (leg,) = trade.legs
     assert (trade.price, trade.size) == (ours, micro_from_text(size))
     assert leg.notional + leg.taker_notional == trade.size
+    assert free.engine.book(YES).last_trade_text == last_trade_text(Price(MICRO - ours))
     # A unit of what the maker gives is so many shares: less than that is left of the budget.
     assert 0 <= round(dollars * MICRO) - trade.notional <= ours / (MICRO - ours) + 2
 

@@ -472,6 +472,32 @@ def test_a_trade_is_printed_and_followed_by_both_books(bench: Bench) -> None:
     assert {b.last_trade_text for b in shown} == {"0.500"}
 
 
+@pytest.mark.parametrize(
+    ("makers", "taker", "price_yes"),
+    [
+        ([(BUY, NO, "0.13")], (BUY, YES, "0.87"), 870_000),
+        ([(BUY, YES, "0.86")], (BUY, NO, "0.14"), 860_000),
+        ([(SELL, NO, "0.14")], (SELL, YES, "0.86"), 860_000),
+        ([(SELL, YES, "0.87")], (BUY, YES, "0.87"), 870_000),
+        ([(BUY, NO, "0.13")], (SELL, NO, "0.13"), 870_000),
+        ([(BUY, NO, "0.13"), (SELL, YES, "0.87")], (BUY, YES, "0.87"), 870_000),
+        ([(SELL, YES, "0.87"), (BUY, NO, "0.13")], (BUY, YES, "0.87"), 870_000),
+        ([(SELL, YES, "0.86"), (BUY, NO, "0.13")], (BUY, YES, "0.87"), 870_000),
+    ],
+)
+def test_the_last_trade_price_is_the_last_makers_own(
+    bench: Bench, makers: list[tuple[Side, TokenId, str]], taker: tuple[Side, TokenId, str], price_yes: int
+) -> None:
+    """By the hashes captured on 2026-04-21: of a mint or merge the complement of what is printed."""
+    for maker in makers:
+        bench.rest(ANN, *maker, 10)
+    bench.place(BOB, *taker, 10 * len(makers))
+    books = [bench.engine.book(token_id) for token_id in (YES, NO)]
+    assert {book.last_trade_text for book in books} == {f"{makers[-1][2]}0"}, "a value of the market"
+    assert [book.last_price for book in books] == [price_yes, MICRO - price_yes]
+    assert {book.last_trade_side for book in books} == {taker[0]}
+
+
 def test_a_tick_change_keeps_resting_orders_and_shows_both_books(bench: Bench) -> None:
     bench.rest(BOB, BUY, YES, "0.40", 10)
     bench.events.clear()

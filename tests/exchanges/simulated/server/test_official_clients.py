@@ -178,9 +178,10 @@ async def test_market_orders_walk_the_book(house: House) -> None:
         )
         assert (bought["status"], bought["makingAmount"]) == ("matched", "14")
         assert float(bought["takingAmount"]) == pytest.approx(20 + 3 / 0.6, abs=1e-4)
-        assert client.get_last_trade_price(RAIN.yes) == {"price": "0.6", "side": "BUY"}
+        # A value of the market, as books tell it: the last maker's own price, here of the other outcome.
+        assert client.get_last_trade_price(RAIN.yes) == {"price": "0.4", "side": "BUY"}
         assert client.get_last_trades_prices([BookParams(token_id=RAIN.yes)]) == [
-            {"token_id": RAIN.yes, "price": "0.6", "side": "BUY"}
+            {"token_id": RAIN.yes, "price": "0.4", "side": "BUY"}
         ]
         rival.create_and_post_order(limit(RAIN, "BUY", 0.5, 10))
         sold = client.create_and_post_market_order(

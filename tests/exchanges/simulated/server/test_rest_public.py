@@ -183,11 +183,11 @@ async def test_last_trade_is_told_with_the_side_of_its_taker(world: Any, autojum
     assert (await world.get(target)).json == {"price": "0.5", "side": ""}
     await world.alice.placed("BUY", "0.40", "20")
     await world.bob.placed("BUY", "0.60", "10", token=world.rain.no)
-    assert (await world.get(target)).json == {"price": "0.6", "side": "BUY"}
+    assert (await world.get(target)).json == {"price": "0.4", "side": "BUY"}, "as books tell it"
     client = await world.rest()
     wanted = [{"token_id": token} for token in (world.rain.yes, world.mayor.yes)]
     told = (await client.ask("POST", "/last-trades-prices", json.dumps(wanted).encode())).json
-    assert told == [{"token_id": world.rain.yes, "price": "0.6", "side": "BUY"}]
+    assert told == [{"token_id": world.rain.yes, "price": "0.4", "side": "BUY"}]
 
 
 async def test_parameters_and_prices(world: Any, autojump_clock: Any) -> None:
