@@ -41,7 +41,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         event_slug: Of the event it belongs to; its own when it stands alone.
         bid: Best bid on YES; None = none.
         ask: Best ask on YES; None = none.
-        last_price: Of the last trade, in its taker's token as books tell it; None before the first.
+        last_price: Of the last trade, in YES as all captured pages tell it; None before the first.
         liquidity: Collateral behind the resting orders.
         volume: Collateral turned over.
         volume_day: The same within the last 24 hours.
@@ -198,7 +198,7 @@ class Catalog:
             event_slug=rules.event or rules.slug,
             bid=bid,
             ask=ask,
-            last_price=last_price(view),
+            last_price=view.last_price,
             liquidity=_liquidity(view),
             volume=self._engine.turnover.notional(rules.market_id),
             volume_day=self._engine.turnover.notional_of_day(rules.market_id, now_ns),
@@ -217,14 +217,6 @@ class Catalog:
 
     def _tag_id(self, slug: str) -> int:
         return self._tag_ids.setdefault(slug, _FIRST_TAG + len(self._tag_ids))
-
-
-def last_price(view: BookView) -> Price | None:
-    """Give the price of the last trade of a market; None before the first."""
-    if not view.last_trade_text:
-        return None
-    dollars, _, cents = view.last_trade_text.partition(".")
-    return Price(int(dollars) * MICRO + int(cents.ljust(6, "0")))
 
 
 def neg_risk_event_id(event: str) -> str:

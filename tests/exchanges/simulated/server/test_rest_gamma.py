@@ -14,6 +14,7 @@ from tbot.exchanges.simulated.operations import ResolveMarket
 from tests.captures import CAPTURES, needs
 
 Clock = trio.testing.MockClock
+GAMMA_PAGE = "rest/gamma-markets-2026-03-11/markets_page_00005.json.gz"
 FED_EVENT = "rest/negrisk-fed-decision-june-2026/gamma-event.json.gz"
 
 
@@ -38,11 +39,36 @@ async def test_volume_counts_what_was_traded(autojump_clock: Clock, world: Any) 
     await world.bob.placed("BUY", "0.60", "10", token=world.rain.no)
     market = (await world.get(f"/gamma/markets/slug/{world.rain.slug}")).json
     assert (market["volume"], market["volumeNum"], market["volume24hr"]) == ("6", 6, 6)
-    assert market["lastTradePrice"] == 0.6, "in the taker's token, as books tell it"
+    assert market["lastTradePrice"] == 0.4, "of YES, whoever took what"
     assert market["events"][0]["openInterest"] == 10
     await trio.sleep(86_400)
     market = (await world.get(f"/gamma/markets/slug/{world.rain.slug}")).json
     assert (market["volumeNum"], market["volume24hr"]) == (6, 0)
+
+
+def yes_or_no(market: dict[str, Any]) -> str:
+    """Tell whose price `lastTradePrice` is by the side of the half that the quotes are on; "" = cannot be told."""
+    bid, ask, last = (market.get(key) for key in ("bestBid", "bestAsk", "lastTradePrice"))
+    if not (bid and ask and last) or ask - bid > 0.2:
+        return ""
+    of_yes, of_no = (abs(price - (bid + ask) / 2) for price in (last, 1 - last))
+    return "" if abs(of_yes - of_no) < 0.1 else "YES" if of_yes < of_no else "NO"
+
+
+@pytest.mark.parametrize(("outcome", "price"), [("yes", "0.15"), ("no", "0.89")])
+async def test_last_price_is_of_yes(autojump_clock: Clock, world: Any, outcome: str, price: str) -> None:
+    await world.alice.placed("BUY", "0.11", "20")
+    await world.alice.placed("BUY", "0.85", "20", token=world.rain.no)
+    await world.bob.placed("BUY", price, "10", token=getattr(world.rain, outcome))
+    assert yes_or_no((await world.get(f"/gamma/markets/slug/{world.rain.slug}")).json) == "YES"
+
+
+@needs(FED_EVENT, GAMMA_PAGE)
+def test_last_prices_captured_are_of_yes() -> None:
+    event, page = (json.loads(gzip.decompress((CAPTURES / name).read_bytes())) for name in (FED_EVENT, GAMMA_PAGE))
+    told = [yes_or_no(market) for market in (*event["markets"], *page["markets"])]
+    assert told.count("NO") == 0
+    assert told.count("YES") >= 30
 
 
 @pytest.mark.parametrize(
