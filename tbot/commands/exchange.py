@@ -93,6 +93,7 @@ def _page(announcement: Announcement, settings: StandaloneSettings, options: Exc
         f"  Data API        {announcement.data_url}\n"
         f"  relayer         {announcement.relayer_url}\n"
         f"  geoblock        {announcement.geoblock_url}\n"
+        f"  node            {announcement.rpc_url}\n"
         f"  market channel  {announcement.ws_market_url}\n"
         f"  user channel    {announcement.ws_user_url}\n\n"
         f"Markets, by slug:\n\n{markets}\n"

@@ -71,6 +71,8 @@ def _of(method: str, name: str, per_10_s: int, path: str, per_10_min: int = 0) -
 
 
 GAMMA, DATA, RELAYER, CONTROL = "/gamma/", "/data-api/", "/relayer/", "/control/"
+# Nodes of the chain are none of production's services.
+RPC = "/rpc"
 """Where services lie that have other limits than the CLOB, or none."""
 
 KINDS: tuple[Kind, ...] = (
@@ -188,7 +190,7 @@ class AddressWindows:
         return wait_ns
 
     def _find_kinds(self, method: str, path: str) -> tuple[Kind, ...]:
-        if path.startswith(CONTROL):
+        if path.startswith(CONTROL) or path == RPC:
             return ()  # not a request that production knows
         kinds = tuple(kind for kind in self._kinds if kind.counts(method, path))
         return kinds if path.startswith((GAMMA, DATA, RELAYER)) else (*kinds, *self._clob)

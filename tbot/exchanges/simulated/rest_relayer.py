@@ -1,7 +1,8 @@
 """The relayer, as far as trading asks for it: does this wallet exist, and approvals of deposit wallets.
 
-Other transactions of a chain are done by `POST /control/...` here. Whoever asks needs no relayer key: a batch is signed
-by the owner of its wallet, and nothing but that counts.
+Other transactions of a chain are done by `POST /control/...` here, approvals of an own address at
+`rest_rpc`. Whoever asks needs no relayer key: a batch is signed by the owner of its wallet, and nothing
+but that counts.
 """
 
 from __future__ import annotations

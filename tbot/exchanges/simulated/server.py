@@ -50,6 +50,7 @@ from tbot.exchanges.simulated.rest_orders import OrderRoutes
 from tbot.exchanges.simulated.rest_prices import PriceRoutes
 from tbot.exchanges.simulated.rest_public import PublicRoutes
 from tbot.exchanges.simulated.rest_relayer import RELAYER_PATH, RelayerRoutes
+from tbot.exchanges.simulated.rest_rpc import RPC_PATH, RpcRoutes
 from tbot.exchanges.simulated.standing import Standings
 from tbot.exchanges.simulated.state import Directory, PriceOfBuy, ServerState
 from tbot.exchanges.simulated.verify import OrderVerifier
@@ -136,6 +137,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     data_url: str
     relayer_url: str
     geoblock_url: str
+    rpc_url: str
     ws_market_url: str
     ws_user_url: str
 
@@ -199,6 +201,7 @@ class LocalServer:
             DataRoutes,
             DataMarketRoutes,
             RelayerRoutes,
+            RpcRoutes,
         )
         tables = [kind(self._state).routes() for kind in kinds]
         tables.append(GeoblockRoutes(self._state.place).routes())
@@ -247,6 +250,7 @@ class LocalServer:
                 data_url=f"http://{rest_at}{DATA_PATH}",
                 relayer_url=f"http://{rest_at}{RELAYER_PATH}",
                 geoblock_url=f"http://{rest_at}{GEOBLOCK_PATH}",
+                rpc_url=f"http://{rest_at}{RPC_PATH}",
                 ws_market_url=f"ws://{channels_at}{MARKET_PATH}",
                 ws_user_url=f"ws://{channels_at}{USER_PATH}",
             )

@@ -124,6 +124,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     data_url: str | None = None
     relayer_url: str | None = None
     geoblock_url: str | None = None
+    rpc_url: str | None = None
     chain_id: int
     notice: str = NOTICE
     accounts: tuple[FundedAccount, ...]
@@ -193,6 +194,7 @@ class StandaloneExchange:
                     data_url=addresses.data_url,
                     relayer_url=addresses.relayer_url,
                     geoblock_url=addresses.geoblock_url,
+                    rpc_url=addresses.rpc_url,
                     ws_market_url=addresses.ws_market_url,
                     ws_user_url=addresses.ws_user_url,
                     chain_id=self._settings.server.chain_id,

@@ -95,12 +95,21 @@ class TypedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         Raises:
             ValueError: Wrong length, values out of range, no point of the curve, the malleable twin of a signature.
         """
-        is_whole = len(signature) == _ECDSA_BYTES
-        if not is_whole or signature[-1] not in _RECOVERY_IDS or int.from_bytes(signature[32:64], "big") > _S_MAX:
-            raise ValueError("no signature a contract takes")
-        compact = signature[:-1] + bytes([signature[-1] - _RECOVERY_IDS[0]])
-        key = PublicKey.from_signature_and_message(compact, self.digest(), hasher=None)
-        return _checksummed(keccak256(key.format(compressed=False)[1:])[12:])
+        return signer_of(self.digest(), signature)
+
+
+def signer_of(digest: bytes, signature: bytes) -> str:
+    """Recover the checksummed address of the key that signed a digest of 32 bytes.
+
+    Raises:
+        ValueError: Wrong length, values out of range, no point of the curve, the malleable twin of a signature.
+    """
+    is_whole = len(signature) == _ECDSA_BYTES
+    if not is_whole or signature[-1] not in _RECOVERY_IDS or int.from_bytes(signature[32:64], "big") > _S_MAX:
+        raise ValueError("no signature a contract takes")
+    compact = signature[:-1] + bytes([signature[-1] - _RECOVERY_IDS[0]])
+    key = PublicKey.from_signature_and_message(compact, digest, hasher=None)
+    return _checksummed(keccak256(key.format(compressed=False)[1:])[12:])
 
 
 # The same few keys sign everything, and the capitals cost as much as half a recovery.

@@ -9,120 +9,53 @@ the first surprise ends the program with a traceback.
 from __future__ import annotations
 
 import asyncio
-import copy
 import dataclasses
-import inspect
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING, Any
 
 import polymarket
-from polymarket import environments
-from polymarket.errors import (
-    OrderHeartbeatMismatchError,
-    RateLimitError,
-    RequestRejectedError,
-)
+from polymarket.errors import OrderHeartbeatMismatchError, RateLimitError, RequestRejectedError
 from polymarket.models.clob import PriceRequest
-from polymarket.models.clob.order_response import AcceptedOrder, OrderResponse, RejectedOrder
+from polymarket.models.clob.order_response import RejectedOrder
 from polymarket.streams import MarketSpec, UserSpec
 
-RAIN, COIN, QUIMBY = "rain-in-springfield-tomorrow", "coin-up-or-down-this-week", "springfield-mayor-quimby"
-NOBODY = "springfield-mayor-nobody-else"
-WALLETS = ("address", "proxy", "safe", "deposit")
-PATIENCE_S = 20.0
-
-
-class House:
-    """The exchange that was announced, its markets by slug, and clients for the four wallets of the one test key."""
-
-    def __init__(self, announced: dict[str, Any], *, is_async: bool) -> None:
-        self.announced, self.is_async = announced, is_async
-        self.account = announced["accounts"][0]
-        self.wallets = {"address": self.account["address"], **self.account["wallets"]}
-        self.environment = environments._create_environment(
-            name="local",
-            config=dataclasses.replace(
-                environments.PRODUCTION._config,
-                clob_url=announced["rest_url"],
-                gamma_url=announced["gamma_url"],
-                data_url=announced["data_url"],
-                relayer_url=announced["relayer_url"],
-                clob_market_ws_url=announced["ws_market_url"],
-                clob_user_ws_url=announced["ws_user_url"],
-                # Nobody listens here: a client that asks a chain fails at once.
-                rpc_url="http://127.0.0.1:9",
-            ),
-        )
-
-    @asynccontextmanager
-    async def client(self, wallet: str | None = "address", **more: Any) -> AsyncIterator[Any]:
-        """Log in for a wallet of the test key; None = the one that the client chooses by itself."""
-        kind: Any = polymarket.AsyncSecureClient if self.is_async else polymarket.SecureClient
-        client = await settled(
-            kind.create(
-                private_key=self.account["private_key"],
-                wallet=None if wallet is None else self.wallets[wallet],
-                environment=self.environment,
-                **more,
-            )
-        )
-        try:
-            yield client
-        finally:
-            await settled(client.close())
-
-    async def market(self, client: Any, slug: str) -> Market:
-        found = await settled(client.get_market(slug=slug))
-        outcomes = found.outcomes
-        yes, no = (o.token_id or o.position_id for o in (outcomes.yes, outcomes.no))
-        # Of a V2 market Gamma spells 31 bytes, the CLOB 32: it filters by its own spelling only.
-        book = await settled(client.get_order_book(asset_id=yes))
-        assert book.condition_id.startswith(found.condition_id)
-        return Market(condition=book.condition_id, yes=yes, no=no, is_v2=found.version == "v2")
-
-    def control(self, verb: str, **body: Any) -> None:
-        url = f"{self.announced['rest_url']}/control/{verb}"
-        with urlopen(Request(url, data=json.dumps(body).encode(), method="POST")) as answer:
-            assert json.load(answer) == {"ok": True}
-
-
-@dataclasses.dataclass(frozen=True)
-class Market:
-    condition: str
-    yes: str
-    no: str
-    is_v2: bool
-
-
-async def settled(value: Any) -> Any:
-    """Give what either client returns: the value itself, or the value it is awaited for."""
-    return await value if inspect.isawaitable(value) else value
-
-
-async def first_page(paginator: Any) -> tuple[Any, ...]:
-    items: tuple[Any, ...] = (await settled(paginator.first_page())).items
-    return items
-
-
-def accepted(response: OrderResponse) -> Any:
-    """Give an accepted order; untyped, so that its decimals may be compared with whole numbers."""
-    assert isinstance(response, AcceptedOrder), response
-    return response
-
-
-async def refusal(value: Callable[[], Any]) -> RequestRejectedError:
-    try:
-        answer = await settled(value())
-    except RequestRejectedError as error:
-        return error
-    raise AssertionError(f"expected a refusal, got {answer}")
-
+# Run as a file, it finds the other one beside it; a package called `tests` may come from anywhere.
+if TYPE_CHECKING:
+    from tests.exchanges.simulated.server.polymarket_client_house import (
+        COIN,
+        NOBODY,
+        PATIENCE_S,
+        QUIMBY,
+        RAIN,
+        WALLETS,
+        House,
+        Listener,
+        Market,
+        accepted,
+        first_page,
+        refusal,
+        settled,
+    )
+else:
+    from polymarket_client_house import (
+        COIN,
+        NOBODY,
+        PATIENCE_S,
+        QUIMBY,
+        RAIN,
+        WALLETS,
+        House,
+        Listener,
+        Market,
+        accepted,
+        first_page,
+        refusal,
+        settled,
+    )
 
 # --- steps -----------------------------------------------------------------------------------------------------------
 
@@ -406,27 +339,39 @@ async def standing_is_told(house: House) -> None:
         await settled(client.cancel_all())
 
 
+async def approvals_are_set_up(house: House) -> None:
+    """Every wallet may ask its chain and find nothing missing; two kinds can also give what is."""
+    key = polymarket.RelayerApiKey(key="play", address=house.account["address"])
+    for wallet in WALLETS:
+        async with house.client(wallet, api_key=key) as client:
+            await settled(client.setup_trading_approvals())
+            if wallet not in ("address", "deposit"):
+                continue
+            for asset in ("COLLATERAL", "CONDITIONAL", "CONDITIONAL-V2"):
+                house.control("allowance", account=house.wallets[wallet], asset_type=asset, allowance="0")
+            missing = (await settled(client.get_trading_approvals_state())).missing
+            assert (len(missing.erc20), len(missing.erc1155)) == (3, 3)
+            await settled(client.setup_trading_approvals())
+            assert (await settled(client.get_trading_approvals_state())).is_fully_approved
+
+
 async def missing_approval_is_given_and_the_order_posted_again(house: House) -> None:
     key = polymarket.RelayerApiKey(key="play", address=house.account["address"])
-    # With the address of the real chain's node, which it then does not ask, the client looks at its own clock.
-    house = copy.copy(house)
-    rpc_url = environments.PRODUCTION._config.rpc_url
-    house.environment = environments._create_environment(
-        name="local", config=dataclasses.replace(house.environment._config, rpc_url=rpc_url)
-    )
-    async with house.client("deposit", api_key=key) as client:
-        for slug in (RAIN, COIN, QUIMBY):
-            market, wallet = await house.market(client, slug), house.wallets["deposit"]
-            house.control("allowance", account=wallet, asset_type="COLLATERAL", allowance="0")
-            house.control("split", account=wallet, market=market.condition, size="10")
-            kind = "CONDITIONAL-V2" if market.is_v2 else "CONDITIONAL"
-            house.control("allowance", account=wallet, asset_type=kind, allowance="0")
-            for side, price in (("BUY", "0.05"), ("SELL", "0.95")):
-                order = client.place_limit_order(asset_id=market.yes, side=side, price=price, size="10")
-                assert accepted(await settled(order)).status == "live"
-            # Given once, an approval serves the next order too.
-            accepted(await settled(client.place_limit_order(asset_id=market.yes, side="BUY", price="0.06", size="10")))
-        await settled(client.cancel_all())
+    for wallet in ("deposit", "address"):
+        async with house.client(wallet, api_key=key) as client:
+            for slug in (RAIN, COIN, QUIMBY):
+                market, address = await house.market(client, slug), house.wallets[wallet]
+                house.control("allowance", account=address, asset_type="COLLATERAL", allowance="0")
+                house.control("split", account=address, market=market.condition, size="10")
+                kind = "CONDITIONAL-V2" if market.is_v2 else "CONDITIONAL"
+                house.control("allowance", account=address, asset_type=kind, allowance="0")
+                for side, price in (("BUY", "0.05"), ("SELL", "0.95")):
+                    order = client.place_limit_order(asset_id=market.yes, side=side, price=price, size="10")
+                    assert accepted(await settled(order)).status == "live"
+                # Given once, an approval serves the next order too.
+                again = client.place_limit_order(asset_id=market.yes, side="BUY", price="0.06", size="10")
+                accepted(await settled(again))
+            await settled(client.cancel_all())
 
 
 async def streams_tell_what_happens(house: House) -> None:
@@ -468,22 +413,6 @@ async def streams_tell_what_happens(house: House) -> None:
             await listener.stream.close()
 
 
-class Listener:
-    """Takes events of one kind at a time from a stream; those of other kinds are kept, as kinds overtake each other."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-        self._kept: list[Any] = []
-
-    async def next(self, kind: str) -> Any:
-        async with asyncio.timeout(PATIENCE_S):
-            while not any(told.type == kind for told in self._kept):
-                self._kept.append(await anext(self.stream))
-        found = next(told for told in self._kept if told.type == kind)
-        self._kept.remove(found)
-        return found
-
-
 Step = Callable[[House], Awaitable[None]]
 
 STEPS: tuple[Step, ...] = (
@@ -495,6 +424,7 @@ STEPS: tuple[Step, ...] = (
     restrictions_and_limits_are_understood,
     heartbeats_keep_orders,
     standing_is_told,
+    approvals_are_set_up,
     missing_approval_is_given_and_the_order_posted_again,
 )
 ASYNC_STEPS: tuple[Step, ...] = (*STEPS, streams_tell_what_happens)

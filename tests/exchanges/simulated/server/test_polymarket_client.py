@@ -25,6 +25,7 @@ SHARED_STEPS = [
     "restrictions_and_limits_are_understood",
     "heartbeats_keep_orders",
     "standing_is_told",
+    "approvals_are_set_up",
     "missing_approval_is_given_and_the_order_posted_again",
 ]
 PUBLIC_TEST_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"

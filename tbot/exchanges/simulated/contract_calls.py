@@ -1,0 +1,150 @@
+"""What contracts are asked without a transaction: balances and approvals, in the ABI of their token standards.
+
+Balances are those on the chain: nothing that is matched and not MINED has moved there. Anything else is answered as a
+contract answers a function that it does not have: it reverts.
+
+Sources: ERC-20, ERC-1155, the ABI specification; which of them the official client polymarket-client 0.14.0 asks, and
+where it asks for neg-risk tokens, read 2026-11-26.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from tbot.errors import TbotError
+from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
+from tbot.exchanges.simulated.wallets import DEPOSIT_BEACON, DEPOSIT_FACTORY
+
+NEG_RISK_ADAPTER = "0xd91E80cF2E7be2e162c6513ceD06f1dD0dA35296"
+BATCH_MAX = 100
+COLLATERAL_DECIMALS = 6
+
+_WORD = 32
+_SELECTOR = 4
+_TOKENS = {
+    CONDITIONAL_TOKENS.lower(): AssetType.CONDITIONAL,
+    # A view of the same tokens: neg-risk balances are read here.
+    NEG_RISK_ADAPTER.lower(): AssetType.CONDITIONAL,
+    POSITION_MANAGER.lower(): AssetType.CONDITIONAL_V2,
+}
+
+
+class Reverted(TbotError):
+    """A contract refused a call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainView:
+    """What the chain knows of wallets; owners and spenders are checksummed addresses.
+
+    Attributes:
+        cash: Collateral of an owner, base units.
+        tokens: Of an owner, by kind and number of the token.
+        allowance: What of an owner's asset a spender may move; of tokens anything but 0 is all.
+    """
+
+    cash: Callable[[str], int]
+    tokens: Callable[[str, AssetType, int], int]
+    allowance: Callable[[str, AssetType, str], int]
+
+
+def call_contract(view: ChainView, to: str, data: bytes) -> bytes:
+    """Answer a call.
+
+    Raises:
+        Reverted: The contract, or this function of it, is not there.
+    """
+    target, words = to.lower(), _words(data)
+    answer = {COLLATERAL_TOKEN.lower(): _collateral, DEPOSIT_FACTORY.lower(): _factory}.get(target)
+    if answer is not None:
+        return answer(view, data[:_SELECTOR], words)
+    if target in _TOKENS:
+        return _token(view, _TOKENS[target], data[:_SELECTOR], words)
+    raise Reverted("execution reverted: no such contract here")
+
+
+def _collateral(view: ChainView, selector: bytes, words: list[bytes]) -> bytes:
+    if selector == _BALANCE_OF_CASH and len(words) == 1:
+        return _number(view.cash(_address(words[0])))
+    if selector == _ALLOWANCE and len(words) == 2:
+        return _number(view.allowance(_address(words[0]), AssetType.COLLATERAL, _address(words[1])))
+    if selector == _DECIMALS:
+        return _number(COLLATERAL_DECIMALS)
+    raise Reverted("execution reverted")
+
+
+def _token(view: ChainView, kind: AssetType, selector: bytes, words: list[bytes]) -> bytes:
+    if selector == _IS_APPROVED_FOR_ALL and len(words) == 2:
+        return _number(view.allowance(_address(words[0]), kind, _address(words[1])) > 0)
+    if selector == _BALANCE_OF_TOKEN and len(words) == 2:
+        return _number(view.tokens(_address(words[0]), kind, int.from_bytes(words[1], "big")))
+    if selector == _BALANCE_OF_BATCH:
+        owners, token_ids = _arrays(words)
+        amounts = [
+            view.tokens(_address(owner), kind, int.from_bytes(token_id, "big"))
+            for owner, token_id in zip(owners, token_ids, strict=True)
+        ]
+        return b"".join(map(_number, (_WORD, len(amounts), *amounts)))
+    raise Reverted("execution reverted")
+
+
+# Deposit wallets here are beacon proxies, which a client sees from the factory's having a beacon.
+def _factory(_: ChainView, selector: bytes, words: list[bytes]) -> bytes:
+    if selector == _BEACON and not words:
+        return bytes.fromhex(DEPOSIT_BEACON[2:]).rjust(_WORD, b"\0")
+    raise Reverted("execution reverted")
+
+
+def _arrays(words: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    first, second = (_array(words, position) for position in (0, 1))
+    if len(first) != len(second):
+        raise Reverted("execution reverted: ERC1155: owners and IDs must have same lengths")
+    return first, second
+
+
+def _array(words: list[bytes], position: int) -> list[bytes]:
+    begin, rest = divmod(_size(words, position), _WORD)
+    length = _size(words, begin)
+    if rest or length > BATCH_MAX or begin + 1 + length > len(words):
+        raise Reverted("execution reverted")
+    return words[begin + 1 : begin + 1 + length]
+
+
+def _size(words: list[bytes], position: int) -> int:
+    if position >= len(words):
+        raise Reverted("execution reverted")
+    return int.from_bytes(words[position], "big")
+
+
+def _words(data: bytes) -> list[bytes]:
+    arguments = data[_SELECTOR:]
+    if len(data) < _SELECTOR or len(arguments) % _WORD:
+        raise Reverted("execution reverted")
+    return [arguments[start : start + _WORD] for start in range(0, len(arguments), _WORD)]
+
+
+def _address(word: bytes) -> str:
+    if any(word[:12]):
+        raise Reverted("execution reverted")
+    return str(to_checksum_address(word[12:]))
+
+
+def _number(value: int) -> bytes:
+    return int(value).to_bytes(_WORD, "big")
+
+
+def _selector(signature: str) -> bytes:
+    return keccak(signature.encode())[:_SELECTOR]
+
+
+_BALANCE_OF_CASH = _selector("balanceOf(address)")
+_ALLOWANCE = _selector("allowance(address,address)")
+_DECIMALS = _selector("decimals()")
+_IS_APPROVED_FOR_ALL = _selector("isApprovedForAll(address,address)")
+_BALANCE_OF_TOKEN = _selector("balanceOf(address,uint256)")
+_BALANCE_OF_BATCH = _selector("balanceOfBatch(address[],uint256[])")
+_BEACON = _selector("BEACON()")
