@@ -116,6 +116,17 @@ class Session:
     recorder: Recorder | None = None
 
 
+def owner_of_state(settings: TradingSettings, wallet: str | None) -> str:
+    """Name whose state a bot keeps: a folder that holds another's is refused.
+
+    Args:
+        settings: Of the bot.
+        wallet: That trades; None = on paper.
+    """
+    who = "paper account" if wallet is None else f"wallet {wallet.lower()}"
+    return f"{who} on {settings.exchange.rest_url}"
+
+
 def recorder_of(settings: TradingSettings) -> Recorder | None:
     """Make the recorder that the settings ask for; nothing is written yet.
 

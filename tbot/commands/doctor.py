@@ -13,17 +13,16 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from tbot.commands.disk import disk_findings
+from tbot.commands.state import state_findings
 from tbot.config import TradingSettings, load
 from tbot.core.market import Market
-from tbot.errors import ConfigError, StateCorrupt
+from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.hosts import is_this_machine
 from tbot.exchanges.polymarket.judgement import GIVE_KEY, NAME_MARKET, Finding, Light, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.log import text_clean
-from tbot.store.folder import StateFolder
 from tbot.store.recordings import check_folder
 from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.clock import WallClock
@@ -66,8 +65,10 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
         settings.exchange.check_reach()
     except ConfigError as error:
         return (red("settings", str(error), "Correct that line; conf/live.toml is a whole one."),)
-    found = [green("settings", f"{config}, mode {settings.mode}"), *_local(Path(settings.state)), *_recording(settings)]
+    found: list[Finding] = []
     key = _key(environ, found)
+    settled = green("settings", f"{config}, mode {settings.mode}")
+    found = [settled, *state_findings(settings, key), *_recording(settings), *found]
     credentials = _credentials(environ, found)
     clock = WallClock()
 
@@ -134,19 +135,6 @@ def _credentials(environ: Mapping[str, str], found: list[Finding]) -> ApiCredent
     except ConfigError as error:
         found.append(red("credentials in environment", str(error), "Export all three of `tbot keys derive --reveal`."))
         return None
-
-
-def _local(state: Path) -> list[Finding]:
-    try:
-        folder = StateFolder.open(state)
-    except (StateCorrupt, ConfigError) as error:
-        return [red("state folder", str(error), "Do what it says, or name another folder in state.")]
-    try:
-        return [green("state folder", f"{state} is ours"), *disk_findings(state)]
-    except OSError as error:
-        return [red("state folder", f"{state}: {error.strerror}", "Name a state folder on a disk that works.")]
-    finally:
-        folder.close()
 
 
 def _recording(settings: TradingSettings) -> list[Finding]:

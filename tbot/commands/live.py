@@ -40,7 +40,7 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, recorder_of, settings_of, summary, trade
+from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade
 from tbot.ui.terminal import tell
 
 LOG_NAME = "live.log.jsonl"
@@ -87,7 +87,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
     with (
         stops.handled(),
-        closing(Store.open(state, f"wallet {wallet.lower()} on {settings.exchange.rest_url}")) as store,
+        closing(Store.open(state, owner_of_state(settings, wallet))) as store,
         log.set_up(file=state / LOG_NAME, terminal=None, secrets=hidden) as logs,
     ):
         tell(_risks(settings, wallet, state), sys.stdout)

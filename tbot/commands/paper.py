@@ -27,7 +27,7 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, recorder_of, settings_of, summary, trade
+from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade
 from tbot.ui.terminal import tell
 
 LOG_NAME = "paper.log.jsonl"
@@ -62,7 +62,7 @@ def trade_on_paper(options: PaperOptions) -> int:
     state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
     with (
         stops.handled(),
-        closing(Store.open(state, f"paper account on {settings.exchange.rest_url}")) as store,
+        closing(Store.open(state, owner_of_state(settings, None))) as store,
         AppendLog[Entry](state / ACCOUNT_NAME, Entry) as account_log,
         log.set_up(file=state / LOG_NAME, terminal=None),
     ):

@@ -16,7 +16,7 @@ import msgspec
 
 from tbot.errors import ConfigError, StateCorrupt
 from tbot.store.folder import StateFolder, create_private
-from tbot.store.rows import Tally
+from tbot.store.rows import Loaded, Tally
 from tbot.store.schema import (
     META_EPOCH,
     META_FORMAT,
@@ -77,8 +77,26 @@ def connect_file(
         return _open_to_write(path, migrations)
 
 
-def examine(path: Path, identity: str, migrations: Migrations, *, is_thorough: bool = True) -> None:
-    """Find every reason to refuse a journal file, without changing a byte.
+def read_tail(folder: StateFolder, identity: str, migrations: Migrations) -> Loaded | None:
+    """Read what the next recovery will read, without changing a byte; None = the folder holds no journal yet.
+
+    Args:
+        folder: Checked and locked.
+        identity: Whose state this must be.
+        migrations: Steps to the newest format.
+
+    Raises:
+        StateCorrupt: Damaged, incomplete, or of a newer format.
+        ConfigError: The journal of another identity.
+    """
+    folder.check_files(FILE_NAMES)
+    path = folder.path / FILE_NAME
+    with refusing_damage(path):
+        return examine(path, identity, migrations, is_thorough=False) if path.exists() else None
+
+
+def examine(path: Path, identity: str, migrations: Migrations, *, is_thorough: bool = True) -> Loaded:
+    """Find every reason to refuse a journal file, without changing a byte, and read what recovery needs of it.
 
     Args:
         path: The file.
@@ -106,9 +124,10 @@ def examine(path: Path, identity: str, migrations: Migrations, *, is_thorough: b
         if verdict != ("ok",):
             raise damaged(path, " ".join(str(verdict[0]).split()))
         _check_identity(path, connection, identity)
-        load_tail(connection, read_tally(connection))
+        loaded = load_tail(connection, read_tally(connection))
         if is_thorough:
             _check_records(connection)
+        return loaded
 
 
 def _check_records(connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 
 from tbot.core.units import Nanos
 from tbot.errors import TbotError
-from tbot.store.database import FILE_NAME, Migrations, connect_file, connect_memory, damaged, refusing_damage
+from tbot.store.database import FILE_NAME, Migrations, connect_file, connect_memory, damaged, read_tail, refusing_damage
 from tbot.store.folder import StateFolder, fsync_latency_s
 from tbot.store.rows import Loaded, RecordRow, Row, Tally
 from tbot.store.schema import MIGRATIONS
@@ -19,6 +19,20 @@ from tbot.store.tables import insert, load_tail, put_epoch, put_tally, read_epoc
 
 class WriteFailed(TbotError):
     """The disk did not take a group (full, gone, failing); nothing of it is kept. The caller starts anew."""
+
+
+def peek(folder: StateFolder, identity: str) -> Loaded | None:
+    """Read what the next recovery will read, changing nothing; None = the folder holds no journal yet.
+
+    Args:
+        folder: Open, so no bot runs on it.
+        identity: Exchange and account; the state of another identity is refused, as by `Store.open`.
+
+    Raises:
+        StateCorrupt: The journal cannot be used as it is.
+        ConfigError: The state of another identity.
+    """
+    return read_tail(folder, identity, MIGRATIONS)
 
 
 class Store:

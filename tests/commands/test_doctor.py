@@ -19,8 +19,9 @@ from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.units import Price
 from tbot.exchanges.polymarket.examination import Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light, red
-from tbot.exchanges.polymarket.keys import TEST_KEY_HEX
+from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.store.journal import Store
 
 ROOT = Path(__file__).parents[2]
 LIVE = ROOT / "conf/live.toml"
@@ -93,6 +94,20 @@ def test_a_state_folder_open_to_others_is_its_own_line(tmp_path: Path) -> None:
     (tmp_path / "state").chmod(0o755)
     found = diagnose(config, {"TBOT_PRIVATE_KEY": TEST_KEY_HEX}, Reach(probe=signs_well))
     assert reds(found) == ["state folder", "requests"]
+
+
+@pytest.mark.parametrize(("owner", "red_lines"), [("wallet", []), ("paper account", ["state folder"])])
+def test_the_state_of_another_account_is_refused_as_a_start_would(
+    tmp_path: Path, owner: str, red_lines: list[str]
+) -> None:
+    config = nobody(tmp_path)
+    whose = f"{owner} {SigningKey.from_hex(TEST_KEY_HEX).address.lower()}" if owner == "wallet" else owner
+    Store.open(tmp_path / "state", f"{whose} on http://127.0.0.1:1").close()
+    before = (tmp_path / "state/journal.sqlite").read_bytes()
+    found = diagnose(config, {"TBOT_PRIVATE_KEY": TEST_KEY_HEX}, Reach(probe=signs_well))
+    assert reds(found) == [*red_lines, "requests"]
+    assert ("holds the state of 'paper account on" in page(found)) is bool(red_lines)
+    assert (tmp_path / "state/journal.sqlite").read_bytes() == before
 
 
 def test_slow_and_full_disks_are_red() -> None:
