@@ -68,7 +68,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
     found: list[Finding] = []
     key = _key(environ, found)
     settled = green("settings", f"{config}, mode {settings.mode}")
-    found = [settled, *state_findings(settings, key), *_recording(settings), *found]
+    found = [settled, *state_findings(settings, key, config), *_recording(settings), *found]
     credentials = _credentials(environ, found)
     clock = WallClock()
 

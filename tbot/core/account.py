@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from tbot.core.exchange_mode import OPEN, ExchangeMode, Permit, permit_text
-from tbot.core.market import Market, TokenId, difference
+from tbot.core.market import Market, MarketName, TokenId, difference, name_of
 from tbot.core.messages import (
     AccountView,
     ExchangeReport,
@@ -72,6 +72,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         drift_refreshed: What of it the exchange has read from the chain anew since.
         drift_told: Tokens whose balances were told, and in order, since cash alone is more than it should be.
         forgotten_ns: Trades first heard of before this may be forgotten.
+        halted_ns: Since when trading is halted; 0 = it is not, or it was before this was kept.
+        markets: Those traded, by name.
     """
 
     orders: tuple[Order, ...]
@@ -91,6 +93,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     drift_refreshed: tuple[TokenId, ...] = ()
     drift_told: tuple[TokenId, ...] = ()
     forgotten_ns: Nanos = Nanos(0)
+    halted_ns: Nanos = Nanos(0)
+    markets: tuple[MarketName, ...] = ()
 
 
 EMPTY_STATE = CoordinatorState(
@@ -118,6 +122,8 @@ class Account:
         self.orders = Orders(msgspec.msgpack.decode(msgspec.msgpack.encode(state.orders), type=tuple[Order, ...]))
         self.ledger = Ledger.restore(state.ledger) if state.ledger is not None else None
         self.halt_reason = state.halt_reason
+        self.halted_ns = state.halted_ns
+        self._names = tuple(map(name_of, markets))
         self.flatten_ticks = state.flatten_ticks
         self.takes: list[Take] = list(state.takes)
         self.counts: dict[str, int] = dict(state.counts)
@@ -176,6 +182,8 @@ class Account:
             drift_refreshed=self.drift_refreshed,
             drift_told=self.drift_told,
             forgotten_ns=self.forgotten_ns,
+            halted_ns=self.halted_ns,
+            markets=self._names,
         )
 
     def count(self, name: str, by: int = 1) -> None:
@@ -220,10 +228,10 @@ class Account:
         fewer = min(self._open_orders_wanted, open_orders_max)
         self.limits = msgspec.structs.replace(self.limits, open_orders_max=max(1, fewer))
 
-    def halt(self, reason: str) -> None:
+    def halt(self, reason: str, at_ns: Nanos) -> None:
         """Stop trading until a person resumes; the first reason stands."""
         if not self.halt_reason:
-            self.halt_reason = reason
+            self.halt_reason, self.halted_ns = reason, at_ns
             self.note(f"halted: {reason}")
 
     def open_ledger(self, report: ExchangeReport) -> bool:

@@ -231,10 +231,10 @@ class Coordinator:
     # Operator.
 
     def _halt(self, message: Halt, _: Nanos) -> None:
-        self.account.halt(message.reason)
+        self.account.halt(message.reason, message.at_ns)
 
     def _resume(self, _: Resume, __: Nanos) -> None:
-        self.account.halt_reason = ""
+        self.account.halt_reason, self.account.halted_ns = "", Nanos(0)
         self.account.flatten_ticks = None
         self.account.rebase_loss()
         drift.explain(self.account)
@@ -244,7 +244,7 @@ class Coordinator:
             order.is_doomed = True
 
     def _flatten(self, message: Flatten, _: Nanos) -> None:
-        self.account.halt("flatten")
+        self.account.halt("flatten", message.at_ns)
         self.account.flatten_ticks = message.slippage_ticks
 
     def _stop(self, _: Stop, __: Nanos) -> None:
@@ -344,7 +344,7 @@ class Coordinator:
 
     def _read_refusal(self, message: Rejected) -> None:
         if reason := halt_reason(message):
-            self.account.halt(reason)
+            self.account.halt(reason, message.at_ns)
         if message.shortfall is not None:
             self.account.note(f"not enough balance: {describe_shortfall(message.shortfall)}")
 
@@ -407,7 +407,7 @@ class Coordinator:
             self._step(order, OrderEvent.DOUBT, order.fact_ns)  # so it did land
         if order.is_beyond_target():
             reason = f"order {order.client_order_id} filled {shares(order.size_filled)} of {shares(order.size)}"
-            self.account.halt(f"filled beyond target: {reason}")
+            self.account.halt(f"filled beyond target: {reason}", fill.received_ns)
 
     def _trade_status(self, message: TradeStatus, now_ns: Nanos) -> None:
         self._settle(message.trade_id, message.settlement, now_ns)

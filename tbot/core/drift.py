@@ -35,7 +35,9 @@ def compare(account: Account, report: ExchangeReport) -> None:
     found = differences(report, account.ledger, tokens=tuple(account.market_of), known=account.offsets)
     told = {CASH, *(token for token, _ in report.balances)}
     # A report tells some balances only; of those it does not tell a suspicion neither grows nor ends.
-    untold = {token: difference for token, difference in account.drift.items() if token not in told}
+    # One of a market that is traded no more has no part in it: nobody would ever tell it again.
+    waiting = ((token, difference) for token, difference in account.drift.items() if token in account.market_of)
+    untold = {token: difference for token, difference in waiting if token not in told}
     is_the_same = bool(account.drift) and found | untold == account.drift
     was_seen = is_the_same and not untold
     is_sure = _doubt_again(account, found | untold, report, is_the_same=is_the_same)
@@ -52,7 +54,8 @@ def compare(account: Account, report: ExchangeReport) -> None:
         return
     foreign = account.counts.get("foreign_fills", 0)
     others = f"; {foreign} fills of orders that are not ours are booked" if foreign else ""
-    account.halt(f"ledger and exchange disagree: {describe(account, found)}{others}{_unread(account)}")
+    reason = f"ledger and exchange disagree: {describe(account, found)}{others}{_unread(account)}"
+    account.halt(reason, report.received_ns)
 
 
 def doubtful(account: Account) -> tuple[TokenId, ...]:

@@ -88,6 +88,32 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         return self.no if token_id == self.yes else self.yes
 
 
+class MarketName(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a market is called, kept beside its tokens so that people can read of them when nobody can be asked."""
+
+    market_id: MarketId
+    slug: str
+    yes: TokenId
+    no: TokenId
+
+
+def name_of(market: Market) -> MarketName:
+    """Leave out the terms of a market, which are true only for a while."""
+    return MarketName(market_id=market.market_id, slug=market.slug, yes=market.yes, no=market.no)
+
+
+def market_named(name: MarketName) -> Market:
+    """Make a market of which only the name is known; it takes no orders."""
+    return Market(
+        market_id=name.market_id,
+        slug=name.slug,
+        yes=name.yes,
+        no=name.no,
+        tick=Price(10_000),
+        is_accepting_orders=False,
+    )
+
+
 def difference(before: Market, after: Market) -> str:
     """Say in a few words what changed in the terms of a market; "" when nothing that matters for trading did.
 

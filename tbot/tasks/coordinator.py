@@ -16,7 +16,7 @@ import trio
 from tbot.core.account import EMPTY_STATE, Account, CoordinatorState
 from tbot.core.coordinator import Coordinator
 from tbot.core.decide import COMMANDS_MAX
-from tbot.core.market import Market, TokenId
+from tbot.core.market import Market, TokenId, market_named
 from tbot.core.messages import (
     AccountView,
     CancelOrder,
@@ -271,6 +271,19 @@ def rebuild(
             "start with the version that wrote it, or move the state folder away"
         ) from error
     return core
+
+
+def rebuild_alone(loaded: Loaded, limits: RiskLimits) -> Coordinator:
+    """Make the coordinator of a journal for people, asking nobody: markets are known by their names alone.
+
+    Raises:
+        StateCorrupt: A row does not decode.
+    """
+    try:
+        names = _states.decode(loaded.checkpoint.payload).markets if loaded.checkpoint is not None else ()
+    except msgspec.DecodeError:
+        names = ()  # which `rebuild` says
+    return rebuild(loaded, tuple(map(market_named, names)), limits)
 
 
 def _is_fact(message: Message) -> bool:

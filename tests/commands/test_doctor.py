@@ -7,21 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbot.commands.disk import judge_fsync, judge_room
 from tbot.commands.doctor import diagnose, judge_strategies, page
 from tbot.config import TradingSettings, load
 from tbot.core.market import Market, MarketId, TokenId
-from tbot.core.units import Price
+from tbot.core.messages import CancelAll, Halt, Resume
+from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.polymarket.examination import Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light, red
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.store.journal import Store
+from tbot.store.rows import RecordRow
 
 ROOT = Path(__file__).parents[2]
 LIVE = ROOT / "conf/live.toml"
@@ -108,6 +112,32 @@ def test_the_state_of_another_account_is_refused_as_a_start_would(
     assert reds(found) == [*red_lines, "requests"]
     assert ("holds the state of 'paper account on" in page(found)) is bool(red_lines)
     assert (tmp_path / "state/journal.sqlite").read_bytes() == before
+
+
+def test_a_halt_of_the_journal_is_told_with_its_moment_its_reason_and_what_to_type(tmp_path: Path) -> None:
+    config = nobody(tmp_path)
+    owner = f"wallet {SigningKey.from_hex(TEST_KEY_HEX).address.lower()} on http://127.0.0.1:1"
+
+    def told() -> Finding | None:
+        found = diagnose(config, {"TBOT_PRIVATE_KEY": TEST_KEY_HEX}, Reach(probe=signs_well))
+        return next((each for each in found if each.check == "halt"), None)
+
+    assert told() is None, "there is no journal to ask"
+    at = Nanos(1_790_000_000 * NANOS_PER_S)
+    lights = []
+    for seq, message in enumerate(
+        (CancelAll(at_ns=at), Halt(reason="loss limit", at_ns=at), Resume(at_ns=at)), start=1
+    ):
+        with closing(Store.open(tmp_path / "state", owner)) as store:
+            row = RecordRow(seq=seq, at_ns=at, kind=type(message).__name__, payload=msgspec.msgpack.encode(message))
+            store.write([row])
+        finding = told()
+        assert finding is not None
+        lights.append(finding.light)
+        if finding.light is Light.RED:
+            assert finding.found == "halted since 2026-09-21 14:13:20 UTC: loss limit"
+            assert f"tbot resume --config {config}" in finding.remedy
+    assert lights == [Light.GREEN, Light.RED, Light.GREEN]
 
 
 def test_slow_and_full_disks_are_red() -> None:

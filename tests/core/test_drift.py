@@ -6,6 +6,7 @@ import msgspec
 
 from tbot.core.account import EMPTY_STATE, Mode
 from tbot.core.market import CASH as ASSET_CASH
+from tbot.core.market import TokenId
 from tbot.core.messages import (
     ExchangeOrderId,
     ExchangeReport,
@@ -21,6 +22,7 @@ from tests.core.coordinators import (
     OTHER_NO,
     OTHER_YES,
     YES,
+    Desk,
     bid,
     listed,
     questions,
@@ -230,3 +232,14 @@ def test_a_sale_that_was_missed_is_no_deposit() -> None:
         desk.wait(1)
     assert "-5 of rain YES, $2.5" in desk.core.account.halt_reason
     assert not any("deposit" in note for note in desk.core.account.notes)
+
+
+def test_a_suspicion_about_a_market_that_is_traded_no_more_holds_no_other_back() -> None:
+    state = msgspec.structs.replace(trading_desk(holding=20).core.state(), drift={TokenId("gone"): 5_000_000})
+    desk = Desk(state=state)
+    desk.recover()
+    desk.wait(3)
+    for _ in range(4):
+        desk.report(balances=((YES, shares(15)),))
+        desk.wait(1)
+    assert "-5 of rain YES" in desk.core.account.halt_reason

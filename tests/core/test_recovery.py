@@ -6,6 +6,7 @@ import msgspec
 
 from tbot.core.account import EMPTY_STATE, Account, Mode
 from tbot.core.coordinator import Coordinator
+from tbot.core.market import name_of
 from tbot.core.messages import (
     Fill,
     Flatten,
@@ -29,6 +30,7 @@ from tests.core.coordinators import (
     CASH,
     LIMITS,
     MARKET,
+    MARKETS,
     NO,
     OTHER_NO,
     OTHER_YES,
@@ -291,5 +293,6 @@ def test_fill_during_the_downtime_is_booked_from_the_report() -> None:
 
 def test_empty_state_is_a_state() -> None:
     assert saved(EMPTY_STATE) == EMPTY_STATE
-    assert Desk().core.state() == EMPTY_STATE
+    named = msgspec.structs.replace(EMPTY_STATE, markets=tuple(map(name_of, MARKETS)))
+    assert Desk().core.state() == named
     assert Desk().now == BEGIN
