@@ -81,7 +81,9 @@ class Allowances:
 
     def uncovered(self, account: Account) -> tuple[Order, ...]:
         """List open orders that need more than their contract may still move; the oldest keep their cover."""
-        if not any(holder == account for holder, _, _ in self._left):
+        # As with balances, the sums tell whether there are any.
+        limited = (key for key in self._left if key[0] == account)
+        if all(self._orders.spending(key) <= self._left[key] for key in limited):
             return ()
         return beyond(
             self._orders.open_of(account),

@@ -31,7 +31,13 @@ from tbot.exchanges.simulated.transit import Transit, TransitSettings
 from tbot.exchanges.simulated.wire_account import order_frame, trade_frame
 from tbot.exchanges.simulated.wire_books import BookFirst, PriceChange, book_first
 from tbot.exchanges.simulated.wire_custom import BestBidAsk
-from tbot.exchanges.simulated.wire_in import MarketSubscription, SubscriptionChange, UserSubscription, decode
+from tbot.exchanges.simulated.wire_in import (
+    MARKETS_PER_READER_MAX,
+    MarketSubscription,
+    SubscriptionChange,
+    UserSubscription,
+    decode,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -334,11 +340,17 @@ class UserChannel:
             except HttpRefusal:
                 await self._connection.send_text(INVALID)
                 continue
-            for market in change.markets:
-                if change.operation == "subscribe":
-                    self._markets[market] = None
-                else:
-                    self._markets.pop(market, None)
+            wanted = self._changed(change)
+            if len(wanted) > MARKETS_PER_READER_MAX:
+                await self._connection.send_text(INVALID)
+            else:
+                self._markets = wanted
+
+    def _changed(self, change: SubscriptionChange) -> dict[str, None]:
+        named = dict.fromkeys(change.markets)
+        if change.operation == "subscribe":
+            return self._markets | named
+        return {market: None for market in self._markets if market not in named}
 
     def _is_wanted(self, event: AccountEvent) -> bool:
         market_id = event.trade.market_id if isinstance(event, TradeChanged) else event.order.market_id

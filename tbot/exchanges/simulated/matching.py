@@ -7,13 +7,13 @@ moments give the same engine, event for event.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Settlement, Side, TradeId
-from tbot.core.units import NANOS_PER_S, Nanos, Price
+from tbot.core.units import Nanos, Price, Size
 from tbot.exchanges.simulated.allowances import Allowances
 from tbot.exchanges.simulated.cancelling import Cancelling
 from tbot.exchanges.simulated.chain_log import ChainLog
@@ -29,8 +29,11 @@ from tbot.exchanges.simulated.checks import (
 from tbot.exchanges.simulated.collateral import Movement
 from tbot.exchanges.simulated.events import Balances, BookView, Event, OrderChange, OrderView, Trade
 from tbot.exchanges.simulated.ledger import Ledger
+from tbot.exchanges.simulated.listing import Listing
 from tbot.exchanges.simulated.memory import Memory
 from tbot.exchanges.simulated.operations import (
+    ANY_MARKET,
+    ANY_TOKEN,
     EVER,
     Account,
     Advance,
@@ -107,6 +110,7 @@ class Engine:
         self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)
         self.allowances = Allowances(self._orders)
         self._agenda = Agenda()
+        self._listing = Listing(self._books, self._market_of, self._agenda)
         delay_ns = settings.resolution_delay_ns
         self._resolving = Resolving(self._books, self.chain, self._cancels, self._agenda, delay_ns)
         self._sequence = 0
@@ -158,6 +162,10 @@ class Engine:
     def turnover(self) -> Turnover:
         """Sums over every trade ever made."""
         return self._trades.turnover
+
+    def find_trade(self, trade_id: TradeId) -> Trade | None:
+        """Look up one trade; None = never made, or forgotten."""
+        return self._trades.get(trade_id)
 
     def trade(self, trade_id: TradeId) -> Trade:
         """Look up one trade.
@@ -229,9 +237,16 @@ class Engine:
         """List the open orders of one account, oldest first."""
         return tuple(order.view() for order in self._orders.open_of(account))
 
-    def resting(self, market_id: MarketId) -> tuple[OrderView, ...]:
-        """List everything that rests in one market."""
-        return tuple(order.view() for order in self._orders.open_in(market_id))
+    def open_ids(
+        self, accounts: Iterable[Account], *, market_id: MarketId = ANY_MARKET, token_id: TokenId = ANY_TOKEN
+    ) -> list[ExchangeOrderId]:
+        """Name the open orders of some accounts, or those of one market or token, oldest first."""
+        return self._orders.open_ids(accounts, market_id, token_id)
+
+    def top_of_size(self, market_id: MarketId, size_min: Size) -> tuple[Price | None, Price | None]:
+        """Tell best bid and ask of YES among the orders that have so much left."""
+        book = self._books[market_id]
+        return book.bids.best_of(size_min), book.asks.best_of(size_min)
 
     def orders_of(self, account: Account) -> tuple[OrderView, ...]:
         """List every order an account ever placed, in any state, oldest first."""
@@ -271,11 +286,11 @@ class Engine:
                 turn.weaken(operation.account)
                 return self.allowances.grant(operation)
             case OpenMarket():
-                return self._open_market(operation, turn)
+                return self._listing.open(operation, turn)
             case CloseMarket() | ResolveMarket() | PauseMarket() | ReopenMarket():
                 return self._resolving.change(operation, turn)
             case ChangeTick():
-                return self._change_tick(operation, turn)
+                return self._listing.change_tick(operation, turn)
 
     def _place(self, place: PlaceOrder, turn: Turn) -> Placed | Refused:
         market_id = self._market_of.get(place.token_id)
@@ -415,31 +430,12 @@ class Engine:
             self._orders.reserve(maker)
         turn.tell_order(OrderChange.UPDATE, maker, book)
 
-    # --- collateral and markets -------------------------------------------------------------------------------------
+    # --- collateral -------------------------------------------------------------------------------------------------
 
     def _move_collateral(self, operation: Movement, turn: Turn) -> Done | Refused:
         turn.weaken(operation.account)
         markets = {rules.market_id: rules for rules in self.markets()}
         return self.chain.move(self.ledger, markets, operation, turn.now_ns)
-
-    def _open_market(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
-        rules = operation.rules
-        if rules.market_id in self._books or any(token in self._market_of for token in rules.tokens):
-            return Refused(text=f"market {rules.market_id} or one of its tokens is listed already")
-        book = self._books[rules.market_id] = UnifiedBook(rules)
-        for token_id in rules.tokens:
-            self._market_of[token_id] = rules.market_id
-        start_ns = Nanos(rules.game_start_s * NANOS_PER_S)
-        if rules.clears_book_at_start and start_ns > turn.now_ns:
-            self._agenda.enter(start_ns, StartGame(market_id=rules.market_id))
-        turn.tell_opened(book)
-        return Done()
-
-    def _change_tick(self, operation: ChangeTick, turn: Turn) -> Done:
-        book = self._books[operation.market_id]
-        book.tick_listed = operation.tick
-        turn.change_tick(book, operation.tick)
-        return Done()
 
     # --- time -------------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,10 @@ class BookSide:
             return None
         return Price(self._prices[-1] if self._is_bid else self._prices[0])
 
+    def best_of(self, size_min: Size) -> Price | None:
+        """Best price at which an order has this much left, None when none has."""
+        return next((p for p in self.prices() if any(o.remaining >= size_min for o in self.queue(p))), None)
+
     def total(self, price: Price) -> Size:
         """Shares at one price."""
         return Size(self._totals.get(price, 0))

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
-from tbot.core.market import TokenId
-from tbot.core.messages import ExchangeOrderId
+from tbot.core.market import MarketId, TokenId
+from tbot.core.messages import ExchangeOrderId, TradeId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
 from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, AssetType
 from tbot.exchanges.simulated.events import OrderView, Trade
+from tbot.exchanges.simulated.gathering import gathered
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
-from tbot.exchanges.simulated.operations import Account
+from tbot.exchanges.simulated.operations import ANY_MARKET, ANY_TOKEN, Account
 from tbot.exchanges.simulated.rest_public import page
-from tbot.exchanges.simulated.scoring import is_scoring
+from tbot.exchanges.simulated.scoring import ScoredMarket, is_scoring
 from tbot.exchanges.simulated.standing import Standing
 from tbot.exchanges.simulated.state import ServerState
-from tbot.exchanges.simulated.wire_account import TradeRecord, open_order, trade_record
-from tbot.exchanges.simulated.wire_in import TEXT_PAYLOAD, Heartbeat, SignatureType, decode
+from tbot.exchanges.simulated.trades import parties
+from tbot.exchanges.simulated.wire_account import OpenOrder, TradeRecord, open_order, trade_record
+from tbot.exchanges.simulated.wire_in import IDS_PER_SCORING_MAX, TEXT_PAYLOAD, Heartbeat, SignatureType, decode
 
 RECORDS_PER_PAGE = 100
 
@@ -102,18 +105,24 @@ class AccountRoutes:
         # One sweep of a report starts with this page, so the dice are thrown here and for no other read.
         if self._state.exchange.faults.on_report():
             raise HttpRefusal("Internal server error", status=500)
-        query = request.query
-        found = [order for order in self._candidates(query.get("id", ""), member) if _matches(order, query.get)]
-        records = [open_order(order, self._state.directory) for order in found]
-        return json_response(page(records, query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+        cursor, order_ids = request.query.get("next_cursor", ""), self._asked_orders(request, member)
+        return json_response(page(order_ids, cursor, size=RECORDS_PER_PAGE, show=self._open_order))
 
-    def _candidates(self, order_id: str, member: Member) -> list[OrderView]:
-        if order_id:  # by id, an order is shown in every state
-            order = self._own_order(order_id, member)
-            return [] if order is None else [order]
-        accounts = self._state.accounts_of(member)
-        found = [order for account in accounts for order in self._state.exchange.open_orders(account)]
-        return sorted(found, key=lambda order: order.created_ns)
+    def _asked_orders(self, request: Request, member: Member) -> list[ExchangeOrderId]:
+        query = request.query
+        market_id, token_id = MarketId(query.get("market", "")), TokenId(query.get("asset_id", ""))
+        if not (order_id := query.get("id", "")):
+            accounts = self._state.accounts_of(member)
+            return self._state.exchange.engine.open_ids(accounts, market_id=market_id, token_id=token_id)
+        order = self._own_order(order_id, member)  # by id, an order is shown in every state
+        if order is None or market_id not in (ANY_MARKET, order.market_id):
+            return []
+        return [order.order_id] if token_id in (ANY_TOKEN, order.token_id) else []
+
+    def _open_order(self, order_id: ExchangeOrderId) -> OpenOrder:
+        order = self._state.exchange.order(order_id)
+        assert order is not None, "listed in this very moment"
+        return open_order(order, self._state.directory)
 
     def _own_order(self, order_id: str, member: Member) -> OrderView | None:
         order = self._state.exchange.order(ExchangeOrderId(order_id))
@@ -123,13 +132,24 @@ class AccountRoutes:
         query = request.query
         since_ns = Nanos(_seconds(query.get("after", ""), default=0) * NANOS_PER_S)
         until_ns = _seconds(query.get("before", ""), default=10**10) * NANOS_PER_S
-        accounts = self._state.accounts_of(member)
-        made = {t.trade_id: t for account in accounts for t in self._state.exchange.trades(account, since_ns)}
-        found = [t for t in made.values() if t.matched_ns <= until_ns and _has_id(t, query.get("id", ""))]
-        newest_first = sorted(found, key=lambda trade: trade.matched_ns, reverse=True)
-        records = [self._record(trade, accounts) for trade in newest_first]
-        kept = [record for record in records if _shows(record, query.get)]
-        return json_response(page(kept, query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
+        accounts, address = self._state.accounts_of(member), self._state.directory.address
+
+        def asked_of(trade: Trade) -> Iterator[Trade]:
+            if since_ns <= trade.matched_ns <= until_ns and _shows(trade, query.get, address):
+                yield trade
+
+        kept = await gathered(self._own_trades(query.get("id", ""), accounts, since_ns), asked_of)
+        cursor, show = query.get("next_cursor", ""), partial(self._record, accounts=accounts)
+        return json_response(page(kept, cursor, size=RECORDS_PER_PAGE, show=show))
+
+    # Newest first.
+    def _own_trades(self, trade_id: str, accounts: tuple[Account, ...], since_ns: Nanos) -> list[Trade]:
+        engine = self._state.exchange.engine
+        if trade_id:
+            trade = engine.find_trade(TradeId(trade_id))
+            return [] if trade is None or not set(parties(trade)) & set(accounts) else [trade]
+        made = {t.trade_id: t for account in accounts for t in engine.trades_of(account, since_ns)}
+        return sorted(made.values(), key=lambda trade: trade.matched_ns, reverse=True)
 
     def _record(self, trade: Trade, accounts: tuple[Account, ...]) -> TradeRecord:
         rules = self._state.exchange.engine.rules(trade.market_id)
@@ -140,20 +160,30 @@ class AccountRoutes:
         return json_response(page((), request.query.get("next_cursor", ""), size=RECORDS_PER_PAGE))
 
     async def _is_scoring(self, request: Request, member: Member) -> Reply:
-        return json_response({"scoring": self._scores(request.query.get("order_id", ""), member)})
+        order_id = request.query.get("order_id", "")
+        return json_response({"scoring": self._scores([order_id], member)[order_id]})
 
     async def _are_scoring(self, request: Request, member: Member) -> Reply:
         order_ids = decode(request.body, list[str], refusal=TEXT_PAYLOAD)
-        return json_response({order_id: self._scores(order_id, member) for order_id in dict.fromkeys(order_ids)})
+        if len(order_ids) > IDS_PER_SCORING_MAX:
+            raise HttpRefusal(f"Too many orders in payload, max allowed: {IDS_PER_SCORING_MAX}")
+        return json_response(self._scores(order_ids, member))
 
-    def _scores(self, order_id: str, member: Member) -> bool:
-        order = self._own_order(order_id, member)
-        if order is None:
-            return False
+    # A market is looked at once, however many of its orders are asked for.
+    def _scores(self, order_ids: list[str], member: Member) -> dict[str, bool]:
+        market_of, now_ns = cache(self._scored_market), self._state.now_ns()
+        orders = {order_id: self._own_order(order_id, member) for order_id in order_ids}
+        return {
+            order_id: order is not None and is_scoring(order, market_of(order.market_id), now_ns)
+            for order_id, order in orders.items()
+        }
+
+    def _scored_market(self, market_id: MarketId) -> ScoredMarket:
         engine = self._state.exchange.engine
-        rules = engine.rules(order.market_id)
+        rules = engine.rules(market_id)
         terms = self._state.catalog.subject(rules).rewards
-        return is_scoring(order, engine.resting(order.market_id), rules, terms, self._state.now_ns())
+        top = (None, None) if terms is None else engine.top_of_size(market_id, terms.size_min)
+        return ScoredMarket(rules=rules, terms=terms, top=top)
 
     # --- balances ---------------------------------------------------------------------------------------------------
 
@@ -234,25 +264,13 @@ def _key_answer(key: ApiCredentials) -> Response:
     return json_response({"apiKey": key.api_key, "secret": key.secret, "passphrase": key.passphrase})
 
 
-def _matches(order: OrderView, query: Callable[[str], str | None]) -> bool:
-    wanted = ((query("market"), order.market_id), (query("asset_id"), order.token_id))
-    return all(not asked or asked == has for asked, has in wanted)
-
-
-def _shows(record: TradeRecord, query: Callable[[str], str | None]) -> bool:
-    makers = record.maker_orders
-    assets = (record.asset_id, *(maker.asset_id for maker in makers))
-    addresses = (record.maker_address, *(maker.maker_address for maker in makers))
-    wanted = (
-        (query("market"), (record.market,)),
-        (query("asset_id"), assets),
-        (query("maker_address"), addresses),
+def _shows(trade: Trade, query: Callable[[str], str | None], address: Callable[[Account], str]) -> bool:
+    market, asset, maker = query("market"), query("asset_id"), query("maker_address")
+    return (
+        (not market or market == trade.market_id)
+        and (not asset or asset in (trade.token_id, *(leg.token_id for leg in trade.legs)))
+        and (not maker or maker in map(address, parties(trade)))
     )
-    return all(not asked or asked in have for asked, have in wanted)
-
-
-def _has_id(trade: Trade, trade_id: str) -> bool:
-    return trade_id in ("", trade.trade_id)
 
 
 def _seconds(text: str, *, default: int) -> int:

@@ -5,9 +5,8 @@ It is an index of the chain: a trade is here once it is MINED, seconds after the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
 
 import trio
 from eth_utils.address import to_checksum_address
@@ -31,9 +30,10 @@ from tbot.exchanges.simulated.data_queries import (
     title_filter,
     wallet,
 )
+from tbot.exchanges.simulated.gathering import gathered
 from tbot.exchanges.simulated.http import Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.operations import Account, ConvertPositions, Deposit, MergePair, RedeemTokens, SplitPair
-from tbot.exchanges.simulated.portfolio import ENTRIES_PER_UPDATE, Fill, Movement, Portfolios, Record
+from tbot.exchanges.simulated.portfolio import Fill, Movement, Portfolios, Record
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_data import (
     CLOSED,
@@ -46,8 +46,6 @@ from tbot.exchanges.simulated.wire_data import (
     wire_position,
     wire_trade,
 )
-
-T = TypeVar("T")
 
 DATA_PATH = "/data-api"
 """Where the Data API lies on the server: its paths meet those of the CLOB, so it has a root of its own."""
@@ -126,7 +124,7 @@ class DataRoutes:
             ):
                 yield record
 
-        kept = await _gathered(self._records(who), asked_of)
+        kept = await gathered(self._records(who), asked_of)
         return page(kept, request, _place_of, lambda fill: self._trade_row(fill, where))
 
     def _trade_row(self, fill: Fill, where: dict[MarketId, Listing]) -> object:
@@ -154,7 +152,7 @@ class DataRoutes:
                 if is_of_kind and side in (None, row.side) and (is_any_market or row.condition_id in where):
                     yield f"{_place_of(record)}.{index}", row
 
-        rows = await _gathered(records, asked_of)
+        rows = await gathered(records, asked_of)
         return page(rows, request, lambda pair: pair[0], lambda pair: pair[1])
 
     async def _value(self, request: Request) -> Reply:
@@ -212,15 +210,6 @@ class DataRoutes:
 
     def _address(self, account: Account) -> str:
         return self._state.directory.address(account)
-
-
-# Others get their turn while a long log is gone through.
-async def _gathered(records: list[Record], make: Callable[[Record], Iterable[T]]) -> list[T]:
-    made: list[T] = []
-    for start in range(0, len(records), ENTRIES_PER_UPDATE):
-        made += [each for record in records[start : start + ENTRIES_PER_UPDATE] for each in make(record)]
-        await trio.lowlevel.checkpoint()
-    return made
 
 
 def _check_positions(request: Request, status: str | None) -> None:

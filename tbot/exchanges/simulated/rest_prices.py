@@ -80,9 +80,13 @@ class PriceRoutes:
         wanted = decode(request.body, list[BookRequest], refusal="Invalid payload")
         if len(wanted) > BOOKS_PER_REQUEST_MAX:
             raise HttpRefusal("Payload exceeds the limit")
+        views: dict[str, BookView] = {}
         for entry in wanted:
-            if self._state.directory.rules(entry.token_id) is not None:
-                yield entry, self._state.exchange.book(TokenId(entry.token_id))
+            if self._state.directory.rules(entry.token_id) is None:
+                continue
+            if entry.token_id not in views:
+                views[entry.token_id] = self._state.exchange.book(TokenId(entry.token_id))
+            yield entry, views[entry.token_id]
 
 
 def _side(text: str) -> Side:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+import trio
 
 from tbot.core.market import TokenId
 from tbot.core.units import MICRO
@@ -14,7 +16,7 @@ from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.operations import MarketRules
 from tbot.exchanges.simulated.state import ServerState
-from tbot.exchanges.simulated.wire_books import rest_book
+from tbot.exchanges.simulated.wire_books import RestBook, rest_book
 from tbot.exchanges.simulated.wire_in import BOOKS_PER_REQUEST_MAX, BookRequest, decode
 from tbot.exchanges.simulated.wire_markets import (
     FullMarket,
@@ -113,7 +115,12 @@ class PublicRoutes:
         if len(wanted) > BOOKS_PER_REQUEST_MAX:
             raise HttpRefusal("Payload exceeds the limit")
         known = [TokenId(entry.token_id) for entry in wanted if self._state.directory.rules(entry.token_id)]
-        return json_response([rest_book(self._state.exchange.book(token_id)) for token_id in known])
+        # A book asked for many times is shown once, and others get their turn after each.
+        shown: dict[TokenId, RestBook] = {}
+        for token_id in dict.fromkeys(known):
+            shown[token_id] = rest_book(self._state.exchange.book(token_id))
+            await trio.lowlevel.checkpoint()
+        return json_response([shown[token_id] for token_id in known])
 
     async def _tick_size(self, request: Request) -> Reply:
         return json_response({"minimum_tick_size": json_number(asked_book(self._state, request).tick)})
@@ -160,8 +167,16 @@ def _page_of_markets(request: Request, markets: Sequence[object]) -> Response:
     return json_response(page(markets, request.query.get("next_cursor", ""), size=MARKETS_PER_PAGE))
 
 
-def page(items: Sequence[T], cursor: str, *, size: int) -> dict[str, object]:
+def page(
+    items: Sequence[T], cursor: str, *, size: int, show: Callable[[T], object] = lambda item: item
+) -> dict[str, object]:
     """Cut one page out of a list: the cursor is the base64 of an offset, "MA==" or "" first, "LTE=" after the last.
+
+    Args:
+        items: All there are.
+        cursor: Of the page.
+        size: Items a page.
+        show: Makes what is told of an item, of this page only.
 
     Raises:
         HttpRefusal: 400, the cursor is none of ours.
@@ -171,7 +186,8 @@ def page(items: Sequence[T], cursor: str, *, size: int) -> dict[str, object]:
     end = start + len(part)
     is_last = start < 0 or end >= len(items)
     next_cursor = LAST_CURSOR if is_last else base64.b64encode(str(end).encode()).decode()
-    return {"limit": size, "next_cursor": next_cursor, "count": len(part), "data": part}
+    data = [show(item) for item in part]
+    return {"limit": size, "next_cursor": next_cursor, "count": len(part), "data": data}
 
 
 def _offset(cursor: str) -> int:

@@ -8,13 +8,15 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, Side
 from tbot.exchanges.simulated.contracts import AssetType, is_position_id
 from tbot.exchanges.simulated.ledger import CASH, Ledger
-from tbot.exchanges.simulated.operations import Account, PlaceOrder
+from tbot.exchanges.simulated.operations import ANY_MARKET, ANY_TOKEN, Account, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
 
 NOT_FOUND = "Order not found or already canceled"
 ALREADY_ENDED = "order can't be found - already canceled or matched"
 
-_Key = tuple[Account, str]
+Group = tuple[TokenId, str]
+"""What orders of one account draw on together: an asset, and of collateral the market, "" where that is no matter."""
+
 Spending = tuple[Account, AssetType, str]
 """An approval that orders need: of whom, for what, and which contract moves it."""
 
@@ -33,7 +35,8 @@ class OrderTable:
         self._is_global = has_global_reservation
         self._orders: dict[ExchangeOrderId, Order] = {}
         self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
-        self._reserved: dict[_Key, int] = {}
+        # By account and group; what binds nothing is not here.
+        self._reserved: dict[Account, dict[Group, int]] = {}
         self._spending: dict[Spending, int] = {}
 
     def __contains__(self, order_id: ExchangeOrderId) -> bool:
@@ -66,15 +69,25 @@ class OrderTable:
         """List the resting orders of one account, oldest first."""
         return tuple(self._open.get(account, {}).values())
 
+    def open_ids(self, accounts: Iterable[Account], market_id: MarketId, token_id: TokenId) -> list[ExchangeOrderId]:
+        """Name the resting orders of some accounts, or those of one market or token, in order of arrival."""
+        found = [
+            order
+            for account in accounts
+            for order in self._open.get(account, {}).values()
+            if market_id in (ANY_MARKET, order.market_id) and token_id in (ANY_TOKEN, order.place.token_id)
+        ]
+        return [order.place.order_id for order in sorted(found, key=lambda order: order.sequence)]
+
     def open_in(self, market_id: MarketId) -> tuple[Order, ...]:
         """List the resting orders of one market, account by account."""
         return tuple(o for orders in self._open.values() for o in orders.values() if o.market_id == market_id)
 
     def reserved_for(self, place: PlaceOrder, market_id: MarketId, without: tuple[Order, ...] = ()) -> int:
         """Tell what the account's resting and held orders, but those, bind of the asset a new order needs."""
-        key = self._key(place, market_id)
-        freed = sum(order.reserved for order in without if self._key(order.place, order.market_id) == key)
-        return self._reserved.get(key, 0) - freed
+        group = self._group(place, market_id)
+        freed = sum(order.reserved for order in without if self._group(order.place, order.market_id) == group)
+        return self._reserved.get(place.account, {}).get(group, 0) - freed
 
     def spending_for(self, place: PlaceOrder, without: tuple[Order, ...] = ()) -> int:
         """Tell what the account's resting and held orders, but those, may need of the approval that a new one needs."""
@@ -82,7 +95,11 @@ class OrderTable:
             return 0
         spending = spending_of(place)
         freed = sum(order.reserved for order in without if spending_of(order.place) == spending)
-        return self._spending.get(spending, 0) - freed
+        return self.spending(spending) - freed
+
+    def spending(self, spending: Spending) -> int:
+        """Tell what resting and held orders may need of one approval."""
+        return self._spending.get(spending, 0)
 
     def enter(self, order: Order) -> None:
         """Remember a new order; it does not rest yet."""
@@ -112,24 +129,30 @@ class OrderTable:
 
     def uncovered(self, account: Account, ledger: Ledger) -> tuple[Order, ...]:
         """List open orders that the account can no longer cover; within a group the oldest keep their cover."""
+        # The sums tell whether there are any, so that a fill need not walk through thousands of orders that rest.
+        groups = self._reserved.get(account, {})
+        if all(bound <= ledger.available(account, asset) for (asset, _), bound in groups.items()):
+            return ()
         return beyond(
             self._open.get(account, {}).values(),
-            group=lambda order: self._key(order.place, order.market_id),
+            group=lambda order: self._group(order.place, order.market_id),
             limit=lambda order: ledger.available(account, asset_of(order.place)),
         )
 
     def _bind(self, order: Order, needed: int) -> None:
-        key = self._key(order.place, order.market_id)
-        self._reserved[key] = self._reserved.get(key, 0) + needed - order.reserved
+        groups = self._reserved.setdefault(order.place.account, {})
+        group = self._group(order.place, order.market_id)
+        groups[group] = groups.get(group, 0) + needed - order.reserved
+        if not groups[group]:
+            del groups[group]
         if order.place.spender:
             spending = spending_of(order.place)
             self._spending[spending] = self._spending.get(spending, 0) + needed - order.reserved
         order.reserved = needed
 
-    def _key(self, place: PlaceOrder, market_id: MarketId) -> _Key:
-        if self._is_global:
-            return place.account, asset_of(place)
-        return place.account, market_id if place.side is Side.BUY else place.token_id
+    def _group(self, place: PlaceOrder, market_id: MarketId) -> Group:
+        is_shared = self._is_global or place.side is Side.SELL
+        return asset_of(place), "" if is_shared else market_id
 
 
 def asset_of(place: PlaceOrder) -> TokenId:

@@ -20,6 +20,10 @@ T = TypeVar("T")
 ORDERS_PER_POST_MAX = 15
 IDS_PER_CANCEL_MAX = 1000
 BOOKS_PER_REQUEST_MAX = 500
+# Production documents no limit; this one is that of books.
+IDS_PER_SCORING_MAX = 500
+# What one reader of the user channel may name, listed here or not: far more than a client follows, in 200 KB of memory.
+MARKETS_PER_READER_MAX = 1_000
 
 # A million million dollars: beyond every balance, and still inside the 64 bits of a log record.
 AMOUNT_END = 10**18
@@ -42,6 +46,8 @@ Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Bytes32 = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{64}$")]
 HexText = Annotated[str, msgspec.Meta(pattern=r"^0x([0-9a-fA-F]{2}){1,1024}$")]
+# A condition id is 66 characters; whether there is such a market is another question.
+MarketName = Annotated[str, msgspec.Meta(max_length=66)]
 Uint256 = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -147,7 +153,7 @@ class UserSubscription(msgspec.Struct, frozen=True, kw_only=True):
 
     auth: UserAuth
     type: Literal["user"] = "user"
-    markets: list[str] | None = None
+    markets: Annotated[list[MarketName], msgspec.Meta(max_length=MARKETS_PER_READER_MAX)] | None = None
 
 
 class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +161,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True):
 
     operation: Literal["subscribe", "unsubscribe"]
     assets_ids: list[str] = msgspec.field(default_factory=list)
-    markets: list[str] = msgspec.field(default_factory=list)
+    markets: list[MarketName] = msgspec.field(default_factory=list)
     custom_feature_enabled: bool | None = None
 
 
