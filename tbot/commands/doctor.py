@@ -29,6 +29,8 @@ from tbot.tasks.clock import WallClock
 from tbot.ui.terminal import tell
 
 TEXT_LENGTH_MAX: Final = 400
+# A longer name, such as that of an unknown market, moves its own line only.
+COLUMN_MAX: Final = 44
 _MARKS: Final = {Light.GREEN: "ok ", Light.YELLOW: "?  ", Light.RED: "NO "}
 
 
@@ -112,7 +114,7 @@ def page(found: Sequence[Finding]) -> str:
 
 def lines_of(found: Sequence[Finding]) -> str:
     """Draw a line for each finding: a mark, the question, what was found; and under it the remedy."""
-    width = max(len(each.check) for each in found)
+    width = min(max(len(each.check) for each in found), COLUMN_MAX)
     lines = []
     for each in found:
         lines.append(f"{_MARKS[each.light]} {_clean(each.check):<{width}}  {_clean(each.found)}")

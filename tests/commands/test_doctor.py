@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from tbot.commands.disk import judge_fsync, judge_room
-from tbot.commands.doctor import diagnose, judge_strategies, page
+from tbot.commands.doctor import COLUMN_MAX, diagnose, judge_strategies, lines_of, page
 from tbot.config import TradingSettings, load
 from tbot.core.market import Market, MarketId, TokenId
 from tbot.core.messages import CancelAll, Halt, Resume
@@ -159,6 +159,13 @@ def test_sizes_that_no_market_takes_are_red_and_those_that_some_do_not_are_told(
 
 def test_names_from_outside_cannot_move_the_terminal() -> None:
     assert "\x1b" not in page([red("market \x1b[2J", "\x1b]0;x\x07", "\x1b[31m")])
+
+
+def test_a_long_name_moves_no_other_line() -> None:
+    short, long = red("feed", "no book", "Look."), red("market 0x" + "0" * 64, "unknown", "Take it out.")
+    first, _, second, _ = lines_of([short, long]).splitlines()
+    assert first == lines_of([short, red("x" * COLUMN_MAX, "", "Do.")]).splitlines()[0]
+    assert second == f"NO  {long.check}  unknown"
 
 
 @pytest.mark.slow

@@ -207,7 +207,8 @@ class Examination:
             try:
                 loaded = await load_market(self._rest, MarketId(condition_id))
             except ConfigError as error:
-                return red(f"market {condition_id}", str(error), "Take it out of exchange.condition_ids.")
+                told = str(error).removeprefix(f"market {condition_id}: ")
+                return red(f"market {condition_id}", told, "Take it out of exchange.condition_ids.")
             self.markets.append(loaded)
             return judgement.judge_market(loaded)
 

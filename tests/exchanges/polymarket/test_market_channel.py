@@ -109,7 +109,20 @@ FRAMES = gen.recursive(
     lambda inner: (
         gen.lists(inner, max_size=4)
         | gen.dictionaries(
-            gen.sampled_from(["event_type", "asset_id", "price_changes", "bids", "asks", "timestamp", "price", "size"]),
+            gen.sampled_from(
+                [
+                    "event_type",
+                    "asset_id",
+                    "price_changes",
+                    "bids",
+                    "buys",
+                    "asks",
+                    "sells",
+                    "timestamp",
+                    "price",
+                    "size",
+                ]
+            ),
             inner | gen.sampled_from(["book", "price_change", "last_trade_price", "tick_size_change"]),
             max_size=7,
         )
