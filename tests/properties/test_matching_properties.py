@@ -20,15 +20,18 @@ from tbot.exchanges.simulated.operations import (
     CancelEvery,
     CancelOrders,
     ChangeTick,
+    CloseMarket,
     Course,
     Deposit,
     MarketRules,
     MergePair,
     OpenMarket,
     Operation,
+    PauseMarket,
     Placed,
     PlaceOrder,
     Refused,
+    ReopenMarket,
     SplitPair,
 )
 from tbot.exchanges.simulated.orderbook import DUST
@@ -96,6 +99,9 @@ def other(rng: random.Random, number: int) -> Operation:
         Deposit(account=account, cash=Notional(rng.randint(-100 * MICRO, 50 * MICRO))),
         Advance(),
         ChangeTick(market_id=MARKETS[0].market_id, tick=Price(1_000)),
+        PauseMarket(market_id=market),
+        CloseMarket(market_id=market),
+        *[ReopenMarket(market_id=each.market_id) for each in MARKETS],
     )
     return rng.choice(choices)
 
@@ -288,6 +294,22 @@ def test_every_history_passes_every_judge(log: Timed) -> None:
         assert conservation_faults(engine) == []
         assert book_faults(engine) == []
     assert all_faults(log, engine) == []
+
+
+@given(HISTORIES)
+@settings(max_examples=60, deadline=None)
+def test_a_market_that_takes_no_orders_takes_none_and_a_closed_one_keeps_none(log: Timed) -> None:
+    engine = Engine()
+    for now, operation in log:
+        reply, _ = engine.apply(operation, now)
+        if isinstance(operation, PlaceOrder):
+            (rules,) = [engine.rules(each.market_id) for each in MARKETS if operation.token_id in each.tokens]
+            assert rules.is_accepting_orders or isinstance(reply, Refused)
+        elif isinstance(operation, CloseMarket):
+            tokens = engine.rules(operation.market_id).tokens
+            assert [
+                each for account in ACCOUNTS for each in engine.open_orders(account) if each.token_id in tokens
+            ] == []
 
 
 @given(HISTORIES, st.integers(0, 60))
