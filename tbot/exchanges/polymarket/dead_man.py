@@ -60,7 +60,7 @@ class DeadManSwitch:
         raise ExchangeUnavailable("the switch was not told: its id changed under us")
 
     def _take(self, answer: Answer) -> None:
-        raise_for_status(answer)
+        raise_for_status(answer, is_private=True)
         try:
             self._next_id = decode(_ANSWER, answer.content).heartbeat_id
         except BadFrame as error:

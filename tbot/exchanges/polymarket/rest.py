@@ -343,7 +343,7 @@ class Rest:
         except Disconnected:
             # Most often an idle connection that they had just closed; a read may be asked twice.
             answer = await once()
-        raise_for_status(answer)
+        raise_for_status(answer, is_private=is_private)
         return answer
 
     def _patience_ns(self) -> Nanos:
@@ -362,11 +362,16 @@ def _credentials(told: KeyAnswer) -> ApiCredentials:
         raise ExchangeUnavailable(f"undecodable answer: {error}") from None
 
 
-def raise_for_status(answer: Answer) -> None:
+def raise_for_status(answer: Answer, *, is_private: bool) -> None:
     """Raise what an answer other than 200 means for a read.
 
+    Args:
+        answer: Of whatever status.
+        is_private: Whether the request was signed. One that was not can say nothing about credentials: whoever answers
+            it with 401 is somebody in between, or a server out of order.
+
     Raises:
-        AuthenticationFailed: 401.
+        AuthenticationFailed: 401 to a signed request.
         Blocked: 403 from the edge.
         NotFound: 404.
         Restricted: 425, or a 503 that names a mode.
@@ -378,7 +383,7 @@ def raise_for_status(answer: Answer) -> None:
     match answer.status:
         case 200:
             return
-        case 401:
+        case 401 if is_private:
             raise AuthenticationFailed(f"{told}: check the API credentials and this machine's clock")
         case 404:
             raise NotFound(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -27,7 +28,10 @@ from tbot.errors import (
     TimedOut,
 )
 from tbot.exchanges.gateway import Gateway
+from tbot.exchanges.polymarket.gateway import PolymarketGateway
+from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.rest import NotFound
+from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tests.contract.stage import now_ns
 from tests.exchanges.polymarket.answers import (
     CONDITION,
@@ -52,7 +56,7 @@ from tests.exchanges.polymarket.answers import (
 @pytest.mark.parametrize(
     ("handler", "kind"),
     [
-        (answering(401, {"error": "Unauthorized/Invalid api key"}), AuthenticationFailed),
+        (answering(401, b"<html>401 Authorization Required</html>"), ExchangeUnavailable),
         (answering(404, {"error": "nothing here"}), NotFound),
         (answering(429, b""), RateLimited),
         (answering(500, b""), ExchangeUnavailable),
@@ -67,6 +71,48 @@ async def test_a_failed_read_is_a_typed_error(
 ) -> None:
     with pytest.raises(kind):
         await gateway_of(handler).rest.time_s()
+
+
+Ask = Callable[[PolymarketGateway], Awaitable[object]]
+UNSIGNED: dict[str, Ask] = {
+    "book": lambda g: g.rest.book(YES),
+    "books": lambda g: g.books([YES]),
+    "version": lambda g: g.rest.version(),
+    "tick": lambda g: g.rest.tick_size(YES),
+    "terms": lambda g: g.load_markets(),
+    "place": lambda g: g.rest.is_blocked_here("https://exchange.test/geo"),
+    "may trade": lambda g: g.can_trade(),
+}
+SIGNED: dict[str, Ask] = {
+    "orders": lambda g: g.rest.open_orders(),
+    "order": lambda g: g.rest.order(ID),
+    "trades": lambda g: g.rest.trades(),
+    "balance": lambda g: g.rest.balance(YES, signature_type=0),
+    "standing": lambda g: g.rest.is_closed_only(),
+    "heartbeat": lambda g: g.protect(),
+}
+
+
+@pytest.mark.parametrize("ask", UNSIGNED.values(), ids=UNSIGNED)
+async def test_a_401_to_an_unsigned_read_says_nothing_of_the_credentials(
+    autojump_clock: trio.testing.MockClock, ask: Ask
+) -> None:
+    with pytest.raises(ExchangeUnavailable):
+        await ask(gateway_of(answering(401, b"<html>401 Authorization Required</html>"), geoblock_url=""))
+
+
+@pytest.mark.parametrize("ask", SIGNED.values(), ids=SIGNED)
+async def test_a_401_to_a_signed_request_does(autojump_clock: trio.testing.MockClock, ask: Ask) -> None:
+    refused = answering(401, {"error": "Unauthorized/Invalid api key"})
+    with pytest.raises(AuthenticationFailed):
+        await ask(gateway_of(refused))
+
+
+async def test_a_time_that_is_not_told_is_no_reason_to_end(autojump_clock: trio.testing.MockClock) -> None:
+    settings = PolymarketSettings(condition_ids=(CONDITION,), rest_url="https://exchange.test")
+    public = PublicMarkets(settings, now_ns=now_ns, transport=httpx2.MockTransport(answering(401)))
+    await public.keep_time()
+    await public.aclose()
 
 
 async def test_a_read_over_a_connection_just_closed_is_asked_again(autojump_clock: trio.testing.MockClock) -> None:
