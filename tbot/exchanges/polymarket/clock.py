@@ -57,7 +57,7 @@ class ExchangeClock:
     @property
     def is_beyond_use(self) -> bool:
         """Whether our clock differs by so much that nobody should trade with it."""
-        return abs(self.difference_ns) > SKEW_S_MAX * NANOS_PER_S
+        return abs(self.difference_ns) > SKEW_S_MAX * NANOS_PER_S + TOLERANCE_NS
 
     def now_ns(self) -> Nanos:
         """Return the time to put on requests and orders."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx2
 import structlog
+import trio
 
 from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.errors import AuthenticationFailed, ExchangeUnavailable
 from tbot.exchanges.polymarket.auth import RequestSigner
-from tbot.exchanges.polymarket.clock import ExchangeClock
+from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
 from tbot.exchanges.polymarket.http import Http
 from tbot.exchanges.polymarket.limits import RateGate
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 
 log = structlog.get_logger()
+
+# A request waits for this, and its sender for the request.
+RECHECK_WITHIN_S = 2.0
+RECHECK_S = 5.0
 
 
 class RestConnection:
@@ -55,6 +63,8 @@ class RestConnection:
         if transport is None:
             settings.check_reach()
         self._now_ns = now_ns
+        self._recheck: trio.Event | None = None
+        self._in_vain_s = -math.inf
         self.gate: RateGate = RateGate(settings.limits, now_ns) if beside is None else beside.gate
         self.clock: ExchangeClock = clock or (ExchangeClock(now_ns) if beside is None else beside.clock)
         self._http = Http(
@@ -64,8 +74,36 @@ class RestConnection:
             now_ns=self.clock.now_ns,
             signer=signer,
             transport=transport,
+            doubt=self,
         )
         self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns, signed_ns=self.clock.now_ns)
+
+    @property
+    def offset_ns(self) -> int:
+        """What is added to our clock for stamps now."""
+        return self.clock.offset_ns
+
+    async def recheck(self) -> None:
+        """Measure the clock anew at once: a signed request was refused, for its stamp or for its credentials.
+
+        As many measures as the median takes, so that an old difference is forgotten. Whoever comes meanwhile waits for
+        them. When they change nothing they are not made again for a while: keys that are no good must not cost a stream
+        of requests.
+        """
+        if self._recheck is not None:
+            await self._recheck.wait()
+            return
+        if trio.current_time() < self._in_vain_s + RECHECK_S:
+            return
+        self._recheck, before_ns = trio.Event(), self.offset_ns
+        try:
+            with suppress(ExchangeUnavailable, AuthenticationFailed), trio.move_on_after(RECHECK_WITHIN_S):
+                for _ in range(SAMPLES):
+                    await self.measure_clock()
+        finally:
+            self._in_vain_s = trio.current_time() if self.offset_ns == before_ns else -math.inf
+            self._recheck.set()
+            self._recheck = None
 
     async def measure_clock(self) -> None:
         """Ask the exchange for its time once; a difference is logged when it appears.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import httpx2
 import msgspec
@@ -75,6 +75,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
             return True
 
 
+class StampDoubt(Protocol):
+    """Who can tell whether a request was refused for the time it was stamped with."""
+
+    @property
+    def offset_ns(self) -> int:
+        """What is added to our clock for stamps now."""
+        ...
+
+    async def recheck(self) -> None:
+        """Measure that anew at once; without an answer it stays as it is."""
+        ...
+
+
 class _Received(NamedTuple):
     status_code: int
     headers: httpx2.Headers
@@ -93,6 +106,7 @@ class Http:
         now_ns: Callable[[], Nanos],
         signer: RequestSigner | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
+        doubt: StampDoubt | None = None,
     ) -> None:
         """Prepare the pool; nothing is connected yet.
 
@@ -103,6 +117,7 @@ class Http:
             now_ns: Wall time, for signatures.
             signer: Signs private requests; None where there are none.
             transport: For tests and simulations; None = sockets.
+            doubt: Asked when a signed request is refused; None = nobody is.
         """
         bounds = httpx2.Timeout(
             connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
@@ -119,6 +134,7 @@ class Http:
         self._gate = gate
         self._now_ns = now_ns
         self._signer = signer
+        self._doubt = doubt
 
     async def call(
         self,
@@ -135,6 +151,9 @@ class Http:
         cost: int = 1,
     ) -> Answer:
         """Send one request and read its whole answer.
+
+        A 401 says that credentials or time are wrong. If the time is, the request goes once more with the right one:
+        nobody looked at what it asks for.
 
         Args:
             method: Upper case.
@@ -154,16 +173,25 @@ class Http:
             TimedOut: No whole answer in time.
             Disconnected: The connection broke under it.
         """
-        await self._gate.enter(lane, cost, by_ns=by_ns, path=(method, path))
-        request = self._client.build_request(
-            method,
-            path,
-            params=dict(query),
-            content=body,
-            headers={**headers, **self._auth(method, path, body, is_private=is_private)},
-        )
-        response = await self._exchange(request, total_s)
-        return self._answer(response, lane)
+
+        async def once() -> Answer:
+            await self._gate.enter(lane, cost, by_ns=by_ns, path=(method, path))
+            request = self._client.build_request(
+                method,
+                path,
+                params=dict(query),
+                content=body,
+                headers={**headers, **self._auth(method, path, body, is_private=is_private)},
+            )
+            return self._answer(await self._exchange(request, total_s), lane)
+
+        if self._doubt is None or not is_private:
+            return await once()
+        offset_ns, answer = self._doubt.offset_ns, await once()
+        if answer.status != 401:
+            return answer
+        await self._doubt.recheck()
+        return answer if self._doubt.offset_ns == offset_ns else await once()
 
     async def aclose(self) -> None:
         """Close all connections, within a second whatever the far side does."""
