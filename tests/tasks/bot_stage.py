@@ -150,11 +150,13 @@ class Stage:
 
     Attributes:
         meddling: (number of the gateway or `ANY`, method) -> what happens there instead.
+        us: The bot's account.
         operations: (Trio time, operation) of our account, as the exchange got them.
         hits: What the chaos hook does to a task at its next beat.
     """
 
     def __init__(self, engine: EngineSettings = EngineSettings()) -> None:  # noqa: B008 - frozen
+        self.us = US
         self.operations: list[tuple[float, Operation]] = []
         self.exchange = LocalExchange(
             ExchangeSettings(
@@ -265,10 +267,10 @@ class Stage:
 
     def resting(self) -> list[ExchangeOrderId]:
         """Our orders on the exchange now."""
-        return [order.order_id for order in self.exchange.open_orders(US)]
+        return [order.order_id for order in self.exchange.open_orders(self.us)]
 
     def placed_after(self, at: float) -> list[PlaceOrder]:
-        return [o for t, o in self.operations if t > at and isinstance(o, PlaceOrder) and o.account == US]
+        return [o for t, o in self.operations if t > at and isinstance(o, PlaceOrder) and o.account == self.us]
 
     def cancelled_after(self, at: float) -> list[tuple[float, tuple[ExchangeOrderId, ...]]]:
         return [(t, o.order_ids) for t, o in self.operations if t > at and isinstance(o, CancelOrders)]
