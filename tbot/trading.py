@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from shlex import quote
+from typing import Final, Literal
 
 import msgspec
 import trio
@@ -24,6 +25,7 @@ from tbot.core.units import MICRO, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.order_rules import check_limits
+from tbot.log import text_clean
 from tbot.store.journal import Store
 from tbot.store.recordings import SegmentWriter, check_folder
 from tbot.strategies.roster import check_sizes, roster
@@ -43,6 +45,9 @@ Background = Callable[..., Awaitable[None]]
 # As long as an operator waits for an orderly stop.
 STOP_WITHIN_S = 20.0
 WATCH_S = 1.0
+# Exit code of a run that ended in order but halted; others stand in `cli.main`.
+HALTED: Final = 3
+REASON_LENGTH_MAX: Final = 600
 
 
 @dataclass(kw_only=True)
@@ -234,6 +239,29 @@ def _parts(
         now_ns=session.now_ns,
         rng=random.Random(dice.getrandbits(64)),
     )
+
+
+def verdict(seen: Seen, config: Path) -> int:
+    """Say as the last line whether the bot ended halted, and return the exit code.
+
+    Args:
+        seen: Of a run that ended in order.
+        config: Its settings file.
+
+    Returns:
+        0, or `HALTED` when the next start would not trade either, until a person has looked.
+    """
+    reason = seen.snapshot.halt_reason if seen.snapshot is not None else ""
+    if not reason:
+        return 0
+    tell(f"\n{seen.command}: HALTED, and so after a restart: {text_clean(reason, REASON_LENGTH_MAX)}\n", sys.stdout)
+    tell(f"Find out why (tbot doctor, docs/runbook.md), then type {resume_command(config)}\n", sys.stdout)
+    return HALTED
+
+
+def resume_command(config: Path) -> str:
+    """Say what to type to end a halt."""
+    return f"`tbot resume --config {quote(str(config))}`"
 
 
 def summary(seen: Seen) -> str:

@@ -3,6 +3,7 @@
 0    done, and nothing to complain about; also after a first Ctrl+C or SIGTERM, which ends a run early but in order
 1    it ran, and something is wrong: the judge found violations, the bot gave up, or the report could not be written
 2    it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
+3    it traded and ended in order, but halted: it will not trade again before `tbot resume`
 130, 143  ended at once by a second Ctrl+C or SIGTERM; the next start recovers
 
 A reader of our output that leaves early (`| head -1`) changes none of them.
@@ -17,13 +18,13 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from tbot import __version__
-from tbot.cli import doctor, exchange, frames, keys, live, markets, paper, record, sim
+from tbot.cli import doctor, exchange, frames, keys, live, markets, paper, record, resume, sim
 from tbot.errors import AuthenticationFailed, ConfigError, StateCorrupt, TbotError
 from tbot.log import text_clean
 from tbot.store.journal import WriteFailed
 from tbot.tasks.supervisor import leaves
 
-COMMANDS: Final = (sim, exchange, paper, live, markets, frames, record, doctor, keys)
+COMMANDS: Final = (sim, exchange, paper, live, resume, markets, frames, record, doctor, keys)
 REFUSED = (ConfigError, AuthenticationFailed, StateCorrupt)
 SENTENCE_LENGTH_MAX = 1_000
 INTERRUPTED = 130

@@ -40,7 +40,7 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade
+from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade, verdict
 from tbot.ui.terminal import tell
 
 LOG_NAME = "live.log.jsonl"
@@ -69,7 +69,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         environ: Holds the key.
 
     Returns:
-        0 after an orderly end.
+        0 after an orderly end, `trading.HALTED` when it ended halted.
 
     Raises:
         ConfigError: Something is missing or does not agree; nothing was started.
@@ -105,13 +105,18 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
         )
         seen = trade(session)
     tell(summary(seen), sys.stdout)
-    return 0
+    return verdict(seen, options.config)
+
+
+def is_confirmed(confirm: str, wallet: str) -> bool:
+    """Tell whether a person typed the last digits of the wallet that trades."""
+    return confirm.lower().removeprefix("0x") == wallet[-CONFIRM_DIGITS:].lower()
 
 
 def _check_wallet(key: SigningKey, wallet: str, confirm: str) -> None:
     if key.address.lower() in WELL_KNOWN:
         raise ConfigError(f"{key.address} is a public test key, everybody can empty its wallets; use a key of your own")
-    if confirm.lower().removeprefix("0x") != wallet[-CONFIRM_DIGITS:].lower():
+    if not is_confirmed(confirm, wallet):
         raise ConfigError(
             f"--confirm: expected the last {CONFIRM_DIGITS} hex digits of the wallet that trades, {wallet}, "
             f"found {confirm[:20]!r}; nothing was started"

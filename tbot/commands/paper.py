@@ -27,7 +27,7 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade
+from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade, verdict
 from tbot.ui.terminal import tell
 
 LOG_NAME = "paper.log.jsonl"
@@ -50,7 +50,7 @@ def trade_on_paper(options: PaperOptions) -> int:
     """Trade live public data with play money until a signal, and say what came of it.
 
     Returns:
-        0 after an orderly end.
+        0 after an orderly end, `trading.HALTED` when it ended halted.
 
     Raises:
         ConfigError: Settings or state folder cannot be used; nothing was started.
@@ -81,7 +81,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         )
         seen = trade(session)
     tell(summary(seen), sys.stdout)
-    return 0
+    return verdict(seen, options.config)
 
 
 def _exchange(settings: TradingSettings, account_log: AppendLog[Entry], now_ns: Callable[[], Nanos]) -> PaperExchange:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 
 from tbot.commands.disk import disk_findings
 from tbot.config import TradingSettings
@@ -18,7 +17,7 @@ from tbot.exchanges.polymarket.wallets import trading_wallet
 from tbot.store.folder import StateFolder
 from tbot.store.journal import peek
 from tbot.tasks.coordinator import rebuild_alone
-from tbot.trading import owner_of_state
+from tbot.trading import owner_of_state, resume_command
 
 _FOLDER = "state folder"
 
@@ -56,11 +55,6 @@ def judge_halt(account: Account, config: Path) -> Finding:
         return green("halt", "the journal knows of none")
     remedy = f"Find out why, as docs/runbook.md says; then {resume_command(config)} lets the next start trade."
     return red("halt", f"halted{_since(account.halted_ns)}: {account.halt_reason}", remedy)
-
-
-def resume_command(config: Path) -> str:
-    """Say what to type to end a halt."""
-    return f"`tbot resume --config {quote(str(config))}`"
 
 
 def _since(halted_ns: int) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from tbot.core.exchange_mode import OPEN, ExchangeMode, Permit, permit_text
-from tbot.core.market import Market, MarketName, TokenId, difference, name_of
+from tbot.core.market import CASH, Market, MarketName, TokenId, difference, name_of
 from tbot.core.messages import (
     AccountView,
     ExchangeReport,
@@ -72,6 +72,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         drift_refreshed: What of it the exchange has read from the chain anew since.
         drift_told: Tokens whose balances were told, and in order, since cash alone is more than it should be.
         forgotten_ns: Trades first heard of before this may be forgotten.
+        halt_profit: Profit when a loss halted it, micro-dollars; None = it is not, or something else did.
+        accepted: The part of `offsets` that a person accepted when ending a halt, until the exchange agrees again.
         halted_ns: Since when trading is halted; 0 = it is not, or it was before this was kept.
         markets: Those traded, by name.
     """
@@ -94,6 +96,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     drift_told: tuple[TokenId, ...] = ()
     forgotten_ns: Nanos = Nanos(0)
     halted_ns: Nanos = Nanos(0)
+    halt_profit: Notional | None = None
+    accepted: dict[TokenId, int] = {}
     markets: tuple[MarketName, ...] = ()
 
 
@@ -123,6 +127,8 @@ class Account:
         self.ledger = Ledger.restore(state.ledger) if state.ledger is not None else None
         self.halt_reason = state.halt_reason
         self.halted_ns = state.halted_ns
+        self.halt_profit = state.halt_profit
+        self.accepted: dict[TokenId, int] = dict(state.accepted)
         self._names = tuple(map(name_of, markets))
         self.flatten_ticks = state.flatten_ticks
         self.takes: list[Take] = list(state.takes)
@@ -183,6 +189,8 @@ class Account:
             drift_told=self.drift_told,
             forgotten_ns=self.forgotten_ns,
             halted_ns=self.halted_ns,
+            halt_profit=self.halt_profit,
+            accepted=dict(self.accepted),
             markets=self._names,
         )
 
@@ -228,11 +236,21 @@ class Account:
         fewer = min(self._open_orders_wanted, open_orders_max)
         self.limits = msgspec.structs.replace(self.limits, open_orders_max=max(1, fewer))
 
-    def halt(self, reason: str, at_ns: Nanos) -> None:
+    def halt(self, reason: str, at_ns: Nanos, profit: Notional | None = None) -> None:
         """Stop trading until a person resumes; the first reason stands."""
         if not self.halt_reason:
-            self.halt_reason, self.halted_ns = reason, at_ns
+            self.halt_reason, self.halted_ns, self.halt_profit = reason, at_ns, profit
             self.note(f"halted: {reason}")
+
+    def resume(self, profit: Notional | None) -> None:
+        """Trade again; the loss limit counts from a profit, None = from that of now."""
+        if self.halt_reason:
+            self.note(f"resumed after: {self.halt_reason}")
+        self.halt_reason, self.halted_ns, self.halt_profit, self.flatten_ticks = "", Nanos(0), None, None
+        if profit is None:
+            self.rebase_loss()
+        else:
+            self.loss_reference, self.loss_unrealized = profit, Notional(0)
 
     def open_ledger(self, report: ExchangeReport) -> bool:
         """Begin the books with the exchange's cash, once no earlier trade can change it and every balance was told.
@@ -320,11 +338,21 @@ class Account:
         return self.ledger.position(token_id).size if self.ledger is not None else Size(0)
 
     def sellable(self, token_id: TokenId) -> Size:
-        """Settled micro-shares that no open SELL has promised away."""
+        """Settled micro-shares that no open SELL has promised away, as far as the exchange has them."""
         if self.ledger is None:
             return Size(0)
         promised = sum(o.size_open for o in self.orders.working() if o.token_id == token_id and o.side is Side.SELL)
-        return Size(max(self.ledger.settled(token_id) - promised, 0))
+        return Size(max(self._settled(token_id) - promised, 0))
+
+    def _settled(self, token_id: TokenId) -> Size:
+        """Settled micro-shares, less those that the exchange does not have and a person knows to be missing."""
+        settled = self.ledger.settled(token_id) if self.ledger is not None else 0
+        return Size(max(settled + min(self.offsets.get(token_id, 0), 0), 0))
+
+    def _cash(self) -> Notional:
+        """Micro-dollars to spend, less those that a person knows to be missing."""
+        cash = self.ledger.cash if self.ledger is not None else 0
+        return Notional(max(cash + min(self.offsets.get(CASH, 0), 0), 0))
 
     def buys_open(self) -> Notional:
         """Micro-dollars that all open buys could still spend."""
@@ -375,7 +403,7 @@ class Account:
             sellable=self.sellable(token_id),
             cost_held=self.cost_held(),
             buys_open=self.buys_open(),
-            cash=self.ledger.cash,
+            cash=self._cash(),
             rivals=self.orders.open_in(market.tokens),
             active_count=len(self.orders.active()),
         )
@@ -383,10 +411,9 @@ class Account:
     def views(self, now_ns: Nanos) -> Iterator[AccountView]:
         """Make the view of every token for the strategies."""
         is_trading = self.mode is Mode.TRADING
-        cash = self.ledger.cash if self.ledger is not None else Notional(0)
-        exposure_room = max(self.limits.exposure_max - self.cost_held(), 0)
+        cash, exposure_room = self._cash(), max(self.limits.exposure_max - self.cost_held(), 0)
         for token_id in self.market_of:
-            yield self._view(token_id, is_trading, Notional(cash), Notional(exposure_room), now_ns)
+            yield self._view(token_id, is_trading, cash, Notional(exposure_room), now_ns)
 
     def _view(
         self, token_id: TokenId, is_trading: bool, cash: Notional, exposure_room: Notional, now_ns: Nanos
@@ -396,7 +423,7 @@ class Account:
         return AccountView(
             token_id=token_id,
             size=held,
-            size_sellable=ledger.settled(token_id) if ledger is not None else Size(0),
+            size_sellable=self._settled(token_id),
             entry=ledger.position(token_id).entry if ledger is not None and held > 0 else Price(0),
             room_buy=Size(max(self.limits.position_size_max - held - max(self.offsets.get(token_id, 0), 0), 0)),
             cash_free=Notional(min(cash, exposure_room)),

@@ -231,13 +231,11 @@ class Coordinator:
     # Operator.
 
     def _halt(self, message: Halt, _: Nanos) -> None:
-        self.account.halt(message.reason, message.at_ns)
+        self.account.halt(message.reason, message.at_ns, message.profit)
 
-    def _resume(self, _: Resume, __: Nanos) -> None:
-        self.account.halt_reason, self.account.halted_ns = "", Nanos(0)
-        self.account.flatten_ticks = None
-        self.account.rebase_loss()
-        drift.explain(self.account)
+    def _resume(self, message: Resume, _: Nanos) -> None:
+        self.account.resume(message.profit)
+        drift.accept(self.account, dict(message.accepted))
 
     def _cancel_all(self, _: CancelAll, __: Nanos) -> None:
         for order in self.orders.active():

@@ -115,7 +115,8 @@ def _loss_halt(account: Account, now_ns: Nanos) -> Halt | None:
     if loss <= account.limits.loss_max:
         return None
     limit = text_from_micro(account.limits.loss_max)
-    return Halt(reason=f"loss limit: {text_from_micro(loss)} lost, limit {limit}", at_ns=now_ns)
+    reason = f"loss limit: {text_from_micro(loss)} lost, limit {limit}"
+    return Halt(reason=reason, at_ns=now_ns, profit=account.profit())
 
 
 # Plans and cancels.

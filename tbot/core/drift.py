@@ -6,7 +6,9 @@ old for minutes after a trade, so each asset that differs is read from the chain
 
 Money that came in without a trade is then a deposit or a reward, once every balance of a token was told to be in order
 beside it. Anything else is a fill we missed or invented, or somebody else's transfer: trading halts until a person says
-`Resume`, which takes the difference for given.
+`Resume`. It names the difference that was seen and is accepted: what the exchange holds is taken for true from then on,
+by a correction beside the ledger (`offsets`), which stays what its fills say. When the exchange comes to agree with the
+ledger again, the correction is undone.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def compare(account: Account, report: ExchangeReport) -> None:
     is_gift = list(found) == [CASH] and found[CASH] > 0
     before = account.drift_told if was_seen else ()
     account.drift_told = tuple(dict.fromkeys((*before, *dict(report.balances)))) if is_gift else ()
-    if not (was_seen and is_sure):
+    if not (was_seen and is_sure) or _undo(account, found):
         return
     if is_gift:
         # Money alone may also be a sale that we missed; its shares show when their balance is told.
@@ -66,11 +68,22 @@ def doubtful(account: Account) -> tuple[TokenId, ...]:
 
 
 def explain(account: Account) -> None:
-    """Take the present difference for given: money came in, or a person said to go on."""
-    for token, difference in account.drift.items():
-        account.offsets[token] = account.offsets.get(token, 0) + difference
-    account.drift = {}
-    account.drift_told = account.drift_refreshed = ()
+    """Take the present difference for given: money came in."""
+    _correct(account, account.drift)
+
+
+def accept(account: Account, accepted: Mapping[TokenId, int]) -> None:
+    """Take a difference for given because a person does: what it says differs no more, anything else goes on to.
+
+    Args:
+        account: Its offsets take it.
+        accepted: What the exchange holds beyond the ledger, in millionths by asset; as `Account.drift` had it.
+    """
+    _correct(account, accepted)
+    for asset, difference in accepted.items():
+        account.accepted[asset] = account.accepted.get(asset, 0) + difference
+    if accepted:
+        account.note(f"corrected because the operator accepts it: {describe(account, accepted)}")
 
 
 def differences(
@@ -96,9 +109,35 @@ def differences(
 def describe(account: Account, found: Mapping[TokenId, int]) -> str:
     """Say a difference to people, by market and outcome."""
     amounts = (
-        f"${text_from_micro(d)}" if t == CASH else f"{shares(d)} of {_name(account, t)}" for t, d in found.items()
+        f"${text_from_micro(d)}" if t == CASH else f"{shares(d)} of {asset_name(account, t)}" for t, d in found.items()
     )
     return "exchange minus ledger is " + ", ".join(amounts)
+
+
+def asset_name(account: Account, token_id: TokenId) -> str:
+    """Name a token to people by market and outcome."""
+    market = account.market_of.get(token_id)
+    if market is None:
+        return token_id[:12]  # of a market that is traded no more
+    return f"{market.slug or market.market_id} {market.outcome_of(token_id)}"
+
+
+def _correct(account: Account, found: Mapping[TokenId, int]) -> None:
+    for asset, difference in found.items():
+        account.offsets[asset] = account.offsets.get(asset, 0) + difference
+    account.offsets = {asset: offset for asset, offset in account.offsets.items() if offset}
+    account.drift = {}
+    account.drift_told = account.drift_refreshed = ()
+
+
+def _undo(account: Account, found: Mapping[TokenId, int]) -> bool:
+    """End corrections that a person accepted where the exchange agrees with the ledger by now; whether that is all."""
+    if any(difference != -account.accepted.get(asset, 0) for asset, difference in found.items()):
+        return False
+    _correct(account, found)
+    account.accepted = {asset: d for asset, d in account.accepted.items() if asset not in found}
+    account.note(f"ledger and exchange agree again, a correction is undone: {describe(account, found)}")
+    return True
 
 
 def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
@@ -125,8 +164,3 @@ def _unread(account: Account) -> str:
     unread = [asset for asset in account.drift if asset not in account.drift_refreshed]
     within_s = REFRESH_WITHIN_NS // NANOS_PER_S
     return f"; the exchange did not read {len(unread)} of these anew within {within_s} s" if unread else ""
-
-
-def _name(account: Account, token_id: TokenId) -> str:
-    market = account.market_of[token_id]
-    return f"{market.slug or market.market_id} {market.outcome_of(token_id)}"

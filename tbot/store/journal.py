@@ -111,6 +111,15 @@ class Store:
             with refusing_damage(self.place):
                 return load_tail(connection, self._tally)
 
+    def tail(self) -> Loaded:
+        """Read what the next recovery will read, without beginning one; its epoch is that of the last recovery.
+
+        Raises:
+            StateCorrupt: A row is damaged or missing.
+        """
+        with refusing_damage(self.place):
+            return load_tail(self._connection(), self._tally)
+
     def records(self, *, after_seq: int = 0, limit: int) -> tuple[RecordRow, ...]:
         """Read a page of the audit trail, in order and checked.
 

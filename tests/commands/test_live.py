@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -18,13 +20,15 @@ import trio
 from tbot import log
 from tbot.commands import live
 from tbot.commands.live import LiveOptions, trade_live
-from tbot.core.messages import CancelRefused, CancelReply, ExchangeOrderId
+from tbot.core.messages import CancelRefused, CancelReply, ExchangeOrderId, Halt
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.judgement import Finding
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
+from tbot.store.journal import Store
+from tbot.store.rows import RecordRow
 from tbot.tasks.clock import WallClock
-from tbot.trading import settings_of
+from tbot.trading import owner_of_state, settings_of
 from tests.commands.test_paper import ROOT, local_exchange, tbot
 from tests.commands.test_paper import written as paper_settings
 
@@ -156,7 +160,10 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
         with urlopen(Request(announced["rest_url"] + "/control/deposit", data=body, method="POST")) as answer:
             assert answer.status == 200
         done = run(path, WALLET[-6:], "--duration", "13s")
-        again = run(path, WALLET[-6:], "--duration", "3s")
+        halt(path)
+        halted = run(path, WALLET[-6:], "--duration", "3s")
+        typed = tbot("resume", "--config", str(path), "--confirm", WALLET[-6:])
+        resumed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=False, env=environ())
         body = json.dumps({"blocked": True, "country": "US"}).encode()
         with urlopen(Request(announced["rest_url"] + "/control/place", data=body, method="POST")) as answer:
             assert answer.status == 200
@@ -167,7 +174,12 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     orders = re.search(r"live: \d+ s, (\d+) orders", done.stdout)
     assert orders is not None
     assert int(orders[1]) > 0
-    assert again.returncode == 0, again.stderr
+    assert halted.returncode == 3, halted.stderr
+    *_, why, what = halted.stdout.splitlines()
+    assert why == "live: HALTED, and so after a restart: by hand"
+    assert f"`tbot resume --config {path}`" in what
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.endswith("Resumed: the next tbot live trades.\n")
     for refusal in (poor, blocked):  # what it says stands on the other stream, once
         assert "REAL MONEY" in refusal.stdout
         assert "$0.00, the limits" not in refusal.stdout
@@ -179,6 +191,15 @@ def test_it_trades_on_the_local_exchange_and_leaves_nothing_resting(tmp_path: Pa
     )
     text = (tmp_path / "state/live.log.jsonl").read_text()
     assert KEY[2:] not in text
+
+
+def halt(path: Path) -> None:
+    """Let the journal of a stopped bot say that a person halted it."""
+    settings = settings_of(path, "live")
+    with closing(Store.open(Path(settings.state), owner_of_state(settings, WALLET))) as store:
+        fact = Halt(reason="by hand", at_ns=Nanos(1))
+        seq = store.tail().record_seq + 1
+        store.write([RecordRow(seq=seq, at_ns=Nanos(1), kind="Halt", payload=msgspec.msgpack.encode(fact))])
 
 
 class SlowClock(WallClock):

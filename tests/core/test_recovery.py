@@ -250,6 +250,21 @@ def test_resume_under_water_is_remembered_from_cost_after_a_crash() -> None:
     assert again.mode() is Mode.HALTED  # too early rather than too late
 
 
+def test_resume_without_prices_counts_the_loss_from_where_it_halted() -> None:
+    desk = trading_desk(holding=1000)
+    desk.top(YES, 0.25, 0.34)
+    desk.decide()
+    profit = desk.core.state().halt_profit
+    assert profit == -money(150)
+    again = desk.crash()
+    again.tell(Resume(at_ns=again.now, profit=profit))
+    again = again.crash()
+    for bid_price, mode in ((0.25, Mode.TRADING), (0.16, Mode.TRADING), (0.14, Mode.HALTED)):
+        again.top(YES, bid_price, 0.34)
+        again.report()
+        assert again.mode() is mode
+
+
 def test_new_life_gives_new_order_ids() -> None:
     desk = trading_desk()
     (order,) = desk.quote(bid(0.45))

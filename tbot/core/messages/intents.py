@@ -10,7 +10,7 @@ from tbot.core.messages.vocabulary import (
     Side,
     StrategyName,
 )
-from tbot.core.units import Nanos, Price, Size
+from tbot.core.units import Nanos, Notional, Price, Size
 
 # Strategy -> coordinator.
 
@@ -79,16 +79,30 @@ class Take(Message, frozen=True, kw_only=True):
 
 
 class Halt(Message, frozen=True, kw_only=True):
-    """Cancel everything and submit nothing until `Resume`. Survives restarts."""
+    """Cancel everything and submit nothing until `Resume`. Survives restarts.
+
+    Attributes:
+        profit: Of the account at that moment, where a loss is the reason, micro-dollars.
+    """
 
     reason: str
     at_ns: Nanos
+    profit: Notional | None = None
 
 
 class Resume(Message, frozen=True, kw_only=True):
-    """End a halt. The loss limit counts from here on."""
+    """End a halt.
+
+    Attributes:
+        accepted: What the exchange holds beyond the ledger, by asset (`CASH` among them) in millionths, as the person
+            saw it and takes for given; another difference halts again.
+        profit: The loss limit counts from this on, micro-dollars; None = from the profit at this moment, which needs
+            prices.
+    """
 
     at_ns: Nanos
+    accepted: tuple[tuple[TokenId, int], ...] = ()
+    profit: Notional | None = None
 
 
 class CancelAll(Message, frozen=True, kw_only=True):
