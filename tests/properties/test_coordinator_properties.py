@@ -10,7 +10,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tbot.core.messages import Message
 from tbot.core.units import Nanos
-from tests.properties.trading_day import Trading, walk
+from tests.properties.trading_day import Trading
+from tests.properties.trading_walk import walk
 
 SEEN_IN_DAYS = (
     "accepted", "canceled", "corrected", "filled", "fills_buy", "fills_maker", "fills_sell", "fills_taker", "rejected",

@@ -16,7 +16,7 @@ from tbot.core.messages import Canceled, Fill, TradeId
 from tbot.core.positions import Ledger
 from tbot.core.units import Nanos, Notional
 from tests.core.coordinators import Desk
-from tests.properties.trading_day import walk
+from tests.properties.trading_walk import walk
 
 Patch = pytest.MonkeyPatch
 SEEDS = 12

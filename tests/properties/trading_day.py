@@ -7,8 +7,7 @@ cause, and when the dust settles both sides agree to the last micro-dollar.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -46,20 +45,7 @@ from tbot.core.messages import (
 from tbot.core.positions import SETTLEMENT_STEPS
 from tbot.core.risk import Leg, crosses
 from tbot.core.units import Nanos, Price
-from tests.core.coordinators import (
-    CASH,
-    LIMITS,
-    MAKER,
-    MARKET,
-    NO,
-    OTHER_YES,
-    YES,
-    Desk,
-    eid,
-    money,
-    prepared,
-    shares,
-)
+from tests.core.coordinators import CASH, LIMITS, MAKER, MARKET, NO, OTHER_YES, YES, Desk, eid, money, prepared, shares
 from tests.properties.pretend_exchange import LANDS_WITHIN_NS, PretendExchange, TrueOrder
 
 TOKENS = (YES, NO, OTHER_YES)
@@ -458,50 +444,6 @@ class Trading(RuleBasedStateMachine):
         assert account.drift == {}
         assert account.halt_reason in ("", "by hand", "flatten")
         assert account.mode in (Mode.TRADING, Mode.HALTED)
-
-
-# How often each thing happens on a long walk, and how its arguments are drawn.
-WALK: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
-    "quote": (18, lambda r: {"token": r.randrange(3), "quotes": some_quotes(r), "chase": r.randrange(4), "valid": 50}),
-    "take": (6, lambda r: {"token": r.randrange(3), "side": r.choice(list(Side)), "cents": r.randint(45, 55)}),
-    "top": (4, lambda r: {"token": r.randrange(3), "bid": r.randint(40, 52), "ask": 53, "is_stale": r.random() < 0.1}),
-    "command": (1, lambda r: {"kind": r.choice(OPERATOR)}),
-    "wait": (15, lambda r: {"ms": r.choice((1, 100, 1_000, 2_500))}),
-    "sign": (40, lambda r: {"which": r.randrange(99), "is_late": r.random() < 0.1}),
-    "land": (40, lambda r: {"which": r.randrange(99), "outcome": r.choice(LANDINGS)}),
-    "copy": (25, lambda r: {"which": r.randrange(99), "outcome": r.choice(COPIES)}),
-    "cancel": (25, lambda r: {"which": r.randrange(99), "outcome": r.choice(CANCELS)}),
-    "reply": (60, lambda _: {}),
-    "match": (15, lambda r: {"which": r.randrange(99), "percent": r.choice((10, 50, 100))}),
-    "settle": (15, lambda r: {"which": r.randrange(99), "step": r.randrange(99), "is_repeat": r.random() < 0.5}),
-    "push": (60, lambda r: {"which": r.randrange(3), "times": r.choice((0, 1, 1, 1, 1, 2))}),
-    "gap": (1, lambda _: {}),
-    "ask_report": (20, lambda _: {}),
-    "give_report": (20, lambda _: {}),
-    "crash": (1, lambda r: {"is_prepared_known": r.random() < 0.5}),
-    "checkpoint": (1, lambda _: {}),
-}
-
-
-def walk(seed: int, steps: int) -> Trading:
-    """Let a long random day happen; the machine above shrinks what it finds, this goes deeper."""
-    rng = random.Random(seed)
-    day = Trading()
-    names, weights = list(WALK), [weight for weight, _ in WALK.values()]
-    for name in rng.choices(names, weights, k=steps):
-        if day.can(name):
-            getattr(day, name)(**WALK[name][1](rng))
-            day.all_is_well()
-    day.teardown()
-    return day
-
-
-def some_quotes(rng: random.Random) -> list[Quote]:
-    """Draw up to three quotes about the middle."""
-    return [
-        quote_of(rng.choice(list(Side)), rng.randint(42, 58), rng.choice((5, 10, 20)), level)
-        for level in range(rng.randrange(QUOTES_MAX + 1))
-    ]
 
 
 def parts_apart(one: CoordinatorState, two: CoordinatorState) -> list[object]:

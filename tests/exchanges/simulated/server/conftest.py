@@ -32,6 +32,8 @@ from tbot.exchanges.simulated.operations import EngineSettings, MarketRules
 from tbot.exchanges.simulated.server import LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import ExchangeSettings
 
+pytest.register_assert_rewrite("tests.exchanges.simulated.server.fault_checks")
+
 EPOCH_S = 1_767_225_600
 VECTORS = Path(__file__).parent / "vectors"
 

@@ -59,6 +59,15 @@ KEPT_WHOLE = ("event_type", "type")
 Shape = dict[str, Any]
 
 
+def shape(frame: Any) -> Any:
+    """Keys and JSON types, to compare frames of different content."""
+    if isinstance(frame, dict):
+        return {key: shape(value) for key, value in sorted(frame.items())}
+    if isinstance(frame, list):
+        return [shape(frame[0])] if frame else []
+    return type(frame).__name__
+
+
 def kind_of(frame: dict[str, Any]) -> str:
     """Name the shape of a frame: its event type, and which of both books it is."""
     event_type = str(frame["event_type"])
