@@ -1,7 +1,8 @@
 """Our orders and trades: their words to ours. Pure.
 
-Whose part of a trade is ours: as taker the top level; as maker only those `maker_orders` that name our API key (or our
-wallet, where they name no key), each with its own token, side and price. A trade of two of our own orders gives both.
+Whose part of a trade is ours: as taker the top level; as maker only those `maker_orders` that name our API key or our
+wallet, each with its own token, side and price. A trade of two of our own orders gives both. The key alone would not
+do: an order outlives the key that sent it, and moves the wallet's money whichever key is used next.
 
 What a fill was worth, exactly as on chain: a maker's leg trades at the maker's own price, and its counter amount is
 floor(size x price). The taker pays or gets the same in a normal leg; in a mint or merge leg (the maker's token is the
@@ -69,7 +70,7 @@ class Ownership(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         api_key: Owner of orders sent with our credentials.
-        wallet: Lower-case address of the wallet that pays; decides only where no owner is named.
+        wallet: Lower-case address of the wallet that pays; "" = not known.
     """
 
     api_key: str
@@ -77,9 +78,9 @@ class Ownership(msgspec.Struct, frozen=True, kw_only=True):
 
     def has(self, order: MakerOrder) -> bool:
         """Tell whether a maker order is ours."""
-        if order.owner:
-            return order.owner == self.api_key
-        return (order.maker_address or "").lower() == self.wallet
+        if order.owner and order.owner == self.api_key:
+            return True
+        return bool(self.wallet) and (order.maker_address or "").lower() == self.wallet
 
 
 def order_events(frame: OrderFrame, received_ns: Nanos) -> tuple[AccountEvent, ...]:
