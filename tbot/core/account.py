@@ -32,7 +32,7 @@ from tbot.core.messages import (
 from tbot.core.orders import Order, Orders
 from tbot.core.positions import Ledger, LedgerState
 from tbot.core.risk import RiskFacts, RiskLimits
-from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size
+from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos, Notional, Price, Size, text_from_micro
 
 NOTES_KEPT = 50
 # Late facts of a settled order are still understood for this long.
@@ -76,6 +76,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         accepted: The part of `offsets` that a person accepted when ending a halt, until the exchange agrees again.
         halted_ns: Since when trading is halted; 0 = it is not, or it was before this was kept.
         markets: Those traded, by name.
+        sighted: Tokens whose balance was told before anything of ours was sent there.
     """
 
     orders: tuple[Order, ...]
@@ -99,6 +100,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
     halt_profit: Notional | None = None
     accepted: dict[TokenId, int] = {}
     markets: tuple[MarketName, ...] = ()
+    sighted: tuple[TokenId, ...] = ()
 
 
 EMPTY_STATE = CoordinatorState(
@@ -144,6 +146,7 @@ class Account:
         self.drift_refreshed: tuple[TokenId, ...] = state.drift_refreshed
         self.drift_told: tuple[TokenId, ...] = state.drift_told
         self.forgotten_ns = state.forgotten_ns
+        self.sighted: dict[TokenId, None] = dict.fromkeys(state.sighted)
         self.loss_unrealized = Notional(0)
         self.is_recovering = True
         self.is_stopping = False
@@ -192,6 +195,7 @@ class Account:
             halt_profit=self.halt_profit,
             accepted=dict(self.accepted),
             markets=self._names,
+            sighted=tuple(self.sighted),
         )
 
     def count(self, name: str, by: int = 1) -> None:
@@ -267,12 +271,33 @@ class Account:
             return False
         self.ledger = Ledger(report.cash)
         self.opened_ns = report.requested_ns
+        self.sighted = dict.fromkeys(self.offsets)
         self.offsets = {token: size for token, size in self.offsets.items() if size}
         return True
 
     def untold(self) -> tuple[TokenId, ...]:
-        """Name the tokens whose balances must be told before the ledger can be opened; () when it is."""
-        return tuple(t for t in self.market_of if self.ledger is None and t not in self.offsets)
+        """Name the tokens whose balances must be told before the ledger is opened, or before they are traded."""
+        told = self.offsets if self.ledger is None else self.sighted
+        return tuple(token for token in self.market_of if token not in told)
+
+    def sight(self, report: ExchangeReport) -> None:
+        """Take the first balance told of a token for what was there before: its market joined after the ledger began.
+
+        Nothing of ours is sent there before that. So what the ledger knows of it are trades of others on the account,
+        and what is there beyond them was there. Less than they explain is a loss, and stays one.
+        """
+        if self.ledger is None or not (waiting := dict.fromkeys(self.untold())):
+            return
+        ours = dict.fromkeys(order.token_id for order in self.orders)
+        traded = dict.fromkeys(self.ledger.tokens()) if self.unsettled_since_ns() is not None else {}
+        for token, size in report.balances:
+            if token not in waiting or token in traded:
+                continue
+            before = size - self.ledger.position(token).size
+            if before > 0 and token not in ours:
+                self.offsets[token] = before
+                self.note(f"{text_from_micro(before)} of {token[:12]} were there before: counted as held, never sold")
+            self.sighted[token] = None
 
     def forget(self, now_ns: Nanos) -> None:
         """Drop orders and trades that are over for so long that nobody speaks of them any more."""
@@ -390,9 +415,9 @@ class Account:
         return Nanos(max(0, reported_ns - SETTLE_WITHIN_NS))
 
     def risk_facts(self, token_id: TokenId) -> RiskFacts | None:
-        """Gather what the limits look at; None while the book or the ledger is unknown."""
+        """Gather what the limits look at; None while the book, the ledger or what was there before is unknown."""
         top = self.tops.get(token_id)
-        if top is None or self.ledger is None:
+        if top is None or self.ledger is None or token_id not in self.sighted:
             return None
         market = self.market_of[token_id]
         return RiskFacts(

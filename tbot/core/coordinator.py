@@ -439,6 +439,7 @@ class Coordinator:
             for correction in corrections(message, self.orders, now_ns):
                 self._correct(correction, message.requested_ns)
             account.counts["foreign_orders"] = len(foreign_orders(message, self.orders))
+            account.sight(message)
             drift.compare(account, message)
         if account.is_recovering and message.requested_ns >= self.recovering_since_ns:
             account.is_recovering = False

@@ -366,7 +366,7 @@ def _question(c: Coordinator, now_ns: Nanos) -> RequestReport | None:
 
 
 def _balances_wanted(account: Account) -> tuple[TokenId, ...]:
-    """Name the tokens whose balances decide something: those a new ledger waits for, else those that seem to differ."""
+    """Name the tokens whose balances decide something: those not told yet, else those that seem to differ."""
     return account.untold() or tuple(t for t in account.market_of if t in account.drift)
 
 
@@ -378,6 +378,8 @@ def _why_ask(c: Coordinator, doubtful: int, now_ns: Nanos) -> str:
         return f"{doubtful} orders in doubt"
     if c.account.drift and not c.account.halt_reason:
         return "ledger and exchange differ"
+    if c.account.untold():
+        return "a market joined: its balances are not known"
     if not c.report_asked_ns:
         return "events may have been lost"
     unsettled = c.account.unsettled_since_ns()

@@ -101,10 +101,18 @@ def saved(state: CoordinatorState) -> CoordinatorState:
 class Desk:
     """A coordinator with a clock, a journal, and shorthand for everything others say to it."""
 
-    def __init__(self, *, limits: RiskLimits = LIMITS, state: CoordinatorState = EMPTY_STATE, epoch: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        limits: RiskLimits = LIMITS,
+        state: CoordinatorState = EMPTY_STATE,
+        epoch: int = 1,
+        markets: tuple[Market, ...] = MARKETS,
+    ) -> None:
         self.now = BEGIN
         self.limits = limits
-        self.core = Coordinator(Account(MARKETS, limits, state), epoch=epoch)
+        self.markets = markets
+        self.core = Coordinator(Account(markets, limits, state), epoch=epoch)
         self.journal: list[tuple[Message, Nanos]] = []
         self.commands: list[Command] = []
         self.trades = 0
@@ -144,7 +152,7 @@ class Desk:
 
     def replayed(self, first: int, state: CoordinatorState) -> Desk:
         """Rebuild from a checkpoint and the records after it."""
-        desk = Desk(limits=self.limits, state=saved(state), epoch=self.core.epoch + 1)
+        desk = Desk(limits=self.limits, state=saved(state), epoch=self.core.epoch + 1, markets=self.markets)
         desk.now, desk.trades, desk.journal = self.now, self.trades, list(self.journal)
         for message, at_ns in self.journal[first:]:
             desk.core.replay(message, at_ns)

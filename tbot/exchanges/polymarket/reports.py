@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 import msgspec
 import structlog
@@ -35,6 +36,8 @@ _TRADE = msgspec.json.Decoder(TradeRow)
 # The window of this path lets 10 a second pass, and each is a round trip: more would hold the next look at orders and
 # trades back. 200 tokens are told within two minutes.
 BALANCES_EACH = 10
+# Beside those in turn, of those with orders, fills or shares: what a report can tell within a second all in all.
+BALANCES_BUSY = 5
 # Of those that are wanted: what the window gives in ten seconds, so that no report looks like a wedged task.
 BALANCES_MOST = 100
 
@@ -60,6 +63,7 @@ class Reporter:
         self._signature_type = signature_type
         self._now_ns = now_ns
         self._told: dict[TokenId, int] = {}
+        self._held: dict[TokenId, Size] = {}
         self._reports = 0
         self._unreadable = self._unreadable_told = 0
         self._unread = UnreadTrades()
@@ -91,7 +95,9 @@ class Reporter:
         orders = [await self._open_order(row, tokens) for row in await self._rest.open_orders()]
         fills = await self._fills_since(since_ns, tokens)
         found = [(each, await self._rest.order(each)) for each in lookups]
-        balances = [(token, Size(await self._balance(token))) for token in self._turn(tokens, balances_of)]
+        busy = {fill.token_id for fill in fills} | {order.token_id for order in orders if order is not None}
+        balances = [(token, Size(await self._balance(token))) for token in self._turn(tokens, balances_of, busy)]
+        self._held |= dict(balances)
         cash = Notional(await self._balance(None))
         self._tell_unreadable()
         with undecodable_is_unavailable("report"):
@@ -105,12 +111,20 @@ class Reporter:
                 cash=cash,
             )
 
-    def _turn(self, tokens: Collection[TokenId], wanted: Collection[TokenId]) -> list[TokenId]:
-        """Choose whose balances this report tells: what is wanted first, then those not told for longest."""
+    def _turn(
+        self, tokens: Collection[TokenId], wanted: Collection[TokenId], busy: Collection[TokenId]
+    ) -> list[TokenId]:
+        """Choose whose balances this report tells: what is wanted first, then those not told for longest.
+
+        Some of those where something happens, or is held, are told beside them: there differences arise.
+        """
         self._reports += 1
         count = min(max(BALANCES_EACH, len(wanted)), BALANCES_MOST)
         in_turn = sorted(tokens, key=lambda token: (token not in wanted, self._told.get(token, 0)))
         chosen = dict.fromkeys(in_turn[:count], self._reports)
+        lively = (token for token in in_turn[count:] if token in busy or self._held.get(token))
+        beside = BALANCES_BUSY if len(wanted) < BALANCES_EACH else 0
+        chosen |= dict.fromkeys(islice(lively, beside), self._reports)
         self._told |= chosen
         return [token for token in tokens if token in chosen]
 
