@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ from tbot.exchanges.polymarket.fills import (
 )
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.rows import RowHead, row_head
+from tbot.exchanges.polymarket.single_reads import Lookups, RowReads
 from tbot.exchanges.polymarket.unread import UnreadTrades
 from tbot.exchanges.polymarket.wire import OrderRow, TradeRow, decode
 
@@ -40,6 +42,12 @@ BALANCES_EACH = 10
 BALANCES_BUSY = 5
 # Of those that are wanted: what the window gives in ten seconds, so that no report looks like a wedged task.
 BALANCES_MOST = 100
+
+
+class _Trade(NamedTuple):
+    # What a trade is by its id: its status as they spell it, and our fills in it.
+    status: str
+    fills: tuple[Fill, ...]
 
 
 class Reporter:
@@ -64,6 +72,10 @@ class Reporter:
         self._now_ns = now_ns
         self._told: dict[TokenId, int] = {}
         self._held: dict[TokenId, Size] = {}
+        self._lookups = Lookups()
+        # An order may change while its row stands, a trade only by its status, which its row tells.
+        self._orders_read: RowReads[OpenOrder | None] = RowReads(self._order_by_id, lambda _row, _order: False)
+        self._trades_read: RowReads[_Trade] = RowReads(self._trade_by_id, lambda row, told: told.status == _status(row))
         self._reports = 0
         self._unreadable = self._unreadable_told = 0
         self._unread = UnreadTrades()
@@ -82,26 +94,26 @@ class Reporter:
 
         Args:
             since_ns: Fills at or after this moment.
-            lookups: Orders to ask for one by one.
+            lookups: Orders to ask for one by one; beyond some they are told by the next reports, wanted again or not.
             tokens: Whose fills are told, and whose balances in turn; other markets of the account are left out.
             balances_of: Those of them whose balances go first; beyond a hundred they take several reports.
 
         Raises:
-            ExchangeUnavailable: Nothing is known; try again later.
+            ExchangeUnavailable: Nothing is known; try again later, at once where there are more rows to be read by id.
             AuthenticationFailed: The credentials are refused.
         """
         requested_ns = self._now_ns()
         self._unreadable = 0
-        orders = [await self._open_order(row, tokens) for row in await self._rest.open_orders()]
+        orders = await self._open_orders(tokens)
         fills = await self._fills_since(since_ns, tokens)
-        found = [(each, await self._rest.order(each)) for each in lookups]
+        found = [(each, await self._rest.order(each)) for each in self._lookups.turn(lookups)]
         busy = {fill.token_id for fill in fills} | {order.token_id for order in orders if order is not None}
         balances = [(token, Size(await self._balance(token))) for token in self._turn(tokens, balances_of, busy)]
         self._held |= dict(balances)
         cash = Notional(await self._balance(None))
         self._tell_unreadable()
         with undecodable_is_unavailable("report"):
-            return ExchangeReport(
+            report = ExchangeReport(
                 requested_ns=requested_ns,
                 received_ns=self._now_ns(),
                 open_orders=tuple(order for order in orders if order is not None),
@@ -110,6 +122,8 @@ class Reporter:
                 balances=tuple(balances),
                 cash=cash,
             )
+        self._lookups.told(each for each, _ in found)
+        return report
 
     def _turn(
         self, tokens: Collection[TokenId], wanted: Collection[TokenId], busy: Collection[TokenId]
@@ -128,37 +142,50 @@ class Reporter:
         self._told |= chosen
         return [token for token in tokens if token in chosen]
 
-    async def _open_order(self, row: bytes, tokens: Collection[TokenId]) -> OpenOrder | None:
-        """Read a listed order, by its id where the row cannot be read; None = not of our markets, or over by now."""
+    async def _open_orders(self, tokens: Collection[TokenId]) -> list[OpenOrder | None]:
+        rows = await self._rest.open_orders()
+        unsaid = ((row, head.row_id) for row in rows if (head := _head_of_unreadable(row, tokens)) is not None)
+        await self._orders_read.read(unsaid)
+        orders = [self._open_order(row, tokens) for row in rows]
+        self._orders_read.end(rows)
+        return orders
+
+    def _open_order(self, row: bytes, tokens: Collection[TokenId]) -> OpenOrder | None:
+        """Read a listed order, as told by its id where the row cannot be; None = not of our markets, or over by now."""
         try:
             return open_order(decode(_ORDER, row))
         except BadFrame as error:
             head = self._head_of_bad(row, tokens, error)
         if head is None:
             return None
-        again = await self._rest.order(ExchangeOrderId(head.row_id))
         with undecodable_is_unavailable(f"order {head.row_id[:80]}"):
-            if again is None:
-                raise BadFrame("its row cannot be read, and it is not found by its id")
-            return None if order_state(again) in FINAL_STATES else open_order(again)
+            return self._orders_read.answer(row)
+
+    async def _order_by_id(self, order_id: str) -> OpenOrder | None:
+        again = await self._rest.order(ExchangeOrderId(order_id))
+        if again is None:
+            raise BadFrame("its row cannot be read, and it is not found by its id")
+        return None if order_state(again) in FINAL_STATES else open_order(again)
 
     async def _fills_since(self, since_ns: Nanos, tokens: Collection[TokenId]) -> list[Fill]:
         # A second earlier: whether their `after` includes its own second is not documented.
         rows = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
+        await self._trades_read.read((row, row_head(row).row_id) for row in rows if self._is_unsaid(row, tokens))
         fills: list[Fill] = []
         waiting: ExchangeUnavailable | None = None
         for row in rows:
             try:
-                fills += await self._fills_of(row, tokens)
+                fills += self._fills_of(row, tokens)
                 self._unread.forget(_key(row))
             except BadFrame as error:
                 if not self._is_left_out(_key(row), error):
                     waiting = ExchangeUnavailable(f"trade {_key(row)[:80]}: {error}")
+        self._trades_read.end(rows)
         if waiting is not None:
             raise waiting
         for trade_id in self._unread.due(frozenset(map(_key, rows))):
             with suppress(BadFrame):
-                fills += await self._fills_by_id(trade_id)
+                fills += (await self._trade_by_id(trade_id)).fills
                 self._unread.forget(trade_id)
         return fills
 
@@ -171,23 +198,38 @@ class Reporter:
             log.warning("report.row_unreadable", what="trade", row_id=key[:80], error=str(error)[:200])
         return self._unread.is_left_out(key)
 
-    async def _fills_of(self, row: bytes, tokens: Collection[TokenId]) -> list[Fill]:
+    def _is_unsaid(self, row: bytes, tokens: Collection[TokenId]) -> bool:
+        """Tell whether a listed trade must be read by its id."""
+        head = row_head(row)
+        if head.is_foreign(tokens) or not head.row_id:
+            return False
+        try:
+            return self._fills_said(row) is None
+        except BadFrame:
+            return True
+
+    def _fills_of(self, row: bytes, tokens: Collection[TokenId]) -> Sequence[Fill]:
         head = row_head(row)
         try:
-            trade = decode(_TRADE, row)
-            if not self._is_bare(trade):
-                return self._fills_told(trade)
+            if (said := self._fills_said(row)) is not None:
+                return said
         except BadFrame:
             if not head.is_foreign(tokens) and not head.row_id:
                 raise
             self._unreadable += head.is_foreign(tokens)
-        return [] if head.is_foreign(tokens) else await self._fills_by_id(head.row_id)
+        return [] if head.is_foreign(tokens) else self._trades_read.answer(row).fills
 
-    async def _fills_by_id(self, trade_id: str) -> list[Fill]:
+    async def _trade_by_id(self, trade_id: str) -> _Trade:
         again = [each for each in await self._rest.trades(id=trade_id) if row_head(each).row_id == trade_id]
         if not again:
             raise BadFrame("its row does not do, and it is not found by its id")
-        return [fill for each in again for fill in self._fills_told(decode(_TRADE, each))]
+        trades = [decode(_TRADE, each) for each in again]
+        return _Trade(trades[-1].status, tuple(fill for each in trades for fill in self._fills_told(each)))
+
+    def _fills_said(self, row: bytes) -> list[Fill] | None:
+        """Read our fills from a listed trade; None = it does not say enough."""
+        trade = decode(_TRADE, row)
+        return None if self._is_bare(trade) else self._fills_told(trade)
 
     # Lists may come without the maker legs, and then do not say which orders of ours were hit, nor always our role in
     # it; nor, where a taker met several prices and is told their average, what he paid to the unit.
@@ -220,6 +262,24 @@ class Reporter:
 
     async def _balance(self, token_id: TokenId | None) -> int:
         return await self._rest.balance(token_id, signature_type=self._signature_type)
+
+
+def _head_of_unreadable(row: bytes, tokens: Collection[TokenId]) -> RowHead | None:
+    """Name the order of a row that cannot be read; None = it can, or there is nothing to ask by or about."""
+    try:
+        open_order(decode(_ORDER, row))
+    except BadFrame:
+        head = row_head(row)
+        return None if head.is_foreign(tokens) or not head.row_id else head
+    return None
+
+
+def _status(row: bytes) -> str:
+    """Give the status that a listed trade tells; "" where it cannot be read."""
+    try:
+        return decode(_TRADE, row).status
+    except BadFrame:
+        return ""
 
 
 # A row without an id is known by what it says.
