@@ -20,12 +20,12 @@ from tbot.core.messages import (
 )
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import StateCorrupt
+from tbot.store.rows import CheckpointRow, Loaded
 from tbot.tasks.checkpointer import SLOT_KEY
-from tbot.tasks.coordinator import (
-    rebuild,
-)
+from tbot.tasks.coordinator import encode_state, rebuild
 from tbot.tasks.heartbeat import ALIVE_S
 from tbot.tasks.inbox import FACTS, OPERATOR
+from tests.core.coordinators import LIMITS, MARKETS, YES, trading_desk
 from tests.tasks.coordinator_desk import MAKER, Desk, accepted, coordinating, kinds
 from tests.tasks.fake_exchange import MARKET, cents, now_ns
 from tests.tasks.order_entry import journal, report
@@ -172,6 +172,18 @@ async def test_row_of_another_version_is_refused_with_a_remedy() -> None:
         rig = Desk(running)
         with pytest.raises(StateCorrupt, match="start with the version that wrote it"):
             await rig.task.run(rig.ctx)
+
+
+def test_a_checkpoint_in_a_form_that_was_never_released_is_refused_and_not_half_read() -> None:
+    """Ledgers once held the filled totals of orders; nothing reads them, and nothing drops them in silence."""
+    state = msgspec.msgpack.decode(encode_state(trading_desk(holding=20).core.state()))
+    whole = CheckpointRow(seq=1, at_ns=Nanos(1), payload=msgspec.msgpack.encode(state))
+    state["ledger"]["filled"] = [["x1-1", 20_000_000]]
+    old = CheckpointRow(seq=1, at_ns=Nanos(1), payload=msgspec.msgpack.encode(state))
+    loaded = Loaded(epoch=2, checkpoint=whole, records=(), prepared=(), record_seq=1)
+    assert rebuild(loaded, MARKETS, LIMITS).account.held(YES) == 20_000_000
+    with pytest.raises(StateCorrupt, match=r"unknown field `filled`.*start with the version that wrote it"):
+        rebuild(msgspec.structs.replace(loaded, checkpoint=old), MARKETS, LIMITS)
 
 
 def encoded(submit: SubmitOrder) -> bytes:
