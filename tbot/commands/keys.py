@@ -93,7 +93,14 @@ async def _credentials(settings: PolymarketSettings, key: SigningKey, deed: Deed
     now_ns = WallClock().now_ns
     found = await obtain_credentials(settings, key=key, now_ns=now_ns, is_derived_only=deed == "derive")
     if deed == "create":
-        await wait_until_taken(settings, key=key, credentials=found, now_ns=now_ns)
+        # Standard output is for what was asked for, which programs may read.
+        await wait_until_taken(
+            settings,
+            key=key,
+            credentials=found,
+            now_ns=now_ns,
+            on_wait=lambda why: tell(f"{why}.\n", sys.stderr),
+        )
     return found
 
 

@@ -167,6 +167,7 @@ async def _prepare(
         credentials=given,
         is_play=is_this_machine(urlsplit(exchange.rest_url).hostname or ""),
         is_start=True,
+        on_wait=lambda why: tell(f"{why}.\n", sys.stdout),
         limits=settings.limits,
         now_ns=now_ns,
         reach=Reach(),

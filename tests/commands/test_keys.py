@@ -13,7 +13,7 @@ from tbot.cli import main
 from tbot.commands.keys import shown
 from tbot.core.units import NANOS_PER_S
 from tbot.errors import AuthenticationFailed, ConfigError
-from tbot.exchanges.polymarket.credentials import GRACE_S, obtain_credentials, wait_until_taken
+from tbot.exchanges.polymarket.credentials import GRACE_S, WAITING, obtain_credentials, wait_until_taken
 from tbot.exchanges.polymarket.environment import api_credentials_of
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -100,9 +100,13 @@ async def test_new_credentials_are_waited_for_within_bounds(
         is_known = trio.current_time() - began >= refused_s
         return httpx2.Response(200, json={"closed_only": False}) if is_known else httpx2.Response(401, json={})
 
+    told: list[str] = []
+
     async def wait() -> None:
         transport = httpx2.MockTransport(answer)
-        await wait_until_taken(SETTINGS, key=KEY, credentials=CREDENTIALS, now_ns=now_ns, transport=transport)
+        await wait_until_taken(
+            SETTINGS, key=KEY, credentials=CREDENTIALS, now_ns=now_ns, on_wait=told.append, transport=transport
+        )
 
     if is_taken:
         await wait()
@@ -110,6 +114,7 @@ async def test_new_credentials_are_waited_for_within_bounds(
         with pytest.raises(AuthenticationFailed):
             await wait()
     assert trio.current_time() - began == pytest.approx(min(refused_s, GRACE_S), abs=6)
+    assert told == [WAITING][: 1 if refused_s else 0], "once, and only when there is something to wait for"
 
 
 def test_credentials_come_whole_from_the_environment_or_not_at_all() -> None:

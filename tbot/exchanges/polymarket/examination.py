@@ -100,6 +100,7 @@ class Examination:
         credentials: ApiCredentials | None = None,
         is_play: bool,
         is_start: bool = False,
+        on_wait: Callable[[str], None] = lambda _: None,
         limits: RiskLimits,
         now_ns: Callable[[], Nanos],
         reach: Reach,
@@ -112,6 +113,7 @@ class Examination:
             credentials: Of the environment; None = derived from the key.
             is_play: Whether well-known keys are welcome: an exchange of our own.
             is_start: Whether a bot is about to trade: missing credentials are created then, and new ones waited for.
+            on_wait: Told why it takes minutes, when it does.
             limits: Of the bot: they must fit the exchange, and the money must cover them.
             now_ns: Wall time.
             reach: For tests.
@@ -121,6 +123,7 @@ class Examination:
         self._given = credentials
         self._is_play = is_play
         self._is_start = is_start
+        self._on_wait = on_wait
         self._limits = limits
         self._now_ns = now_ns
         self._reach = reach
@@ -293,7 +296,7 @@ class Examination:
         try:
             # New ones are refused for a while; those of the environment were exported some time after they were made.
             is_patient = self._is_start and self._given is None
-            await (until_taken(private.rest) if is_patient else private.rest.is_closed_only())
+            await (until_taken(private.rest, self._on_wait) if is_patient else private.rest.is_closed_only())
         except AuthenticationFailed as error:
             await private.aclose()
             return red(

@@ -14,6 +14,7 @@ from tbot.core.risk import RiskLimits
 from tbot.core.units import MICRO, NANOS_PER_S, Notional, Price, Size
 from tbot.errors import AuthenticationFailed
 from tbot.exchanges.polymarket import judgement
+from tbot.exchanges.polymarket.credentials import WAITING
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.judgement import Finding, Light
 from tbot.exchanges.polymarket.keys import ApiCredentials
@@ -104,6 +105,7 @@ async def examined(
     has_sockets: bool = True,
     credentials: ApiCredentials | None = None,
     is_start: bool = False,
+    on_wait: Callable[[str], None] = lambda _: None,
     limits: dict[str, int] | None = None,
 ) -> tuple[Finding, ...]:
     transport = Tampered(stream_transport(stage._piped(stage.server.serve_rest)), answer)
@@ -113,6 +115,7 @@ async def examined(
         credentials=credentials,
         is_play=True,
         is_start=is_start,
+        on_wait=on_wait,
         limits=msgspec.structs.replace(LIMITS, **(limits or {})),
         now_ns=now_ns,
         reach=Reach(
@@ -373,7 +376,9 @@ async def test_before_a_start_new_credentials_are_made_and_waited_for(autojump_c
             "secret": stage.credentials.secret,
             "passphrase": stage.credentials.passphrase,
         }
-        assert reds(await examined(stage, refuse_at_first, is_start=True)) == []
+        told: list[str] = []
+        assert reds(await examined(stage, refuse_at_first, is_start=True, on_wait=told.append)) == []
+        assert told == [WAITING]
         assert 100 <= trio.current_time() < 130
         assert asked.count("POST /auth/api-key") == 1
         asked.clear()
