@@ -9,11 +9,14 @@ the feed in `test_feed_faults`, lost submits in `test_resend_faults`.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tbot.errors import AuthenticationFailed
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.ledger import CASH as COLLATERAL
 from tbot.simulation.conduct import check_conduct
@@ -21,11 +24,13 @@ from tbot.tasks.coordinator import decode_entry
 from tests.tasks.fault_rows import (
     By,
     Row,
+    as_markdown,
     at_most_quoted,
     begin,
     book_goes_on_moving,
     book_moves,
     cancel_all,
+    ended,
     flat,
     flatten,
     halted,
@@ -219,6 +224,19 @@ TABLE: dict[str, Row] = {
         then=(By(1.5, TEN), By(3, quoted), By(63.5, owns(20, spent_micro=8_200_000)), By(65, quoted)),
         always=at_most_quoted,
     ),
+    "its clock is wrong beyond use": Row(
+        fault=Fault.CLOCK_SKEW,
+        skew_s=45.0,
+        strikes=begin(Fault.CLOCK_SKEW),
+        then=(By(15, ended),),  # the dead-man switch cancels where no request of ours is taken
+        ends=AuthenticationFailed,
+    ),
+    "the engine restarts while all is to be cancelled": Row(
+        fault=Fault.ENGINE_RESTART,
+        strikes=in_turn(begin(Fault.ENGINE_RESTART), cancel_all),
+        then=(By(92, pulled), By(93, requoted)),
+        always=at_most_quoted,
+    ),
     "the engine restarts": Row(
         fault=Fault.ENGINE_RESTART,
         strikes=in_turn(sold_to(10), begin(Fault.ENGINE_RESTART)),
@@ -244,20 +262,30 @@ def test_no_fault_of_the_catalogue_is_left_out() -> None:
     assert {row.fault for row in TABLE.values()} == set(Fault)
 
 
+def test_page_says_what_the_table_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/faults.md").read_text()
+    assert as_markdown(TABLE) in page
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE.values(), ids=[name.replace(" ", "_") for name in TABLE])
 async def test_fault_is_met_in_time_and_leaves_one_truth(autojump_clock: MockClock, row: Row) -> None:
     async with wired() as stage:
         stage.mark()
+        stage.exchange.faults.settings = msgspec.structs.replace(stage.exchange.faults.settings, skew_s=row.skew_s)
         await row.strikes(stage)
         began = trio.current_time()
         for expected in row.then:
-            while not expected.is_so(stage):
+            while not expected.sign(stage):
                 took_s = trio.current_time() - began
-                assert took_s <= expected.within_s, f"not {expected.is_so.__name__}: {told(stage)}"
+                assert took_s <= expected.within_s, f"not {expected.sign.says}: {told(stage)}"
                 assert row.always(stage), told(stage)
                 await trio.sleep(LOOK_S)
         assert stage.exchange.faults.faults_injected.get(row.fault), "it never struck"
+        if row.ends is not None:
+            assert isinstance(stage.failure, row.ends)
+            assert stage.policy.restarts == {}
+            return
         stage.exchange.calm()
         until = trio.current_time() + CALM_S
         while trio.current_time() < until:

@@ -190,6 +190,12 @@ async def test_a_trade_of_ours_is_read_whatever_decimals_it_has(
     assert (event.size, event.notional) == (size, notional)
 
 
+async def test_an_order_of_ours_is_read_whatever_decimals_it_has(autojump_clock: trio.testing.MockClock) -> None:
+    odd = {**ORDER, "size_matched": "1.2195110000000001", "original_size": "5.000000000000000"}
+    (order,) = (await report_of(orders=(odd,))).open_orders
+    assert (order.size, order.size_matched) == (5_000_000, 1_219_511)
+
+
 class Account:
     """An account with trades that may be told wrongly, in the list and by their ids."""
 
