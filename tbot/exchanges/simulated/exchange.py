@@ -17,7 +17,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.broadcast import Broadcast
-from tbot.exchanges.simulated.checks import TEXT_CRASHED
+from tbot.exchanges.simulated.checks import IMMEDIATE, TEXT_CRASHED
 from tbot.exchanges.simulated.events import Balances, BookView, OrderView, Trade
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder
@@ -144,6 +144,18 @@ class LocalExchange:
         reply = self._misbehaviour.refusal(order) or self.apply(order)
         assert isinstance(reply, Placed | Refused)
         return reply
+
+    def delayed(self, order: PlaceOrder, keys: tuple[str, ...]) -> PlaceOrder:
+        """Give an order about to be placed, with the delay of a fault if one strikes it.
+
+        Args:
+            order: Only a FAK or FOK that would take can be struck: any other never waits for the book.
+            keys: What the fault may be aimed at.
+        """
+        is_immediate = order.order_type in IMMEDIATE
+        if not (is_immediate and self.engine.would_take(order) and self.faults.on_immediate(*keys)):
+            return order
+        return msgspec.structs.replace(order, delay_ns=int(self.faults.settings.delayed_s * NANOS_PER_S))
 
     async def verdict(self, order: PlaceOrder, reply: Placed | Refused) -> Placed | Refused:
         """Wait for the final answer to an order just placed, in a market that makes its sender wait.

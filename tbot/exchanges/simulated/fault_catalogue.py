@@ -239,9 +239,10 @@ CATALOGUE: dict[Fault, Entry] = {
     ),
     Fault.DELAYED_FAK: Entry(
         draw=Draw.IMMEDIATE,
-        does="A FAK or FOK is answered `delayed`, with no amounts, and meets the book `delayed_s` (3 s) later.",
+        does="A FAK or FOK that would take is answered `delayed`, with no amounts, and meets the book `delayed_s` "
+        "(3 s) later; until then it binds its money and cannot be cancelled.",
         report="Polymarket/clob-client#317, Polymarket/clob-client#323",
-        ends="when it has met the book; the outcome comes by the user channel only",
+        ends="when it has met the book; the outcome comes by the user channel and by reading the order",
         rate="submit_delayed",
         aim=Aim.ORDER,
     ),

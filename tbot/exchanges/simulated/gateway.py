@@ -17,7 +17,6 @@ import trio
 
 from tbot.core.market import Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import (
-    Accepted,
     AccountEvent,
     BookSnapshot,
     CancelReply,
@@ -26,7 +25,6 @@ from tbot.core.messages import (
     Gap,
     MarketEvent,
     MarketNews,
-    OrderState,
     OrderType,
     OutcomeUnknown,
     RejectCode,
@@ -342,39 +340,29 @@ class InProcessGateway:
                 exchange.coarsen(token_id)
         is_partial = len(legs) > 1 and exchange.faults.on_batch(*keys)
         landed = [
-            refusal or (None if is_partial and number % 2 else self._land(order, place, fault))
-            for number, (refusal, (order, place)) in enumerate(zip(refusals, legs, strict=True))
+            refusal or (None if is_partial and number % 2 else self._land(place, fault))
+            for number, (refusal, (_, place)) in enumerate(zip(refusals, legs, strict=True))
         ]
         if fault in (Fault.POST_RESTS_UNANSWERED, Fault.POST_LANDS_LATE):
             await trio.sleep_forever()
         return await self._answers(legs, landed, fault)
 
-    def _land(self, order: PreparedOrder, place: PlaceOrder, fault: Fault | None) -> Ticket | Accepted:
-        """Let one order reach the engine; a delayed one is answered without it."""
-        exchange, settings = self._exchange, self._exchange.faults.settings
-        is_immediate = place.order_type in (OrderType.FAK, OrderType.FOK)
-        if is_immediate and exchange.faults.on_immediate(*self._keys((place,))):
-            exchange.schedule(place, self._lands_ns(settings.delayed_s))
-            return Accepted(
-                client_order_id=order.client_order_id,
-                exchange_order_id=order.exchange_order_id,
-                state=OrderState.DELAYED,
-                at_ns=self._now_ns(),
-            )
-        return exchange.schedule(place, self._lands_ns(settings.late_s if fault is Fault.POST_LANDS_LATE else 0.0))
+    def _land(self, place: PlaceOrder, fault: Fault | None) -> Ticket:
+        """Let one order reach the engine."""
+        exchange, late_s = self._exchange, self._exchange.faults.settings.late_s
+        lands_ns = self._lands_ns(late_s if fault is Fault.POST_LANDS_LATE else 0.0)
+        return exchange.schedule(exchange.delayed(place, self._keys((place,))), lands_ns)
 
     async def _answers(
-        self, legs: tuple[_Leg, ...], landed: Sequence[Ticket | Accepted | Rejected | None], fault: Fault | None
+        self, legs: tuple[_Leg, ...], landed: Sequence[Ticket | Rejected | None], fault: Fault | None
     ) -> tuple[SubmitReply, ...]:
         """Wait for the engine's word on each order of a request; None = it could not be inserted."""
-        if any(isinstance(each, Accepted) for each in landed):
-            await self._round_trip()
         told = [await each.wait() if isinstance(each, Ticket) else each for each in landed]
         if any(isinstance(each, Ticket) for each in landed):
             await self._travel()
         replies: list[SubmitReply] = []
         for (order, _), each in zip(legs, told, strict=True):
-            if isinstance(each, Accepted | Rejected):
+            if isinstance(each, Rejected):
                 replies.append(msgspec.structs.replace(each, at_ns=self._now_ns()))
             elif each is None or fault is Fault.ERROR_AFTER_ACCEPT:
                 reason = "could not insert order" if each is None else "HTTP 502"

@@ -163,15 +163,11 @@ class Engine:
         """Sums over every trade ever made."""
         return self._trades.turnover
 
-    def find_trade(self, trade_id: TradeId) -> Trade | None:
-        """Look up one trade; None = never made, or forgotten."""
-        return self._trades.get(trade_id)
-
     def trade(self, trade_id: TradeId) -> Trade:
         """Look up one trade.
 
         Raises:
-            KeyError: There is none.
+            KeyError: It was never made, or is forgotten.
         """
         return self._trades[trade_id]
 
@@ -224,6 +220,12 @@ class Engine:
         """Look up one order in any state; None = never taken."""
         order = self._orders.get(order_id)
         return None if order is None else order.view()
+
+    def would_take(self, place: PlaceOrder) -> bool:
+        """Tell whether an order would be taken now and match, or be held before it may."""
+        market_id = self._market_of.get(place.token_id)
+        candidate = None if market_id is None else self._candidate(place, self._books[market_id])
+        return candidate is not None and candidate.plan.crosses and not refusal(candidate)
 
     def verdict(self, order_id: ExchangeOrderId) -> Placed | Refused:
         """Tell what became of an order taken: the answer to its sender, final once it is not held any more.
@@ -302,8 +304,9 @@ class Engine:
         if text:
             turn.tell_refusal(candidate, text)
             return Refused(text=text)
-        if candidate.plan.crosses and book.rules.taker_delay_ns:
-            self._hold(self._enter(place, book), candidate, book, turn)
+        delay_ns = max(place.delay_ns, book.rules.taker_delay_ns)
+        if candidate.plan.crosses and delay_ns:
+            self._hold(self._enter(place, book), candidate, delay_ns, turn)
         else:
             deal = self._deal(candidate, turn)
             order = self._enter(place, book)
@@ -345,12 +348,11 @@ class Engine:
         return order
 
     # Only what would take is held, so that makers may cancel before it does; a post-only order never gets here.
-    def _hold(self, order: Order, candidate: Candidate, book: UnifiedBook, turn: Turn) -> None:
+    def _hold(self, order: Order, candidate: Candidate, delay_ns: int, turn: Turn) -> None:
         order.state, order.was_held = OrderState.DELAYED, True
         self._orders.hold(order, given_by(candidate))
-        due_ns = Nanos(turn.now_ns + book.rules.taker_delay_ns)
-        self._agenda.enter(due_ns, ReleaseOrder(order_id=order.place.order_id))
-        turn.tell_order(OrderChange.PLACEMENT, order, book)
+        self._agenda.enter(Nanos(turn.now_ns + delay_ns), ReleaseOrder(order_id=order.place.order_id))
+        turn.tell_order(OrderChange.PLACEMENT, order, candidate.book)
 
     def _release(self, order: Order, turn: Turn) -> None:
         book = self._books[order.market_id]

@@ -296,6 +296,8 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
         course: How the trades made by this order at once will settle.
         owner: API key that sent it; "" = it came without one.
         spender: Exchange contract that is to move what it gives; "" = it is not signed and needs no approval.
+        delay_ns: If it would take, how long it is held before it may, its sender being answered at once; 0 = as its
+            market says.
     """
 
     account: Account
@@ -311,6 +313,7 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
     course: Course = Course.CONFIRM
     owner: str = ""
     spender: str = ""
+    delay_ns: Annotated[int, Meta(ge=0)] = 0
 
 
 class Approve(Message, frozen=True, kw_only=True):

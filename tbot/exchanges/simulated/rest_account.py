@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 
 from tbot.core.market import MarketId, TokenId
@@ -146,8 +147,10 @@ class AccountRoutes:
     def _own_trades(self, trade_id: str, accounts: tuple[Account, ...], since_ns: Nanos) -> list[Trade]:
         engine = self._state.exchange.engine
         if trade_id:
-            trade = engine.find_trade(TradeId(trade_id))
-            return [] if trade is None or not set(parties(trade)) & set(accounts) else [trade]
+            with suppress(KeyError):
+                trade = engine.trade(TradeId(trade_id))
+                return [trade] if set(parties(trade)) & set(accounts) else []
+            return []
         made = {t.trade_id: t for account in accounts for t in engine.trades_of(account, since_ns)}
         return sorted(made.values(), key=lambda trade: trade.matched_ns, reverse=True)
 

@@ -24,7 +24,6 @@ from tbot.exchanges.simulated.wire_account import (
     PlacedAnswer,
     blocked_answer,
     cancel_answer,
-    delayed_answer,
     placed_answer,
     refused_alone,
     refused_answer,
@@ -148,10 +147,7 @@ class OrderRoutes:
         except HttpRefusal as refusal:
             return refused_answer(str(refusal))
         exchange = self._state.exchange
-        is_immediate = order.order_type in (OrderType.FAK, OrderType.FOK)
-        if is_immediate and exchange.faults.on_immediate(*self._keys([order.token_id], member)):
-            self._land_later((body,), member, exchange.faults.settings.delayed_s)
-            return delayed_answer(order.order_id)
+        order = exchange.delayed(order, self._keys([order.token_id], member))
         return order, exchange.place(order)
 
     async def _final(self, order: PlaceOrder, reply: Placed | Refused) -> PlacedAnswer:

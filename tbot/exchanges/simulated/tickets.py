@@ -6,7 +6,7 @@ import trio
 
 from tbot.core.messages import ExchangeOrderId, OrderState
 from tbot.exchanges.simulated.matching import Engine
-from tbot.exchanges.simulated.operations import Operation, Placed, Reply
+from tbot.exchanges.simulated.operations import Operation, Placed, PlaceOrder, Reply
 
 
 class Ticket:
@@ -47,7 +47,7 @@ class HeldOrders:
             ticket: To answer, once.
             reply: What the engine said when the order came; it may have been released since.
         """
-        if not isinstance(reply, Placed) or reply.state is not OrderState.DELAYED:
+        if not isinstance(reply, Placed) or reply.state is not OrderState.DELAYED or _is_answered_at_once(ticket):
             ticket.answer(reply)
         elif self._is_awaited(reply.order_id):
             self._tickets.setdefault(reply.order_id, []).append(ticket)
@@ -66,3 +66,8 @@ class HeldOrders:
         order = self._engine.order(order_id)
         assert order is not None, "an order that was answered is known"
         return order.state is OrderState.DELAYED and self._engine.rules(order.market_id).taker_delay_ms > 0
+
+
+# Held by a fault, and not by its market.
+def _is_answered_at_once(ticket: Ticket) -> bool:
+    return isinstance(ticket.operation, PlaceOrder) and ticket.operation.delay_ns > 0

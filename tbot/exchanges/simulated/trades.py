@@ -36,10 +36,6 @@ class TradeLog:
     def __getitem__(self, trade_id: TradeId) -> Trade:
         return self._trades[trade_id]
 
-    def get(self, trade_id: TradeId) -> Trade | None:
-        """Look up a trade that may be unknown."""
-        return self._trades.get(trade_id)
-
     def of(self, account: Account, since_ns: Nanos) -> tuple[Trade, ...]:
         """List trades of one account matched at or after a moment, oldest first."""
         found: list[Trade] = []

@@ -292,7 +292,13 @@ async def delayed_fak(world: Any) -> None:
     body = world.alice.order("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
     answer = (await world.alice.ask("POST", "/order", body)).json
     assert (answer["status"], answer["takingAmount"], answer["tradeIDs"]) == ("delayed", "0", [])
-    assert await world.heard(socket, seconds=2.5) == []
+    # The exchange knows the order, binds its money, cancels it for nobody and takes it once.
+    order_id = answer["orderID"]
+    assert (await world.alice.ask("GET", f"/data/order/{order_id}")).json["id"] == order_id
+    assert "Duplicated" in (await world.alice.ask("POST", "/order", body)).error
+    assert (await world.alice.ask("DELETE", "/order", {"orderID": order_id})).json["canceled"] == []
+    assert "not enough balance" in (await world.alice.place("BUY", "0.30", "33300")).error
+    assert {frame["event_type"] for frame in await world.heard(socket, seconds=2.5)} == {"order"}
     told = await world.heard(socket, seconds=1)
     assert "MATCHED" in {frame["status"] for frame in told if frame["event_type"] == "trade"}
 

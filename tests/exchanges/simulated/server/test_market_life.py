@@ -10,8 +10,11 @@ import pytest
 import trio
 
 from tbot.core.market import MarketId, TokenId
+from tbot.core.units import MICRO
 from tbot.exchanges.simulated.checks import TEXT_FAK, TEXT_FOK
-from tbot.exchanges.simulated.operations import OpenMarket
+from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.fault_switches import FaultOrder
+from tbot.exchanges.simulated.operations import Mode, OpenMarket
 from tests.exchanges.simulated.server.conftest import EPOCH_S, MAYOR, RAIN
 
 SPORT = msgspec.structs.replace(
@@ -120,3 +123,47 @@ async def test_game_start_cancels_as_the_exchange_does(world: Any, autojump_cloc
     assert [change["size"] for change in json.loads(await market.get_message())["price_changes"]] == ["0", "0"]
     await world.bob.placed("BUY", "0.50", "20", token=SPORT.no)
     assert (await world.alice.place("BUY", "0.50", "20", token=SPORT.yes)).json["status"] == "delayed"
+
+
+async def delay_one_fak(world: Any) -> None:
+    world.exchange.misbehave(FaultOrder(name=Fault.DELAYED_FAK))
+
+
+@pytest.mark.parametrize(
+    ("side", "amounts", "text"),
+    [
+        ("SELL", (50 * MICRO, 20 * MICRO), "not enough balance"),
+        ("BUY", (10 * MICRO, 50 * MICRO), TEXT_FAK),
+        ("BUY", (29 * MICRO, 50 * MICRO), "post-only"),
+    ],
+    ids=["without tokens", "finds nothing", "in post-only mode"],
+)
+async def test_what_cannot_be_taken_is_refused_and_the_delay_waits_for_another(
+    world: Any, autojump_clock: Any, side: str, amounts: tuple[int, int], text: str
+) -> None:
+    await world.bob.placed("BUY", "0.42", "50", token=world.rain.no)
+    await world.bob.placed("BUY", "0.40", "50")
+    await delay_one_fak(world)
+    world.exchange.modes.hold(Mode.POST_ONLY if text == "post-only" else Mode.NORMAL)
+    refused = await world.alice.place(side, "0.40", "50", order_type="FAK", amounts=amounts)
+    assert (refused.status >= 400, text in refused.error) == (True, True), refused.body
+    assert world.faults.faults_injected.get(Fault.DELAYED_FAK, 0) == 0
+    world.exchange.modes.hold(Mode.NORMAL)
+    taken = await world.alice.place("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
+    assert taken.json["status"] == "delayed"
+
+
+async def test_a_delayed_fak_is_answered_at_once_where_the_market_lets_its_sender_wait(
+    world: Any, autojump_clock: Any
+) -> None:
+    await world.bob.placed("BUY", "0.42", "50", token=FAST.no)
+    await delay_one_fak(world)
+    before = trio.current_time()
+    body = {"token": FAST.yes, "order_type": "FAK", "amounts": (29 * MICRO, 50 * MICRO)}
+    answer = (await world.alice.place("BUY", "0.58", "50", **body)).json
+    assert (answer["status"], trio.current_time() - before < 0.1) == ("delayed", True)
+    await trio.sleep(2.9)
+    assert world.exchange.trades(world.alice.account.address) == ()
+    await trio.sleep(0.2)
+    (trade,) = world.exchange.trades(world.alice.account.address)
+    assert trade.taker_order_id == answer["orderID"]
