@@ -172,6 +172,10 @@ class KeyRing:
         owned = (self.wallet_of(owner, kind) for owner in self._owners for kind in kinds)
         return any(wallet.lower() == each.lower() for each in owned)
 
+    def has_key(self, api_key: str) -> bool:
+        """Tell whether an API key is in force."""
+        return api_key in self._credentials
+
     def login(self, *, api_key: str, secret: str, passphrase: str) -> Member | None:
         """Check the credentials of the user channel; None when they are wrong."""
         known = self._credentials.get(api_key)

@@ -16,11 +16,13 @@ import trio
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
+from tbot.errors import ConfigError
 from tbot.exchanges.simulated.broadcast import Broadcast
 from tbot.exchanges.simulated.checks import IMMEDIATE, TEXT_CRASHED
 from tbot.exchanges.simulated.events import Balances, BookView, OrderView, Trade
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder
+from tbot.exchanges.simulated.fault_targets import Targets
 from tbot.exchanges.simulated.faults import Faults
 from tbot.exchanges.simulated.flow import Flow
 from tbot.exchanges.simulated.matching import Engine
@@ -66,6 +68,12 @@ class LocalExchange:
         faults: What goes wrong.
         on_operation: Told every operation before it is applied; an append-only log of these is a full backup.
         log: Operations of an earlier run, applied again instead of listing markets and depositing anew.
+
+    Attributes:
+        targets: What a fault can strike; whoever serves accounts of its own makes them known there.
+
+    Raises:
+        ConfigError: A fault of the script has a target that it could not strike.
     """
 
     def __init__(
@@ -87,6 +95,8 @@ class LocalExchange:
         self._on_operation = on_operation
         self._broadcast = Broadcast(settings.stream_capacity, faults)
         self.modes = Modes()
+        self.targets = Targets(self.engine)
+        self.targets.has_wallet.append(self.engine.ledger.has_account)
         self._misbehaviour = Misbehaviour(faults, self.engine, self._broadcast, self.modes, self.apply)
         self._scheduled: list[tuple[Nanos, int, Ticket]] = []
         self._schedule_count = 0
@@ -96,6 +106,7 @@ class LocalExchange:
         self._wakes_at_ns: Nanos | None = None
         self._on_crash: Callable[[Exception], None] | None = None
         self._begin(log)
+        self._read_script()
 
     @classmethod
     def replay(
@@ -302,9 +313,9 @@ class LocalExchange:
         """Let a fault begin, now or at its time.
 
         Raises:
-            ValueError: Its target is no token of this exchange.
+            ValueError: Its target is nothing that the fault could strike.
         """
-        self._misbehaviour.order(order, self._now_ns())
+        self._misbehaviour.order(self.targets.aimed(order), self._now_ns())
         self._wake_if_sooner(self._misbehaviour.next_ns())
 
     def behave(self, fault: Fault) -> None:
@@ -429,6 +440,14 @@ class LocalExchange:
         if self._flow is not None:
             opening += self._flow.opening()
         return opening
+
+    def _read_script(self) -> None:
+        settings = self.faults.settings
+        try:
+            script = tuple(self.targets.aimed(order, is_ahead=True) for order in settings.script)
+        except ValueError as error:
+            raise ConfigError(f"faults.script: {error}") from error
+        self.faults.settings = msgspec.structs.replace(settings, script=script)
 
     def _after(self, seconds: float) -> Nanos:
         return Nanos(self._now_ns() + int(seconds * NANOS_PER_S))

@@ -34,6 +34,10 @@ class Ledger:
         self._leaving: dict[Holding, int] = {}
         self._locked: dict[MarketId, int] = {}
 
+    def has_account(self, name: str) -> bool:
+        """Whether an account ever had anything."""
+        return any(account == name for account, _ in self._owned)
+
     def owned(self, account: Account, asset: TokenId) -> int:
         """Everything that belongs to the account, unsettled incomings included."""
         return self._owned.get((account, asset), 0)

@@ -102,13 +102,7 @@ class Misbehaviour:
             self._tick_back(*entry[1:])
 
     def order(self, order: FaultOrder, now_ns: Nanos) -> None:
-        """Let a fault begin now or, if its `at_s` says so, later.
-
-        Raises:
-            ValueError: Its target is no token of this exchange.
-        """
-        if CATALOGUE[order.name].aim is Aim.TOKEN and order.target:
-            self._market_of(order.target)
+        """Let a fault begin now or, if its `at_s` says so, later; its target has been found to be there."""
         if order.at_s:
             self._waiting.append((Nanos(now_ns + int(order.at_s * NANOS_PER_S)), order))
         else:
@@ -225,12 +219,6 @@ class Misbehaviour:
             self._broadcast.publish(
                 [BookShown(market_id=rules.market_id, book=shown, exchange_ms=view.exchange_ms, at_ns=now_ns)], now_ns
             )
-
-    def _market_of(self, token_id: str) -> MarketId:
-        rules = self._books.rules_of(TokenId(token_id))
-        if rules is None:
-            raise ValueError(f"expected a token of this exchange as target, found {token_id!r}")
-        return rules.market_id
 
     def _any_token(self) -> str:
         return self._faults.choice([rules.yes for rules in self._books.markets()])

@@ -174,6 +174,8 @@ class LocalServer:
         """Build the routes; listen to nothing yet."""
         verifier = OrderVerifier(settings.chain_id)
         self.keys = KeyRing(server_secret=secret, verifier=verifier, skew_s_max=settings.skew_s_max)
+        exchange.targets.has_wallet.append(self.keys.has_wallet)
+        exchange.targets.has_key.append(self.keys.has_key)
         self.crashes: list[Exception] = []
         self._on_crash = on_crash
         self._settings = settings
