@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from tbot.core.units import NANOS_PER_S, Nanos
-from tbot.errors import AuthenticationFailed, ExchangeUnavailable
+from tbot.errors import ExchangeUnavailable
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
 from tbot.exchanges.polymarket.http import Http
@@ -64,7 +64,7 @@ class RestConnection:
             settings.check_reach()
         self._now_ns = now_ns
         self._recheck: trio.Event | None = None
-        self._in_vain_s = -math.inf
+        self._in_vain_s, self._is_told = -math.inf, False
         self.gate: RateGate = RateGate(settings.limits, now_ns) if beside is None else beside.gate
         self.clock: ExchangeClock = clock or (ExchangeClock(now_ns) if beside is None else beside.clock)
         self._http = Http(
@@ -83,25 +83,37 @@ class RestConnection:
         """What is added to our clock for stamps now."""
         return self.clock.offset_ns
 
-    async def recheck(self) -> None:
+    async def recheck(self) -> bool:
         """Measure the clock anew at once: a signed request was refused, for its stamp or for its credentials.
 
+        When it changes nothing it is not done again for a while: keys that are no good must not cost a stream of
+        requests.
+
+        Returns:
+            Whether the exchange told its time, and it is one that we follow.
+        """
+        if trio.current_time() >= self._in_vain_s + RECHECK_S:
+            before_ns = self.offset_ns
+            await self.measure_anew()
+            self._in_vain_s = trio.current_time() if self.offset_ns == before_ns else -math.inf
+        return self._is_told and not self.clock.is_beyond_use
+
+    async def measure_anew(self) -> None:
+        """Measure the clock at once; without an answer the old measure stays.
+
         As many measures as the median takes, so that an old difference is forgotten. Whoever comes meanwhile waits for
-        them. When they change nothing they are not made again for a while: keys that are no good must not cost a stream
-        of requests.
+        them.
         """
         if self._recheck is not None:
             await self._recheck.wait()
             return
-        if trio.current_time() < self._in_vain_s + RECHECK_S:
-            return
-        self._recheck, before_ns = trio.Event(), self.offset_ns
+        self._recheck, self._is_told = trio.Event(), False
         try:
-            with suppress(ExchangeUnavailable, AuthenticationFailed), trio.move_on_after(RECHECK_WITHIN_S):
+            with suppress(ExchangeUnavailable), trio.move_on_after(RECHECK_WITHIN_S):
                 for _ in range(SAMPLES):
                     await self.measure_clock()
+                self._is_told = True
         finally:
-            self._in_vain_s = trio.current_time() if self.offset_ns == before_ns else -math.inf
             self._recheck.set()
             self._recheck = None
 

@@ -44,6 +44,10 @@ class NotSent(Disconnected):
     """No connection could be made: the request never left this machine."""
 
 
+class NotAdmitted(NotSent):
+    """Refused at the door while there is no time to sign by, which may be why: nobody looked at it."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came back, whole.
 
@@ -83,8 +87,8 @@ class StampDoubt(Protocol):
         """What is added to our clock for stamps now."""
         ...
 
-    async def recheck(self) -> None:
-        """Measure that anew at once; without an answer it stays as it is."""
+    async def recheck(self) -> bool:
+        """Measure that anew at once, and tell whether it is right now; without an answer it stays as it is."""
         ...
 
 
@@ -153,7 +157,7 @@ class Http:
         """Send one request and read its whole answer.
 
         A 401 says that credentials or time are wrong. If the time is, the request goes once more with the right one:
-        nobody looked at what it asks for.
+        nobody looked at what it asks for. While no right one is to be had, it says nothing of the credentials.
 
         Args:
             method: Upper case.
@@ -170,6 +174,7 @@ class Http:
         Raises:
             RateLimited: It could not leave in time, and was not sent.
             NotSent: No connection; not sent.
+            NotAdmitted: Refused while the right time is not known, or differs by more than is followed.
             TimedOut: No whole answer in time.
             Disconnected: The connection broke under it.
         """
@@ -190,8 +195,12 @@ class Http:
         offset_ns, answer = self._doubt.offset_ns, await once()
         if answer.status != 401:
             return answer
-        await self._doubt.recheck()
-        return answer if self._doubt.offset_ns == offset_ns else await once()
+        is_time_right = await self._doubt.recheck()
+        if self._doubt.offset_ns != offset_ns:
+            return await once()
+        if not is_time_right:
+            raise NotAdmitted(f"{method} {path}: {answer.complaint}, and no time to sign it by")
+        return answer
 
     async def aclose(self) -> None:
         """Close all connections, within a second whatever the far side does."""

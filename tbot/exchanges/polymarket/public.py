@@ -5,6 +5,7 @@ The gateway of an account is built on it; paper trading has this and nothing mor
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -34,6 +35,8 @@ log = structlog.get_logger()
 CLOCK_EVERY_NS = 20 * NANOS_PER_S
 # A measure is no reason to wait long for books.
 CLOCK_S = 2.0
+# Stamps that cannot be true are a reason to measure at once, but no more often than this.
+LOOK_EVERY_S = 5.0
 
 _BOOK = msgspec.json.Decoder(BookBody)
 
@@ -82,6 +85,7 @@ class PublicMarkets:
         self._tap, self._can_sign = tap, can_sign
         self._connect = connect or tcp_connector(settings.ws_market_url)
         self._markets: dict[TokenId, Market] = {}
+        self._looked_s = -math.inf
         self._unverified: set[MarketId] = set()
         self._ticks_at: dict[MarketId, tuple[int, bool]] = {}  # (exchange_ms, by a book) of the tick told last
         self.market_ids = tuple(map(MarketId, settings.condition_ids))
@@ -181,7 +185,8 @@ class PublicMarkets:
 
         Two machines drift apart, and stamps of a time to come are refused.
         """
-        if self._now_ns() >= self.clock.measured_ns + CLOCK_EVERY_NS:
+        # Measured at a time to come: our clock was set back.
+        if not 0 <= self._now_ns() - self.clock.measured_ns < CLOCK_EVERY_NS:
             with suppress(ExchangeUnavailable), trio.move_on_after(CLOCK_S):
                 await self.measure_clock()
 
@@ -222,8 +227,15 @@ class PublicMarkets:
         url, timeouts = self._settings.ws_market_url, self._settings.timeouts
         async with open_market_socket(url, self._connect, token_ids, timeouts) as socket:
             on_raw = None if self._tap is None else self._tap()
-            learn, latest_ms = self._learn_tick, self.clock.latest_ms
-            yield MarketChannel(socket, token_ids, self._now_ns, learn, on_raw=on_raw, latest_ms=latest_ms)
+            yield MarketChannel(
+                socket,
+                token_ids,
+                self._now_ns,
+                self._learn_tick,
+                on_raw=on_raw,
+                latest_ms=self.clock.latest_ms,
+                on_future=self._look_at_clocks,
+            )
 
     async def books(self, token_ids: Sequence[TokenId]) -> tuple[BookSnapshot, ...]:
         """Read whole books by request, in the order asked; those not to be had or read, or of later, are left out.
@@ -235,6 +247,8 @@ class PublicMarkets:
         received_ns = self._now_ns()
         found = {book.token_id: book for row in rows if (book := _readable(row, received_ns)) is not None}
         books = [found[each] for each in token_ids if each in found]
+        if any(book.exchange_ms > self.clock.latest_ms(received_ns) for book in books):
+            await self._look_at_clocks()
         latest_ms = self.clock.latest_ms(received_ns)
         for book in books:
             if book.exchange_ms > latest_ms:
@@ -247,6 +261,12 @@ class PublicMarkets:
     async def aclose(self) -> None:
         """Close the connections of requests; sessions end with their own contexts."""
         await self._connection.aclose()
+
+    # Something is stamped with a time to come: ours may have been set back, and the last measures would not know.
+    async def _look_at_clocks(self) -> None:
+        if trio.current_time() >= self._looked_s + LOOK_EVERY_S:
+            await self._connection.measure_anew()
+            self._looked_s = trio.current_time()
 
     def _loaded(self, market_id: MarketId) -> Market | None:
         return next((market for market in self._markets.values() if market.market_id == market_id), None)

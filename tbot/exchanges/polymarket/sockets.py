@@ -225,6 +225,11 @@ def open_market_socket(
     return open_socket(url, connect, hello, timeouts, settle_s=SETTLE_MARKET_S, more=more)
 
 
+class _StampedAhead(BadFrame):
+    # It is told to come from later than now.
+    pass
+
+
 class MarketChannel:
     """A market session: books, changes and prints of some tokens (see `exchanges.gateway.MarketSession`)."""
 
@@ -237,6 +242,7 @@ class MarketChannel:
         *,
         on_raw: Callable[[str, Nanos], None] | None = None,
         latest_ms: Callable[[Nanos], int] | None = None,
+        on_future: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Translate what the socket brings.
 
@@ -248,13 +254,15 @@ class MarketChannel:
             on_raw: Given every text before it is decoded, with the time of its receipt; must not wait.
             latest_ms: Gives the latest time that a frame received then may be stamped with (`ExchangeClock.latest_ms`);
                 None = any time will do.
+            on_future: Awaited when a frame is stamped later than that, before it is judged again: what `latest_ms` goes
+                by may be out of date.
         """
         self._socket = socket
         self._tokens = frozenset(tokens)  # asked, never iterated
         self._now_ns = now_ns
         self._learn_tick = learn_tick
         self._on_raw = on_raw
-        self._latest_ms = latest_ms
+        self._latest_ms, self._on_future = latest_ms, on_future
         self._decoder = market_decoder()
         self._bad: deque[BadFrame] = deque()
 
@@ -283,7 +291,9 @@ class MarketChannel:
             self._on_raw(text, received_ns)
         try:
             events = self._events(text, received_ns)
-        except BadFrame:
+        except BadFrame as error:
+            if isinstance(error, _StampedAhead) and self._on_future is not None:
+                await self._on_future()
             events = self._good_events(text, received_ns)
         for event in events:
             if isinstance(event, TickSizeChanged | BookSnapshot):
@@ -338,7 +348,7 @@ class MarketChannel:
         latest_ms = self._latest_ms(received_ns)
         for event in events:
             if not isinstance(event, Gap | MarketNews) and event.exchange_ms > latest_ms:
-                raise BadFrame(f"stamped {event.exchange_ms - latest_ms} ms later than can be")
+                raise _StampedAhead(f"stamped {event.exchange_ms - latest_ms} ms later than can be")
 
     # The slow way, frame by frame, so that a bad one costs only the tokens it names.
     def _good_events(self, text: str, received_ns: Nanos) -> tuple[MarketEvent, ...]:

@@ -46,6 +46,7 @@ REFERENCE_DATA: dict[str, Any] = {
     f"/markets/{CONDITION}": {"market_slug": "rain", "condition_id": CONDITION},
     "/tick-size": {"minimum_tick_size": 0.01},
     "/neg-risk": {"neg_risk": False},
+    "/time": lambda _request: httpx2.Response(200, json=now_ns() // NANOS_PER_S),
 }
 
 

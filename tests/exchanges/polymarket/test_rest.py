@@ -105,7 +105,15 @@ async def test_a_401_to_an_unsigned_read_says_nothing_of_the_credentials(
 async def test_a_401_to_a_signed_request_does(autojump_clock: trio.testing.MockClock, ask: Ask) -> None:
     refused = answering(401, {"error": "Unauthorized/Invalid api key"})
     with pytest.raises(AuthenticationFailed):
-        await ask(gateway_of(refused))
+        await ask(
+            gateway_of(lambda request: (routed(REFERENCE_DATA) if request.url.path == "/time" else refused)(request))
+        )
+
+
+@pytest.mark.parametrize("ask", SIGNED.values(), ids=SIGNED)
+async def test_a_401_while_no_time_is_told_proves_nothing_yet(autojump_clock: trio.testing.MockClock, ask: Ask) -> None:
+    with pytest.raises(ExchangeUnavailable):
+        await ask(gateway_of(answering(401, {"error": "Unauthorized/Invalid api key"})))
 
 
 async def test_a_time_that_is_not_told_is_no_reason_to_end(autojump_clock: trio.testing.MockClock) -> None:
