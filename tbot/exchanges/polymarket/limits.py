@@ -33,6 +33,7 @@ from tbot.core.exchange_mode import believed_wait_s
 from tbot.core.ratelimit import TokenBucket
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import RateLimited
+from tbot.exchanges.polymarket.resting import RestingOrders
 from tbot.exchanges.polymarket.settings import LimitSettings
 
 BEATS_PER_S, BEATS_BURST = 1.0, 4.0  # one each 5 s is due, two when the id must be corrected
@@ -112,7 +113,7 @@ class RateGate:
     """Lets requests pass as fast as the buckets allow, in the order of their lanes where they share one.
 
     Attributes:
-        open_orders: Orders that may rest, those on their way included; kept by whoever sends them.
+        resting: Orders that may rest, those on their way included; kept by whoever sends them.
         tier: The tier the exchange told last; "" = none yet.
         tier_limits: The limits of the signer in force: configured, then told.
     """
@@ -134,7 +135,7 @@ class RateGate:
         self._own_limits = _chosen(limits)
         self._everything = TokenBucket(*EVERYTHING)
         self._reserve = int(limits.cancels_reserve)
-        self.open_orders = 0
+        self.resting = RestingOrders()
         self.tier = ""
         self.tier_limits = Tier(limits.orders_per_s, limits.orders_burst, limits.cancels_per_s, limits.cancels_burst)
         self._now_ns = now_ns
@@ -229,8 +230,8 @@ class RateGate:
 
     # When it could pass if nobody were before it.
     def _alone_ns(self, ticket: _Ticket, now_ns: Nanos) -> Nanos:
-        if ticket.lane is Lane.ORDER and self.open_orders > self.open_orders_max:
-            raise RateLimited(f"ORDER: {self.open_orders} orders may rest already", retry_after_s=CROWDED_S)
+        if ticket.lane is Lane.ORDER and self.resting.count > self.open_orders_max:
+            raise RateLimited(f"ORDER: {self.resting.count} orders may rest already", retry_after_s=CROWDED_S)
         ready_ns = _first_ns(self._needs(ticket), now_ns)
         if ready_ns is None:
             raise RateLimited(f"{ticket.lane.name}: more tokens than it ever has", retry_after_s=CROWDED_S)
@@ -247,7 +248,7 @@ class RateGate:
         if ticket.lane is not Lane.ORDER:
             return list(ticket.takes)
         cancels = self._buckets[Lane.CANCEL]
-        return [*ticket.takes, (cancels, min(max(self._reserve, self.open_orders), cancels.burst))]
+        return [*ticket.takes, (cancels, min(max(self._reserve, self.resting.count_all), cancels.burst))]
 
     def _wake(self) -> None:
         self._changed.set()

@@ -6,7 +6,7 @@ what the exchange has just said it does not take. Doubts and refusals are values
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -90,11 +90,7 @@ class _Reading:
 
 
 class OrderEntry:
-    """Signs, sends and cancels for one account.
-
-    Attributes:
-        open_orders: Orders that may rest, with the time of their sending; a report corrects it.
-    """
+    """Signs, sends and cancels for one account."""
 
     def __init__(
         self,
@@ -133,8 +129,6 @@ class OrderEntry:
         self._stale: dict[TokenId, None] = {}
         self._mode = OPEN
         self._readings: dict[TokenId, _Reading] = {}
-        self._is_alone = False
-        self.open_orders: dict[ExchangeOrderId, Nanos] = {}
 
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
         """Sign an order without sending it; about 40 us.
@@ -202,7 +196,8 @@ class OrderEntry:
         return tuple(self._explained(order, replies[order.exchange_order_id], refused) for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
-        """Cancel orders, one reply an id, in order; doubts and rate limits are values."""
+        """Cancel orders of ours, one reply an id, in order; doubts and rate limits are values."""
+        self._gate.resting.claim(order_ids)
         if self._is_cheaper_to_cancel_all(order_ids):
             return tuple(await self._cancel_by(self._rest.cancel_all, order_ids))
         replies: list[CancelReply] = []
@@ -211,20 +206,14 @@ class OrderEntry:
             replies += await self._cancel_by(lambda some=some: self._rest.delete_orders(some), some)  # type: ignore[misc]
         return tuple(replies)
 
-    def learn_open(self, listed: Collection[ExchangeOrderId], requested_ns: Nanos) -> None:
-        """Correct what may rest by a report: orders sent since it was asked for are kept.
+    @property
+    def open_orders(self) -> Mapping[ExchangeOrderId, Nanos]:
+        """Orders of ours that may rest, with the time of their sending; a report corrects it."""
+        return self._gate.resting.ours
 
-        Args:
-            listed: Every open order of the account, other programs' as well.
-            requested_ns: When the list was asked for.
-        """
-        self._is_alone = all(order_id in self.open_orders for order_id in listed)
-        self.open_orders = {
-            order_id: sent_ns
-            for order_id, sent_ns in self.open_orders.items()
-            if order_id in listed or sent_ns >= requested_ns
-        }
-        self._gate.open_orders = len(self.open_orders)
+    def learn_open(self, listed: Collection[ExchangeOrderId], requested_ns: Nanos) -> None:
+        """Correct what may rest by a report; see `RestingOrders.correct`."""
+        self._gate.resting.correct(listed, requested_ns)
 
     # --- submits ------------------------------------------------------------------------------------------------
 
@@ -376,7 +365,7 @@ class OrderEntry:
         must have shown that we are alone in the account.
         """
         is_everything = set(order_ids) >= set(self.open_orders)
-        return is_everything and self._is_alone and len(order_ids) > self._gate.available(Lane.CANCEL)
+        return is_everything and self._gate.resting.is_alone and len(order_ids) > self._gate.available(Lane.CANCEL)
 
     def _cancels_at_once(self) -> int:
         held = max(self._gate.available(Lane.CANCEL), CANCEL_IDS_MIN)
@@ -400,12 +389,10 @@ class OrderEntry:
         return replies
 
     def _may_rest(self, order_id: ExchangeOrderId) -> None:
-        self.open_orders[order_id] = self._now_ns()
-        self._gate.open_orders = len(self.open_orders)
+        self._gate.resting.sent(order_id, self._now_ns())
 
     def _is_gone(self, order_id: ExchangeOrderId) -> None:
-        self.open_orders.pop(order_id, None)
-        self._gate.open_orders = len(self.open_orders)
+        self._gate.resting.gone(order_id, self._now_ns())
 
 
 def _make_room(kept: dict[ExchangeOrderId, Kept], most: int) -> None:

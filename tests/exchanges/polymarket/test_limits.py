@@ -11,6 +11,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as gen
 
+from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.errors import RateLimited
 from tbot.exchanges.polymarket import limits
@@ -35,6 +36,14 @@ def soon(seconds: float) -> Nanos:
 
 def gate_of(now: Callable[[], Nanos] = now_ns) -> RateGate:
     return RateGate(LIMITS, now)
+
+
+def rest(gate: RateGate, count: int) -> None:
+    """Let so many orders rest."""
+    for order_id in list(gate.resting.ours):
+        gate.resting.gone(order_id, now_ns())
+    for number in range(count):
+        gate.resting.sent(ExchangeOrderId(f"0x{number}"), now_ns())
 
 
 async def test_a_burst_passes_at_once_and_the_next_waits_for_its_token(autojump_clock: trio.testing.MockClock) -> None:
@@ -214,17 +223,17 @@ async def test_an_order_waits_until_the_cancels_of_all_that_rest_are_paid_for(
 ) -> None:
     gate, start = gate_of(), trio.current_time()
     await gate.enter(Lane.CANCEL, 6, by_ns=soon(1))
-    gate.open_orders = 4
+    rest(gate, 4)
     await gate.enter(Lane.ORDER, by_ns=soon(5))
     assert trio.current_time() - start == pytest.approx(2, abs=0.01)
 
 
 async def test_more_than_the_burst_can_cancel_never_rests(autojump_clock: trio.testing.MockClock) -> None:
     gate = gate_of()
-    gate.open_orders = 5  # 0.8 of a burst of 6 is 4
+    rest(gate, 5)  # 0.8 of a burst of 6 is 4
     with pytest.raises(RateLimited, match="may rest already"):
         await gate.enter(Lane.ORDER, by_ns=soon(60))
-    gate.open_orders = 4
+    rest(gate, 4)
     await gate.enter(Lane.ORDER, by_ns=soon(60))
 
 
@@ -259,22 +268,22 @@ def test_cancelling_everything_is_affordable_whenever_an_order_has_left(actions:
 async def _act(gate: RateGate, action: str, amount: int) -> None:
     match action:
         case "submit":
-            gate.open_orders += 1
+            rest(gate, gate.resting.count + 1)
             try:
                 await gate.enter(Lane.ORDER, by_ns=soon(0.5))
             except RateLimited:
-                gate.open_orders -= 1
+                rest(gate, gate.resting.count - 1)
                 return
-            assert gate.available(Lane.CANCEL) >= gate.open_orders
-            assert gate.open_orders <= 0.8 * gate.burst(Lane.CANCEL)
+            assert gate.available(Lane.CANCEL) >= gate.resting.count
+            assert gate.resting.count <= 0.8 * gate.burst(Lane.CANCEL)
         case "cancel":
             try:
                 await gate.enter(Lane.CANCEL, min(amount, gate.burst(Lane.CANCEL)), by_ns=soon(0))
             except RateLimited:
                 return
-            gate.open_orders = max(0, gate.open_orders - amount)
+            rest(gate, max(0, gate.resting.count - amount))
         case "fill":
-            gate.open_orders = max(0, gate.open_orders - amount)
+            rest(gate, max(0, gate.resting.count - amount))
         case "wait":
             await trio.sleep(amount / 10)
         case "told":

@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as gen
 
-from tbot.core.messages import Accepted, OutcomeUnknown, RejectCode, Rejected, SubmitReply
+from tbot.core.messages import Accepted, ExchangeOrderId, OutcomeUnknown, RejectCode, Rejected, SubmitReply
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
 from tbot.exchanges.polymarket.limits import TIERS, Lane, RateGate
@@ -128,7 +128,9 @@ def test_after_learning_cancelling_everything_that_may_rest_passes_at_once(tiers
         for tier in tiers:
             gate.learn_tier(tier)
         await trio.sleep(wait_s + 3)  # a bucket is full after 1.5 s
-        gate.open_orders = resting = gate.open_orders_max
+        resting = gate.open_orders_max
+        for number in range(resting):
+            gate.resting.sent(ExchangeOrderId(f"0x{number}"), now_ns())
         assert resting <= 0.8 * gate.burst(Lane.CANCEL)
         began = trio.current_time()
         await gate.enter(Lane.ORDER, by_ns=Nanos(now_ns() + NANOS_PER_S))  # one more is let out only if it is
