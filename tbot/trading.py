@@ -27,7 +27,7 @@ from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.log import text_clean
 from tbot.store.journal import Store
-from tbot.store.recordings import SegmentWriter, check_folder
+from tbot.store.recordings import SegmentWriter, make_folder
 from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
@@ -133,7 +133,7 @@ def owner_of_state(settings: TradingSettings, wallet: str | None) -> str:
 
 
 def recorder_of(settings: TradingSettings) -> Recorder | None:
-    """Make the recorder that the settings ask for; nothing is written yet.
+    """Make the recorder that the settings ask for, and its folder; nothing is written yet.
 
     Raises:
         ConfigError: Its folder cannot be made or written to.
@@ -142,7 +142,7 @@ def recorder_of(settings: TradingSettings) -> Recorder | None:
     if wanted is None:
         return None
     folder = Path(wanted.folder)
-    check_folder(folder)
+    make_folder(folder)
     return Recorder(settings=wanted, writer=SegmentWriter(folder, wanted.level))
 
 

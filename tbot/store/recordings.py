@@ -43,8 +43,22 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder unless it is there, and refuse one that takes nothing.
+
+    Raises:
+        ConfigError: As `check_folder`.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(folder, "made", error) from error
+    check_folder(folder)
+
+
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to; nothing is made, and nothing stays behind.
+    """Refuse a folder that cannot be made or written to, as far as can be told without making it.
 
     Raises:
         ConfigError: With the folder and the remedy.
@@ -56,9 +70,12 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise ConfigError(
-            f"recorder.folder: {folder.absolute()} cannot be {verb} ({error.strerror}): name one where you may write"
-        ) from error
+        raise _refusal(folder, verb, error) from error
+
+
+def _refusal(folder: Path, verb: str, error: OSError) -> ConfigError:
+    where = folder.absolute()
+    return ConfigError(f"recorder.folder: {where} cannot be {verb} ({error.strerror}): name one where you may write")
 
 
 class RecordedFrame(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -111,6 +111,11 @@ def test_orders_smaller_than_every_market_takes_are_refused_with_the_reason(
     assert "TRADING" not in done.stdout
 
 
+def sizes(folder: Path) -> int:
+    """Count the bytes recorded so far."""
+    return sum(each.stat().st_size for each in folder.glob("*"))
+
+
 @pytest.mark.slow
 def test_it_quotes_survives_a_kill_and_goes_on_with_its_money(tmp_path: Path) -> None:
     with local_exchange() as announced:
@@ -122,20 +127,26 @@ def test_it_quotes_survives_a_kill_and_goes_on_with_its_money(tmp_path: Path) ->
         )
         account = tmp_path / "state/paper.log"
         deadline = time.perf_counter() + 40
-        while not (account.exists() and b"OrderTaken" in account.read_bytes() and (tmp_path / "raw").exists()):
+        while not (account.exists() and b"OrderTaken" in account.read_bytes() and sizes(tmp_path / "raw")):
             assert time.perf_counter() < deadline, "no order within 40 s"
             assert first.poll() is None, first.communicate()
             time.sleep(0.2)
         first.send_signal(signal.SIGKILL)
         first.communicate()
-        (tmp_path / "file").touch()  # no folder can be made here
-        path.write_text(f'{settings}\n[recorder]\nfolder = "{tmp_path / "file/raw"}"\n')
-        again = run(path, "--duration", "13s")
-    assert again.returncode == 0, again.stderr
-    assert "TRADING" in again.stdout
-    assert re.search(r"paper: \d+ s, \d+ orders", again.stdout)
+        gone = tmp_path / "gone"
+        path.write_text(f'{settings}\n[recorder]\nfolder = "{gone}"\nframe_s = 5.0\n')
+        command = tbot("paper", "--config", str(path), "--duration", "13s")
+        again = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert again.stdout is not None
+        assert again.stdout.readline().startswith("tbot paper: live books"), again.communicate()
+        gone.rmdir()
+        gone.touch()  # nothing can be recorded here, and that must not hurt
+        out, err = again.communicate(timeout=90)
+    assert again.returncode == 0, err
+    assert "TRADING" in out
+    assert re.search(r"paper: \d+ s, \d+ orders", out)
     assert account.read_bytes().count(b"AccountOpened") == 1
     assert b"the process ended while it rested" in account.read_bytes()
     report = survey(next((tmp_path / "raw").iterdir()))
     assert (report.decode_errors, report.assets) == (0, 4)
-    assert "recording ended: Not a directory" in again.stdout
+    assert "recording ended: File exists" in out

@@ -15,7 +15,7 @@ from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.examination import Reach
 from tbot.exchanges.polymarket.judgement import Light
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX
-from tbot.store.recordings import check_folder
+from tbot.store.recordings import check_folder, make_folder
 from tests.commands.test_doctor import nobody, signs_well
 from tests.commands.test_live import KEY, WALLET
 from tests.commands.test_live import written as live_settings
@@ -41,6 +41,10 @@ def a_dead_link(folder: Path) -> tuple[Path, str]:
 
 def where_nobody_may(_: Path) -> tuple[Path, str]:
     return Path("/proc/tbot"), "made"
+
+
+def too_long_a_name(folder: Path) -> tuple[Path, str]:
+    return folder / ("x" * 300), "made"
 
 
 BAD = pytest.mark.parametrize("spoil", [a_file, below_a_file, a_dead_link, where_nobody_may])
@@ -97,6 +101,12 @@ def test_the_doctor_has_a_line_for_it_where_recording_is_asked_for(spoil: Spoil,
     assert lights() == [Light.RED]
 
 
+def test_a_name_that_only_fails_when_it_is_made_is_refused_at_the_start_too(tmp_path: Path) -> None:
+    folder, verb = too_long_a_name(tmp_path)
+    with pytest.raises(ConfigError, match=rf"cannot be {verb} \(File name too long\)"):
+        make_folder(folder)
+
+
 def test_a_folder_that_is_there_or_can_be_made_is_taken_and_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,3 +115,5 @@ def test_a_folder_that_is_there_or_can_be_made_is_taken_and_left_as_it_was(
     monkeypatch.chdir(tmp_path)
     check_folder(Path("recordings"))
     assert list(tmp_path.iterdir()) == []
+    make_folder(tmp_path / "deep" / "er")
+    assert [each.name for each in tmp_path.rglob("*")] == ["deep", "er"]
