@@ -76,7 +76,7 @@ def test_what_was_there_before_is_no_loss_and_not_ours_to_sell_but_a_risk() -> N
 def test_nothing_is_sent_there_before_its_balance_is_told_and_the_others_trade_on() -> None:
     desk = joined(desk_before())
     asked = questions(tuple(desk.commands))[-1]
-    assert asked.token_ids == (OTHER_YES, OTHER_NO)
+    assert asked.token_ids == asked.refresh == (OTHER_YES, OTHER_NO), "told from the chain, not from an old cache"
     desk.report(balances=((YES, shares(20)),))
     assert desk.mode() is Mode.TRADING
     assert submits(desk.quote(bid(0.45), token=OTHER_YES)) == ()
