@@ -9,6 +9,7 @@ Nothing is created and no order is sent.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +23,6 @@ from tbot.core.risk import RiskLimits
 from tbot.core.units import Nanos
 from tbot.errors import AuthenticationFailed, BadFrame, ConfigError, ExchangeUnavailable
 from tbot.exchanges.polymarket import judgement
-from tbot.exchanges.polymarket.asset_ids import balance_type
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
@@ -30,9 +30,9 @@ from tbot.exchanges.polymarket.connection import RestConnection
 from tbot.exchanges.polymarket.credentials import until_taken
 from tbot.exchanges.polymarket.gamma import Gamma
 from tbot.exchanges.polymarket.hosts import is_this_machine
-from tbot.exchanges.polymarket.judgement import Approval, Finding, green, hindrances, red, yellow
+from tbot.exchanges.polymarket.judgement import Approval, Finding, Light, green, hindrances, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
-from tbot.exchanges.polymarket.rest import NotFound, Rest
+from tbot.exchanges.polymarket.rest import NotFound, Rest, balance_query
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX, Connect, MarketChannel, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.wallets import WalletKind, wallets_of
@@ -318,8 +318,8 @@ class Examination:
         async def balance() -> Finding:
             if self._is_wallet_unnamed:
                 return yellow("balance", "no wallet to ask about", NAME_WALLET)
-            held = await self._holding(rest, {"asset_type": "COLLATERAL"})
-            return judgement.judge_balance(int(held.balance), exposure_max=self._limits.exposure_max)
+            judge = partial(judgement.judge_balance, exposure_max=self._limits.exposure_max)
+            return await self._judged(rest, None, lambda held: judge(int(held.balance)))
 
         async def rate_tier() -> Finding:
             try:
@@ -341,19 +341,26 @@ class Examination:
         async def allowance() -> Finding:
             if self._is_wallet_unnamed:
                 return yellow(approval.check, "no wallet to ask about", NAME_WALLET)
-            query = {"asset_type": "COLLATERAL"}
-            if not approval.is_amount:
-                query = {"asset_type": balance_type(TokenId(approval.example)), "token_id": approval.example}
-            held = await self._holding(rest, query)
-            needed = self._limits.exposure_max
-            return judgement.judge_approval(approval, held.allowances, wallet=self._wallet, needed=needed)
+            asset, needed = None if approval.is_amount else TokenId(approval.example), self._limits.exposure_max
+            judge = partial(judgement.judge_approval, approval, wallet=self._wallet, needed=needed)
+            return await self._judged(rest, asset, lambda held: judge(held.allowances))
 
         allowance.__name__ = approval.check
         return allowance
 
-    async def _holding(self, rest: Rest, query: dict[str, str]) -> _Holding:
-        kind = {"signature_type": str(self._settings.signature_type)}
-        return await rest.get(_Holding, "/balance-allowance", query | kind, is_private=True)
+    async def _judged(self, rest: Rest, token_id: TokenId | None, judge: Callable[[_Holding], Finding]) -> Finding:
+        """Judge what is told of an asset; red only once the exchange read the chain anew, for it tells from a cache."""
+        kind = self._settings.signature_type
+        query = balance_query(token_id, kind)
+        finding = judge(await rest.get(_Holding, "/balance-allowance", query, is_private=True))
+        if finding.light is not Light.RED:
+            return finding
+        try:
+            await rest.refresh_balance(token_id, signature_type=kind)
+        except ExchangeUnavailable:
+            remedy = f"{finding.remedy} If that was done just now, wait: the exchange tells from an old cache."
+            return msgspec.structs.replace(finding, remedy=remedy)
+        return judge(await rest.get(_Holding, "/balance-allowance", query, is_private=True))
 
     def _beside(
         self, transport: httpx2.AsyncBaseTransport | None, *, url: str = "", signer: RequestSigner | None = None

@@ -182,7 +182,7 @@ class Rest:
 
     async def balance(self, token_id: TokenId | None, *, signature_type: int) -> int:
         """Read what the exchange counts as ours, in millionths: of a token, or of collateral when None."""
-        query = _balance_query(token_id, signature_type)
+        query = balance_query(token_id, signature_type)
         answer = await self._get(BalanceAnswer, "/balance-allowance", query, is_private=True)
         if not (answer.balance.isascii() and answer.balance.isdigit() and len(answer.balance) < 40):
             raise ExchangeUnavailable(f"/balance-allowance: not a whole number: {answer.balance[:40]!r}")
@@ -194,7 +194,7 @@ class Rest:
         Source: `updateBalanceAllowance` of the official clients, read 2026-11-26.
         """
         # Whatever a 200 holds, often nothing, means that it was done.
-        await self._ask("/balance-allowance/update", _balance_query(token_id, signature_type), is_private=True)
+        await self._ask("/balance-allowance/update", balance_query(token_id, signature_type), is_private=True)
 
     async def is_closed_only(self) -> bool:
         """Tell whether the account may only reduce."""
@@ -350,7 +350,8 @@ class Rest:
         return Nanos(self._now_ns() + int(self._timeouts.patience_s * NANOS_PER_S))
 
 
-def _balance_query(token_id: TokenId | None, signature_type: int) -> dict[str, str]:
+def balance_query(token_id: TokenId | None, signature_type: int) -> dict[str, str]:
+    """Ask for what a wallet holds of an asset: of a token, or of collateral when None."""
     asset = {"asset_type": balance_type(token_id)} | ({} if token_id is None else {"token_id": token_id})
     return asset | {"signature_type": str(signature_type)}
 

@@ -141,6 +141,39 @@ async def test_a_play_account_may_trade(autojump_clock: trio.testing.MockClock) 
     assert "allowance Conditional Tokens to Exchange V2" in checks
 
 
+def old(kind: str, balance: str, allowed: str) -> Answer:
+    """Tell of an asset from an old cache until somebody asks for a newer one."""
+    is_old, told = True, held(kind, balance, allowed)
+
+    def answer(request: httpx2.Request) -> httpx2.Response | None:
+        nonlocal is_old
+        if request.url.path == "/balance-allowance/update" and request.url.params["asset_type"] == kind:
+            is_old = False
+        return told(request) if is_old else None
+
+    return answer
+
+
+@pytest.mark.parametrize("fault", [old("COLLATERAL", "0", "0"), old("CONDITIONAL", "0", "0")], ids=["money", "shares"])
+async def test_an_old_cache_of_the_exchange_keeps_nobody_from_trading(
+    fault: Answer, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with polymarket() as stage:
+        assert reds(await examined(stage, fault)) == []
+
+
+async def test_a_cache_that_cannot_be_read_anew_is_named_beside_the_deposit(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    poor, closed = held("COLLATERAL", "0", PLENTY), at("/balance-allowance/update", {"error": "later"}, 503)
+    async with polymarket() as stage:
+        found = await examined(stage, lambda request: poor(request) or closed(request))
+    (red_line,) = [each for each in found if each.light is Light.RED]
+    assert red_line.check == "balance"
+    assert red_line.remedy.startswith("Deposit ")
+    assert red_line.remedy.endswith("wait: the exchange tells from an old cache.")
+
+
 FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("requests", {"answer": dead("/time")}),
     ("clock", {"answer": at("/time", EPOCH_NS // NANOS_PER_S + 60)}),
