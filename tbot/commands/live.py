@@ -28,7 +28,7 @@ from tbot.core.market import Market
 from tbot.core.units import MICRO, Nanos
 from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
-from tbot.exchanges.polymarket.clock import ExchangeClock
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
@@ -161,6 +161,7 @@ async def _prepare(
     has_traded: bool,
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
     exchange = settings.exchange
+    shared = RunWide.begin(exchange, now_ns)
     examination = Examination(
         exchange,
         key=key,
@@ -171,6 +172,7 @@ async def _prepare(
         limits=settings.limits,
         now_ns=now_ns,
         reach=Reach(),
+        shared=shared,
     )
     _admit((*disk_findings(Path(settings.state)), *await examination.findings()), has_traded=has_traded)
     credentials = examination.credentials
@@ -179,7 +181,7 @@ async def _prepare(
     logs.hide(credentials.api_key, credentials.secret, credentials.passphrase)
     # Salts make two orders differ, also those of two runs; nothing depends on their being secret.
     dice = random.Random(now_ns())
-    tap, clock = None if recorder is None else recorder.connection, ExchangeClock(now_ns)
+    tap = None if recorder is None else recorder.connection
 
     def open_gateway() -> PolymarketGateway:
         return PolymarketGateway(
@@ -189,7 +191,7 @@ async def _prepare(
             now_ns=now_ns,
             rng=random.Random(dice.getrandbits(64)),
             tap=tap,
-            clock=clock,
+            shared=shared,
         )
 
     gateway = open_gateway()

@@ -19,6 +19,7 @@ from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.paper.account import Entry
 from tbot.exchanges.paper.exchange import PaperExchange
 from tbot.exchanges.paper.gateway import PaperGateway
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.exchanges.polymarket.public import PublicMarkets
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX
@@ -96,10 +97,10 @@ def _exchange(settings: TradingSettings, account_log: AppendLog[Entry], now_ns: 
 async def _prepare(
     settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None, now_ns: Callable[[], Nanos]
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    tap = None if recorder is None else recorder.connection
+    tap, shared = None if recorder is None else recorder.connection, RunWide.begin(settings.exchange, now_ns)
 
     def open_gateway() -> PaperGateway:
-        source = PublicMarkets(settings.exchange, now_ns=now_ns, tap=tap)
+        source = PublicMarkets(settings.exchange, now_ns=now_ns, tap=tap, shared=shared)
         return PaperGateway(source, exchange, now_ns=now_ns, session_tokens_max=ASSETS_MAX)
 
     gateway = open_gateway()

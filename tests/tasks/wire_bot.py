@@ -12,7 +12,7 @@ import trio
 from tbot.core.messages import ExchangeOrderId, Snapshot
 from tbot.core.units import MICRO, Notional
 from tbot.exchanges.gateway import Gateway
-from tbot.exchanges.polymarket.clock import ExchangeClock
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.pipes import Connect, stream_transport
@@ -43,7 +43,6 @@ class WireStage(Stage):
         self.api_key = issued.api_key
         self._credentials = ApiCredentials(api_key=issued.api_key, secret=issued.secret, passphrase=issued.passphrase)
         self._key = SigningKey.from_hex(play.private_key)
-        self._clock = ExchangeClock(now_ns)
         self._dice = random.Random(2)
         self.nursery = nursery
         self.before: set[ExchangeOrderId] = set()
@@ -54,6 +53,7 @@ class WireStage(Stage):
             ws_user_url="ws://exchange.test/ws/user",
             geoblock_url="http://exchange.test/api/geoblock",
         )
+        self._shared = RunWide.begin(self._settings, now_ns)
 
     def open_gateway(self) -> Gateway:
         self.gateways += 1
@@ -67,7 +67,7 @@ class WireStage(Stage):
             connections=PolymarketConnections(
                 transport=stream_transport(self._piped(self.server.serve_rest)), market=channel, user=channel
             ),
-            clock=self._clock,
+            shared=self._shared,
         )
 
     def begin(self, fault: Fault, *, seconds: float | None = None, count: int | None = None, target: str = "") -> None:

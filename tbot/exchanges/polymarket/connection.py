@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 import httpx2
 import structlog
@@ -26,10 +27,36 @@ RECHECK_WITHIN_S = 2.0
 RECHECK_S = 5.0
 
 
+class RunWide(NamedTuple):
+    """What one run keeps of the exchange beyond any one connection or gateway: all that talk to it share this.
+
+    The exchange counts the requests of a signer and of an address, not those of a gateway: one that began with full
+    buckets right after another would send a second burst. And the last cancels of a desk have no time to measure first.
+
+    Attributes:
+        gate: Rate limits, with what is used of them and the orders that may rest.
+        clock: The exchange's clock as far as it is known.
+    """
+
+    gate: RateGate
+    clock: ExchangeClock
+
+    @classmethod
+    def begin(cls, settings: PolymarketSettings, now_ns: Callable[[], Nanos]) -> RunWide:
+        """Begin with full buckets and a clock never measured.
+
+        Args:
+            settings: Hold the rates.
+            now_ns: Wall time of the run.
+        """
+        return cls(RateGate(settings.limits, now_ns), ExchangeClock(now_ns))
+
+
 class RestConnection:
     """A pool of connections with everything that requests need; closed by whoever made it.
 
     Attributes:
+        shared: What it shares with others of the run.
         gate: Rate limits of its requests.
         clock: The exchange's clock as far as it is known; what is signed carries its time.
         rest: The requests; private ones only with a signer.
@@ -43,8 +70,7 @@ class RestConnection:
         signer: RequestSigner | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         url: str = "",
-        beside: RestConnection | None = None,
-        clock: ExchangeClock | None = None,
+        shared: RunWide | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -54,8 +80,7 @@ class RestConnection:
             signer: Signs private requests; None where there are none.
             transport: For tests and simulations; None = sockets.
             url: Another address than that of the CLOB.
-            beside: One whose rate limits and clock are shared.
-            clock: Where what is known of the exchange's clock is kept, and found, beyond this connection; None = here.
+            shared: What the run keeps beyond this connection; None = nothing is kept.
 
         Raises:
             ConfigError: An address that must not get our requests.
@@ -65,8 +90,8 @@ class RestConnection:
         self._now_ns = now_ns
         self._recheck: trio.Event | None = None
         self._in_vain_s, self._is_told = -math.inf, False
-        self.gate: RateGate = RateGate(settings.limits, now_ns) if beside is None else beside.gate
-        self.clock: ExchangeClock = clock or (ExchangeClock(now_ns) if beside is None else beside.clock)
+        self.shared = shared or RunWide.begin(settings, now_ns)
+        self.gate, self.clock = self.shared.gate, self.shared.clock
         self._http = Http(
             url or settings.rest_url,
             gate=self.gate,

@@ -26,7 +26,7 @@ from tbot.exchanges.polymarket import judgement
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.catalog import load_market
 from tbot.exchanges.polymarket.conformance import check_conformance
-from tbot.exchanges.polymarket.connection import RestConnection
+from tbot.exchanges.polymarket.connection import RestConnection, RunWide
 from tbot.exchanges.polymarket.credentials import until_taken
 from tbot.exchanges.polymarket.gamma import Gamma
 from tbot.exchanges.polymarket.hosts import is_this_machine
@@ -104,6 +104,7 @@ class Examination:
         limits: RiskLimits,
         now_ns: Callable[[], Nanos],
         reach: Reach,
+        shared: RunWide | None = None,
     ) -> None:
         """Prepare it; nothing is connected yet.
 
@@ -117,6 +118,7 @@ class Examination:
             limits: Of the bot: they must fit the exchange, and the money must cover them.
             now_ns: Wall time.
             reach: For tests.
+            shared: What the run that is about to start keeps; None = there is none.
         """
         self._settings = settings
         self._key = key
@@ -127,7 +129,7 @@ class Examination:
         self._limits = limits
         self._now_ns = now_ns
         self._reach = reach
-        self._public = RestConnection(settings, now_ns=now_ns, transport=reach.transport)
+        self._public = RestConnection(settings, now_ns=now_ns, transport=reach.transport, shared=shared)
         self._rest = self._public.rest
         self._private: RestConnection | None = None
         self.markets: list[Market] = []
@@ -366,7 +368,12 @@ class Examination:
         self, transport: httpx2.AsyncBaseTransport | None, *, url: str = "", signer: RequestSigner | None = None
     ) -> RestConnection:
         return RestConnection(
-            self._settings, now_ns=self._now_ns, signer=signer, transport=transport, url=url, beside=self._public
+            self._settings,
+            now_ns=self._now_ns,
+            signer=signer,
+            transport=transport,
+            url=url,
+            shared=self._public.shared,
         )
 
 

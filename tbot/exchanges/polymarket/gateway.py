@@ -27,8 +27,8 @@ from tbot.core.messages import (
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.exchanges.gateway import Bucket, Capabilities, PreparedOrder
 from tbot.exchanges.polymarket.auth import RequestSigner
-from tbot.exchanges.polymarket.clock import ExchangeClock
 from tbot.exchanges.polymarket.conformance import is_probed
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.dead_man import DeadManSwitch
 from tbot.exchanges.polymarket.fills import Ownership
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -83,7 +83,7 @@ class PolymarketGateway:
         rng: random.Random,
         connections: PolymarketConnections | None = None,
         tap: Tap | None = None,
-        clock: ExchangeClock | None = None,
+        shared: RunWide | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -95,8 +95,7 @@ class PolymarketGateway:
             rng: Gives the salts of orders; one seeded differently at each start makes them differ.
             connections: For tests and simulations.
             tap: Gets the raw texts of the market channel, never those of the user channel, which hold secrets.
-            clock: One for all gateways of a run, so that the last cancels of a desk need no measure first: they have
-                no time for it. None = this one measures for itself.
+            shared: One for all gateways of a run; None = this one is alone.
 
         Raises:
             ConfigError: Settings that do not fit together, or an address that must not get our requests.
@@ -114,7 +113,7 @@ class PolymarketGateway:
             connect=reach.market,
             tap=tap,
             can_sign=lambda market: is_probed(market, settings),
-            clock=clock,
+            shared=shared,
         )
         self.rest = self._public.rest
         self._ours = Ownership(api_key=credentials.api_key, wallet=(settings.funder or key.address).lower())

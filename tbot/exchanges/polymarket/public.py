@@ -22,8 +22,8 @@ from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.bad_frames import tokens_named
 from tbot.exchanges.polymarket.catalog import load_market, reread_market
-from tbot.exchanges.polymarket.clock import SAMPLES, ExchangeClock
-from tbot.exchanges.polymarket.connection import RestConnection
+from tbot.exchanges.polymarket.clock import SAMPLES
+from tbot.exchanges.polymarket.connection import RestConnection, RunWide
 from tbot.exchanges.polymarket.gamma import markets_named
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import Connect, MarketChannel, Tap, open_market_socket, tcp_connector
@@ -61,7 +61,7 @@ class PublicMarkets:
         connect: Connect | None = None,
         tap: Tap | None = None,
         can_sign: Callable[[Market], bool] = lambda _: True,
-        clock: ExchangeClock | None = None,
+        shared: RunWide | None = None,
     ) -> None:
         """Prepare everything; nothing is connected yet.
 
@@ -73,14 +73,14 @@ class PublicMarkets:
             connect: Opens a stream for the market channel, likewise.
             tap: Gets the raw texts of the market channel; None = nobody does.
             can_sign: Whether orders may be signed for the contract of a market; where there is no key, none is signed.
-            clock: What was measured before, and is kept for those after us; None = nothing was.
+            shared: What the run keeps beyond this instance; None = nothing is kept.
 
         Raises:
             ConfigError: An address that must not get our requests.
         """
         self._settings = settings
         self._now_ns = now_ns
-        self._connection = RestConnection(settings, now_ns=now_ns, signer=signer, transport=transport, clock=clock)
+        self._connection = RestConnection(settings, now_ns=now_ns, signer=signer, transport=transport, shared=shared)
         self.clock, self.gate, self.rest = self._connection.clock, self._connection.gate, self._connection.rest
         self._tap, self._can_sign = tap, can_sign
         self._connect = connect or tcp_connector(settings.ws_market_url)

@@ -20,6 +20,7 @@ from tbot.core.messages import (
     SubmitReply,
 )
 from tbot.core.units import NANOS_PER_S, Nanos, Price, Size
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.settings import PolymarketSettings
@@ -50,7 +51,7 @@ REFERENCE_DATA: dict[str, Any] = {
 }
 
 
-def gateway_of(handler: Handler | SlowHandler, **changes: Any) -> PolymarketGateway:
+def gateway_of(handler: Handler | SlowHandler, shared: RunWide | None = None, **changes: Any) -> PolymarketGateway:
     fields: dict[str, Any] = {"condition_ids": (CONDITION,), "rest_url": "https://exchange.test"}
     return PolymarketGateway(
         PolymarketSettings(**(fields | changes)),
@@ -59,6 +60,7 @@ def gateway_of(handler: Handler | SlowHandler, **changes: Any) -> PolymarketGate
         now_ns=now_ns,
         rng=random.Random(1),
         connections=PolymarketConnections(transport=httpx2.MockTransport(handler)),
+        shared=shared,
     )
 
 

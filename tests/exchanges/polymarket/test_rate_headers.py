@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -37,7 +38,7 @@ def reset_in(seconds: int) -> Callable[[], str]:
     return lambda: str(-(-now_ns() // NANOS_PER_S) + seconds)
 
 
-async def gateway_with(handler: Handler, **changes: object) -> PolymarketGateway:
+async def gateway_with(handler: Handler, **changes: Any) -> PolymarketGateway:
     gateway = gateway_of(routed(REFERENCE_DATA | {"/order": handler}), **changes)
     await gateway.load_markets()
     return gateway
