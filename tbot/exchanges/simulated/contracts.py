@@ -52,6 +52,11 @@ def is_position_id(token_id: str) -> bool:
     return number >> _MODULE_SHIFT in _MODULES and not number & _RESERVED
 
 
+def asset_type_of(token_id: str) -> AssetType:
+    """Name what holds a token."""
+    return AssetType.CONDITIONAL_V2 if is_position_id(token_id) else AssetType.CONDITIONAL
+
+
 def condition_of(position_id: str) -> str:
     """Name the condition of a position as the CLOB spells it: 31 bytes of the id and a zero byte."""
     return f"0x{int(position_id) >> _OUTCOME_BITS << _OUTCOME_BITS:064x}"

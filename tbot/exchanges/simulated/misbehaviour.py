@@ -143,6 +143,8 @@ class Misbehaviour:
             self._broadcast.thaw_all(self._books.book, now_ns)
         elif fault is Fault.FROZEN_ASSET:
             self._broadcast.thaw_tokens(self._books.book, now_ns)
+        elif fault is Fault.ENGINE_RESTART:
+            self._modes.end_restart(now_ns)
 
     # --- at the door ------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class Modes:
         up_ns = Nanos(now_ns + int(restarting_s * NANOS_PER_S))
         self._plan = [(up_ns, Mode.RESTARTING), (Nanos(up_ns + int(post_only_s * NANOS_PER_S)), Mode.POST_ONLY)]
 
+    def end_restart(self, now_ns: Nanos) -> None:
+        """End a restart that is under way, with its post-only time; a mode that is held stays."""
+        if self._phase(now_ns)[0] != _FOREVER_NS:
+            self._plan = []
+
     def current(self, now_ns: Nanos) -> Mode:
         """Tell the mode at a moment."""
         return self._phase(now_ns)[1]

@@ -12,7 +12,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, TradeId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import ApiCredentials, Member
-from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, AssetType
+from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, AssetType, asset_type_of
 from tbot.exchanges.simulated.events import OrderView, Trade
 from tbot.exchanges.simulated.gathering import gathered
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Response, Routes, json_response
@@ -196,7 +196,10 @@ class AccountRoutes:
         asset, v3 = AssetType(request.query["asset_type"]), self._state.verifier.exchange_v3
         amount = int(balances.cash_settled)
         if asset is not AssetType.COLLATERAL:
-            amount = dict(balances.tokens_settled).get(TokenId(request.query["token_id"]), 0)
+            token_id = TokenId(request.query["token_id"])
+            # A contract that does not know the token holds none of it.
+            is_held_there = asset is asset_type_of(token_id)
+            amount = dict(balances.tokens_settled).get(token_id, 0) if is_held_there else 0
         spenders = (v3,) if asset is AssetType.CONDITIONAL_V2 else (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK)
         if asset is AssetType.COLLATERAL:
             spenders = (*spenders, v3)

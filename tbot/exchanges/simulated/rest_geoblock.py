@@ -20,7 +20,7 @@ TEXT_REGION = (
     "https://docs.polymarket.com/developers/CLOB/geoblock"
 )
 
-Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}\Z")]
 Region = Annotated[str, msgspec.Meta(max_length=8)]
 
 

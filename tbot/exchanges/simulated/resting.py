@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, Side
-from tbot.exchanges.simulated.contracts import AssetType, is_position_id
+from tbot.exchanges.simulated.contracts import AssetType, asset_type_of
 from tbot.exchanges.simulated.ledger import CASH, Ledger
 from tbot.exchanges.simulated.operations import ANY_MARKET, ANY_TOKEN, Account, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
@@ -160,16 +160,14 @@ def asset_of(place: PlaceOrder) -> TokenId:
     return CASH if place.side is Side.BUY else place.token_id
 
 
-def asset_type_of(place: PlaceOrder) -> AssetType:
+def asset_type_given(place: PlaceOrder) -> AssetType:
     """Name the kind of what a signed order gives."""
-    if place.side is Side.BUY:
-        return AssetType.COLLATERAL
-    return AssetType.CONDITIONAL_V2 if is_position_id(place.token_id) else AssetType.CONDITIONAL
+    return AssetType.COLLATERAL if place.side is Side.BUY else asset_type_of(place.token_id)
 
 
 def spending_of(place: PlaceOrder) -> Spending:
     """Name the approval that a signed order needs."""
-    return place.account, asset_type_of(place), place.spender
+    return place.account, asset_type_given(place), place.spender
 
 
 def beyond(

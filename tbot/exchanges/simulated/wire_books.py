@@ -48,7 +48,7 @@ class RestBook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookFirst(msgspec.Struct, frozen=True, kw_only=True):
-    """The `book` frame after subscribing."""
+    """The `book` frame after subscribing. Only books of positions tell a version, which the hash covers."""
 
     market: str
     asset_id: str
@@ -59,6 +59,7 @@ class BookFirst(msgspec.Struct, frozen=True, kw_only=True):
     tick_size: str
     event_type: str = "book"
     last_trade_price: str = ""
+    version: Literal["v2"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BookAfterTrade(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +237,7 @@ def book_first(view: BookView) -> BookFirst:
         asks=book.asks,
         tick_size=book.tick_size,
         last_trade_price=book.last_trade_price,
+        version=book.version,
     )
 
 

@@ -42,10 +42,11 @@ TEXT_MARKET_SELL_PRECISION = (
 )
 
 # 78 digits hold every 256-bit number; a longer text is refused before it becomes a number.
-Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}$")]
-Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
-Bytes32 = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{64}$")]
-HexText = Annotated[str, msgspec.Meta(pattern=r"^0x([0-9a-fA-F]{2}){1,1024}$")]
+# A pattern ends in \Z, since $ lets a last line break pass.
+Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
+Bytes32 = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{64}\Z")]
+HexText = Annotated[str, msgspec.Meta(pattern=r"^0x([0-9a-fA-F]{2}){1,1024}\Z")]
 # A condition id is 66 characters; whether there is such a market is another question.
 MarketName = Annotated[str, msgspec.Meta(max_length=66)]
 Uint256 = Annotated[int, msgspec.Meta(ge=0)]

@@ -133,6 +133,7 @@ class ClobMarket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gst: str | None = None
     sd: int = 0
     itode: bool = False
+    ibce: bool = False
     fd: FeeDetails | None = None
     v: str
 
@@ -211,6 +212,8 @@ def clob_market(listing: Listing) -> ClobMarket:
         gst=game_start_text(listing),
         sd=rules.seconds_delay,
         itode=rules.taker_delay_ms > 0,
+        # Told by all five objects captured of CTF tokens (2026-06), not by the one of a position (2026-10).
+        ibce=not listing.is_v2,
         fd=FeeDetails(r=json_number(rules.fee_rate_micro), e=rules.fee_exponent) if has_fee else None,
         v="v2" if listing.is_v2 else "v1",
     )

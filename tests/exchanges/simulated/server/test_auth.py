@@ -10,7 +10,8 @@ import trio
 from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 
-from tbot.core.units import NANOS_PER_S
+from tbot.core.units import MICRO, NANOS_PER_S, Size
+from tbot.exchanges.simulated.operations import Done, SplitPair
 from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.wallets import deposit_wallet
 
@@ -164,6 +165,23 @@ async def test_balances_in_base_units_by_wallet(world: Any, autojump_clock: Any)
     await trio.sleep(2.5)
     assert (await world.alice.ask("GET", asked)).json["balance"] == "20000000"
     assert (await world.alice.ask("GET", asked.replace("allowance", "allowance/update"))).status == 200
+
+
+async def test_a_token_is_held_by_the_contract_of_its_kind_alone(world: Any, autojump_clock: Any) -> None:
+    size = Size(20 * MICRO)
+    for rules in (world.rain, world.coin):
+        split = SplitPair(account=world.alice.account.address, market_id=rules.market_id, size=size)
+        assert isinstance(world.exchange.apply(split), Done)
+
+    async def balance(kind: str, token: str) -> int:
+        asked = f"/balance-allowance?asset_type={kind}&token_id={token}&signature_type=0"
+        return int((await world.alice.ask("GET", asked)).json["balance"])
+
+    for token, holder, other in (
+        (world.rain.yes, "CONDITIONAL", "CONDITIONAL-V2"),
+        (world.coin.no, "CONDITIONAL-V2", "CONDITIONAL"),
+    ):
+        assert (await balance(holder, token), await balance(other, token)) == (size, 0)
 
 
 @pytest.mark.parametrize(

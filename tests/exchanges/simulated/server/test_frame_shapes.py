@@ -33,6 +33,8 @@ ALLOWED: dict[str, dict[str, list[str]]] = {
     },
     # Recorded orders have no trades; a list of ids is what edited messages and the documents show.
     "order": {"associate_trades": ["list"], "associate_trades[]": ["uuid"], "type": ["=UPDATE"]},
+    # Of positions, which the recordings do not have.
+    "book after subscribing": {"version": ["text"]},
     # Nobody has seen a market that both outcomes share.
     "market_resolved": {"winning_asset_id": ["empty"], "winning_outcome": ["empty"]},
 }

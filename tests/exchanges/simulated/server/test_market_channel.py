@@ -14,6 +14,8 @@ from tbot.exchanges.simulated.faults import FaultSettings
 from tbot.exchanges.simulated.operations import ChangeTick
 from tests.exchanges.simulated.server.frame_shapes import shape
 
+V3 = {"version": "3", "verifyingContract": "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"}
+
 
 class Book:
     """A client's copy of one book: applies frames, and computes the hash the next frame must carry."""
@@ -55,6 +57,16 @@ class Book:
 
 def kinds(frames: list[Any]) -> list[str]:
     return [frame["event_type"] for frame in frames]
+
+
+async def test_a_book_of_positions_tells_its_version_as_by_request(world: Any, autojump_clock: Any) -> None:
+    await world.alice.placed("BUY", "0.40", "10", token=world.coin.yes, domain=V3)
+    socket = await world.market_socket(world.coin.yes, world.rain.yes)
+    coin, rain = json.loads(await socket.get_message())
+    asked = (await world.get(f"/book?token_id={world.coin.yes}")).json
+    assert coin["version"] == "v2"
+    assert {key: asked[key] for key in coin if key != "event_type"} | {"event_type": "book"} == coin
+    assert "version" not in rain
 
 
 async def test_first_frame_is_an_array_of_books(world: Any, autojump_clock: Any) -> None:

@@ -167,6 +167,21 @@ async def test_order_is_refused_with_the_exact_text(world: Any, autojump_clock: 
     assert (await world.alice.ask("GET", "/data/orders")).json["data"] == []
 
 
+TEXTS = (
+    *("maker", "signer", "tokenId", "makerAmount", "takerAmount"),
+    *("expiration", "timestamp", "metadata", "builder", "signature"),
+)
+
+
+@pytest.mark.parametrize("field", TEXTS)
+async def test_text_with_a_line_break_at_its_end_is_refused(world: Any, autojump_clock: Any, field: str) -> None:
+    body = world.alice.order("BUY", "0.56", "21.04")
+    body["order"][field] += "\n"
+    answer = await world.alice.ask("POST", "/order", body)
+    assert (answer.status, answer.json) == (400, {"error": "Invalid order payload"})
+    assert (await world.alice.ask("GET", "/data/orders")).json["data"] == []
+
+
 async def test_same_order_twice_is_duplicated(world: Any, autojump_clock: Any) -> None:
     body = world.alice.order("BUY", "0.56", "21.04")
     first = await world.alice.ask("POST", "/order", body)

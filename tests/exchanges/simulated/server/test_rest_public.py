@@ -99,6 +99,7 @@ async def test_compact_market_parameters(world: Any, autojump_clock: Any) -> Non
         "tbf": 1000,
         "ao": True,
         "aot": "2026-01-01T00:00:00Z",
+        "ibce": True,
         "fd": {"r": 0.04, "e": 1, "to": True},
         "v": "v1",
     }
@@ -106,7 +107,8 @@ async def test_compact_market_parameters(world: Any, autojump_clock: Any) -> Non
     assert neg_risk["nr"] is True
     assert "fd" not in neg_risk
     # A V2 market is known here by the 32 bytes of the CLOB only, not by the 31 of the catalogue.
-    assert (await world.get(f"/clob-markets/{world.coin.market_id}")).status == 200
+    coin = await world.get(f"/clob-markets/{world.coin.market_id}")
+    assert (coin.status, "ibce" in coin.json) == (200, False)
     for unknown in ("0x00", world.coin.market_id[:-2]):
         answer = await world.get(f"/clob-markets/{unknown}")
         assert (answer.status, answer.json) == (404, {"error": "market not found"})
