@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
-from tbot.exchanges.simulated.operations import ChangeTick, Done, OpenMarket, Refused
+from tbot.exchanges.simulated.contracts import condition_of, is_position_id
+from tbot.exchanges.simulated.operations import ChangeTick, Done, MarketRules, OpenMarket, Refused
 from tbot.exchanges.simulated.orderbook import UnifiedBook
 from tbot.exchanges.simulated.settlement import Agenda, StartGame
 from tbot.exchanges.simulated.turn import Turn
+
+_CONDITION = re.compile(r"0x[0-9a-f]{64}")
+_TOKEN = re.compile(r"[1-9][0-9]{0,77}")
+_TOKEN_END = 1 << 256
 
 
 class Listing:
@@ -44,3 +52,42 @@ class Listing:
         book.tick_listed = operation.tick
         turn.change_tick(book, operation.tick)
         return Done()
+
+
+def check_markets(markets: Sequence[MarketRules]) -> None:
+    """Check that clients can find every market and make orders for it.
+
+    Raises:
+        ValueError: One of them no client could trade, or two share an id, a token or a slug.
+    """
+    for rules in markets:
+        check_market(rules)
+    names = [name for rules in markets for name in (rules.market_id, rules.yes, rules.no)]
+    if len(set(names)) < len(names):
+        raise ValueError("expected every market_id, yes and no once, found one twice")
+    slugs = [rules.slug for rules in markets]
+    if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
+        raise ValueError(f"expected every slug once, found {twice[0]!r} twice")
+
+
+def check_market(rules: MarketRules) -> None:
+    """Check that clients can make orders for a market.
+
+    Raises:
+        ValueError: A condition or a token is none, a position is not of the market's condition, or its event is none.
+    """
+    for token_id in rules.tokens:
+        if _TOKEN.fullmatch(token_id) is None or int(token_id) >= _TOKEN_END:
+            raise ValueError(f"{rules.slug}: expected a token of digits below 2**256, found {token_id!r}")
+        if is_position_id(token_id) and condition_of(token_id) != rules.market_id:
+            raise ValueError(f"{rules.slug}: expected market_id {condition_of(token_id)}, found {rules.market_id}")
+    if is_position_id(rules.yes) != is_position_id(rules.no):
+        raise ValueError(f"{rules.slug}: expected two tokens or two positions, found one of each")
+    if _CONDITION.fullmatch(rules.market_id) is None:
+        raise ValueError(
+            f"{rules.slug}: expected market_id of 0x and 64 hexadecimal digits in lower case, found {rules.market_id!r}"
+        )
+    if rules.event and not rules.is_neg_risk:
+        raise ValueError(
+            f"{rules.slug}: expected is_neg_risk = true, since it is an outcome of the event {rules.event}; found false"
+        )

@@ -5,7 +5,7 @@ Every body names amounts as decimals in text, dollars or shares; every answer is
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from eth_utils.address import to_checksum_address
@@ -38,6 +38,8 @@ from tbot.exchanges.simulated.rest_geoblock import PlaceSettings
 from tbot.exchanges.simulated.standing import Standing, Terms
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import AMOUNT_END, Address, decode
+
+T = TypeVar("T")
 
 TEXT_CONTROL = "Invalid control payload"
 MARKET_CHANGES: dict[str, type[ReopenMarket | PauseMarket | CloseMarket]] = {
@@ -199,31 +201,31 @@ class ControlRoutes:
         }
 
     async def _deposit(self, request: Request) -> Reply:
-        body = decode(request.body, DepositOrder, refusal=TEXT_CONTROL)
+        body = _read(request, DepositOrder)
         return self._done(Deposit(account=_account(body.account), cash=Notional(_micro(body.cash))))
 
     async def _split(self, request: Request) -> Reply:
-        body = decode(request.body, PairOrder, refusal=TEXT_CONTROL)
+        body = _read(request, PairOrder)
         size = Size(_micro(body.size))
         return self._done(SplitPair(account=_account(body.account), market_id=self._market(body.market), size=size))
 
     async def _merge(self, request: Request) -> Reply:
-        body = decode(request.body, PairOrder, refusal=TEXT_CONTROL)
+        body = _read(request, PairOrder)
         size = Size(_micro(body.size))
         return self._done(MergePair(account=_account(body.account), market_id=self._market(body.market), size=size))
 
     async def _convert(self, request: Request) -> Reply:
-        body = decode(request.body, ConvertOrder, refusal=TEXT_CONTROL)
+        body = _read(request, ConvertOrder)
         market_ids = tuple(self._market(market) for market in body.markets)
         size = Size(_micro(body.size))
         return self._done(ConvertPositions(account=_account(body.account), market_ids=market_ids, size=size))
 
     async def _redeem(self, request: Request) -> Reply:
-        body = decode(request.body, RedeemOrder, refusal=TEXT_CONTROL)
+        body = _read(request, RedeemOrder)
         return self._done(RedeemTokens(account=_account(body.account), market_id=self._market(body.market)))
 
     async def _resolve(self, request: Request) -> Reply:
-        body = decode(request.body, ResolveOrder, refusal=TEXT_CONTROL)
+        body = _read(request, ResolveOrder)
         market_id, payout = self._market(body.market), PAYOUTS[body.outcome]
         answer = self._done(ResolveMarket(market_id=market_id, yes_payout=payout))
         if body.outcome == "YES":
@@ -232,40 +234,41 @@ class ControlRoutes:
         return answer
 
     async def _change_market(self, request: Request) -> Reply:
-        body = decode(request.body, MarketOrder, refusal=TEXT_CONTROL)
+        body = _read(request, MarketOrder)
         return self._done(MARKET_CHANGES[body.state](market_id=self._market(body.market)))
 
     async def _mode(self, request: Request) -> Reply:
-        self._state.modes.hold(decode(request.body, ModeOrder, refusal=TEXT_CONTROL).mode)
+        self._state.modes.hold(_read(request, ModeOrder).mode)
         return _ok()
 
     async def _restart(self, request: Request) -> Reply:
-        body = decode(request.body, RestartOrder, refusal=TEXT_CONTROL)
+        body = _read(request, RestartOrder)
         now_ns = self._state.now_ns()
         self._state.modes.restart(now_ns, restarting_s=body.restarting_s, post_only_s=body.post_only_s)
         return _ok()
 
     async def _tier(self, request: Request) -> Reply:
-        body = decode(request.body, TierOrder, refusal=TEXT_CONTROL)
+        body = _read(request, TierOrder)
         self._state.quotas.set_tier(_account(body.account), body.tier)
         return _ok()
 
     async def _place(self, request: Request) -> Reply:
-        self._state.place.told = decode(request.body, PlaceSettings, refusal=TEXT_CONTROL)
+        self._state.place.told = _read(request, PlaceSettings)
         return _ok()
 
     async def _standing(self, request: Request) -> Reply:
-        body = decode(request.body, StandingOrder, refusal=TEXT_CONTROL)
+        body = _read(request, StandingOrder)
         terms = Terms(standing=body.standing, needs_deposit_wallet=body.needs_deposit_wallet)
         self._state.standings.set(_account(body.account), terms)
         return _ok()
 
     async def _allowance(self, request: Request) -> Reply:
-        body = decode(request.body, AllowanceOrder, refusal=TEXT_CONTROL)
+        body = _read(request, AllowanceOrder)
         amount = UNLIMITED if body.allowance == "max" else _micro(body.allowance)
         is_partial = 0 < amount < UNLIMITED
         if amount < 0 or (is_partial and body.asset_type is not AssetType.COLLATERAL):
-            raise HttpRefusal(TEXT_CONTROL)
+            expected = "an allowance of dollars or max, of tokens 0 or max"
+            raise HttpRefusal(f"{TEXT_CONTROL}: expected {expected}; found {body.allowance!r}")
         exchanges = (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, self._state.verifier.exchange_v3)
         for spender in (_account(body.spender),) if body.spender else exchanges:
             self._state.exchange.apply(
@@ -274,7 +277,7 @@ class ControlRoutes:
         return _ok()
 
     async def _begin_fault(self, request: Request) -> Reply:
-        order = decode(request.body, FaultOrder, refusal=TEXT_CONTROL)
+        order = _read(request, FaultOrder)
         try:
             self._state.exchange.misbehave(order)
         except ValueError as error:
@@ -282,7 +285,7 @@ class ControlRoutes:
         return _ok()
 
     async def _end_fault(self, request: Request) -> Reply:
-        self._state.exchange.behave(decode(request.body, FaultEnd, refusal=TEXT_CONTROL).name)
+        self._state.exchange.behave(_read(request, FaultEnd).name)
         return _ok()
 
     async def _list_faults(self, _: Request) -> Reply:
@@ -336,11 +339,19 @@ def _account(address: str) -> Account:
     return Account(to_checksum_address(address))
 
 
+# The operator is told what is wrong, unlike a stranger.
+def _read(request: Request, kind: type[T]) -> T:
+    try:
+        return decode(request.body, kind, refusal=TEXT_CONTROL)
+    except HttpRefusal as refusal:
+        raise HttpRefusal(f"{TEXT_CONTROL}: {refusal.__cause__}") from refusal
+
+
 def _micro(text: str) -> int:
     try:
         amount = micro_from_text(text)
     except ValueError:
-        raise HttpRefusal(TEXT_CONTROL) from None
+        amount = AMOUNT_END
     if abs(amount) >= AMOUNT_END:
-        raise HttpRefusal(TEXT_CONTROL)
+        raise HttpRefusal(f"{TEXT_CONTROL}: expected an amount such as 12.5, found {text!r}")
     return amount

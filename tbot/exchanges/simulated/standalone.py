@@ -15,11 +15,11 @@ from msgspec import Meta
 
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional
 from tbot.exchanges.simulated.accounts import ApiCredentials, PlayAccount
-from tbot.exchanges.simulated.contracts import condition_of, is_position_id
 from tbot.exchanges.simulated.descriptions import Description, check_slugs
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.faults import Faults, FaultSettings
 from tbot.exchanges.simulated.flow import FlowSettings
+from tbot.exchanges.simulated.listing import check_markets
 from tbot.exchanges.simulated.operations import Account, EngineSettings, MarketRules
 from tbot.exchanges.simulated.server import Addresses, LocalServer, ServerSettings
 from tbot.exchanges.simulated.settings import ExchangeSettings
@@ -75,11 +75,7 @@ class StandaloneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def __post_init__(self) -> None:
         """Refuse markets that no exchange could list."""
         check_slugs(self.descriptions, self.markets)
-        for rules in self.markets:
-            check_ids(rules)
-        names = [name for rules in self.markets for name in (rules.market_id, rules.yes, rules.no)]
-        if len(set(names)) < len(names):
-            raise ValueError("expected every market_id, yes and no once, found one twice")
+        check_markets(self.markets)
         free = [rules.slug for rules in self.markets if not rules.game_start_s]
         for game in self.games:
             if free.count(game.slug) != 1:
@@ -229,18 +225,3 @@ def _with_game(rules: MarketRules, game: Game | None, now_ns: Nanos) -> MarketRu
         return rules
     start_s = now_ns // NANOS_PER_S + game.starts_in_s
     return msgspec.structs.replace(rules, game_start_s=start_s, clears_book_at_start=game.clears_book)
-
-
-def check_ids(rules: MarketRules) -> None:
-    """Check that clients can make orders for a market.
-
-    Raises:
-        ValueError: A token is no number, or a position is not of the market's condition.
-    """
-    for token_id in (rules.yes, rules.no):
-        if not (token_id.isascii() and token_id.isdigit()):
-            raise ValueError(f"{rules.slug}: expected a token of digits, found {token_id!r}")
-        if is_position_id(token_id) and condition_of(token_id) != rules.market_id:
-            raise ValueError(f"{rules.slug}: expected market_id {condition_of(token_id)}, found {rules.market_id}")
-    if is_position_id(rules.yes) != is_position_id(rules.no):
-        raise ValueError(f"{rules.slug}: expected two tokens or two positions, found one of each")

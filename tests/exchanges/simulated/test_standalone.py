@@ -131,6 +131,8 @@ market_id = "{market_id}"
 yes = "{yes}"
 no = "{no}"
 """
+ID, OTHER_ID = "0x" + "0a" * 32, "0x" + "0b" * 32
+PLAIN = MARKET.format(market_id=ID, yes="1", no="2")
 POSITION = (1 << 248) | (5 << 120)
 
 
@@ -138,20 +140,29 @@ POSITION = (1 << 248) | (5 << 120)
     ("text", "refusal"),
     [
         ("", "expected a value"),
-        (MARKET.format(market_id="0x00", yes="abc", no="2"), "expected a token of digits, found 'abc'"),
+        (MARKET.format(market_id=ID, yes="abc", no="2"), "expected a token of digits below .*, found 'abc'"),
         (
-            MARKET.format(market_id="0x00", yes="1", no="2") + MARKET.format(market_id="0x01", yes="3", no="2"),
+            MARKET.format(market_id=ID, yes="1", no="2") + MARKET.format(market_id=OTHER_ID, yes="3", no="2"),
             "expected every market_id, yes and no once",
         ),
-        (MARKET.format(market_id="0x00", yes=POSITION, no=POSITION + 1), "expected market_id 0x01"),
+        (MARKET.format(market_id=ID, yes=POSITION, no=POSITION + 1), "expected market_id 0x01"),
         (MARKET.format(market_id=condition_of(str(POSITION)), yes=POSITION, no="2"), "expected two tokens or two pos"),
         (
-            MARKET.format(market_id="0x00", yes="1", no="2") + '[[games]]\nslug = "b"\nstarts_in_s = 5',
+            MARKET.format(market_id=ID, yes="1", no="2") + '[[games]]\nslug = "b"\nstarts_in_s = 5',
             "expected in games the slug of one market without a game_start_s, found 'b'",
         ),
         (
-            MARKET.format(market_id="0x00", yes="1", no="2") + '[[games]]\nslug = "a"\nstarts_in_s = 5\n' * 2,
+            MARKET.format(market_id=ID, yes="1", no="2") + '[[games]]\nslug = "a"\nstarts_in_s = 5\n' * 2,
             "expected in games the slug of one market without a game_start_s, found 'a'",
+        ),
+        (MARKET.format(market_id=ID, yes="1", no=1 << 256), "expected a token of digits below"),
+        (MARKET.format(market_id=ID, yes="1", no="02"), "expected a token of digits below .*, found '02'"),
+        (MARKET.format(market_id="0x12", yes="1", no="2"), "a: expected market_id of 0x and 64 .*, found '0x12'"),
+        (MARKET.format(market_id=ID.upper(), yes="1", no="2"), "expected market_id of 0x and 64 .* in lower case"),
+        (PLAIN + MARKET.format(market_id=OTHER_ID, yes="3", no="4"), "expected every slug once, found 'a' twice"),
+        (
+            PLAIN + 'event = "cup"',
+            "a: expected is_neg_risk = true, since it is an outcome of the event cup; found false",
         ),
         ("cash = 5", "expected a decimal in quotes"),
         ('[server]\nhost = "::"\nhas_control = true', "expected has_control = false on a host that is not loopback"),

@@ -119,22 +119,28 @@ async def test_deposits_come_and_go(ruled: Any, autojump_clock: Any) -> None:
 @pytest.mark.parametrize(
     ("verb", "body", "expected"),
     [
-        ("split", {"account": "0x1", "market": "m", "size": "1"}, (400, "Invalid control payload")),
+        ("split", {"account": "0x1", "market": "m", "size": "1"}, (400, "at `$.account`")),
         ("split", {"account": "0x" + "11" * 20, "market": "m", "size": "1"}, (404, "market not found")),
-        ("split", {"account": "0x" + "11" * 20, "market": "m", "size": "NaN"}, (400, "Invalid control payload")),
-        ("deposit", {"account": "0x" + "11" * 20, "cash": "1" + "0" * 30}, (400, "Invalid control payload")),
-        ("deposit", {"account": "0x" + "11" * 20, "cash": "1", "to": 1}, (400, "Invalid control payload")),
+        (
+            "split",
+            {"account": "0x" + "11" * 20, "market": "m", "size": "NaN"},
+            (400, "amount such as 12.5, found 'NaN'"),
+        ),
+        ("deposit", {"account": "0x" + "11" * 20, "cash": "1" + "0" * 30}, (400, "amount such as 12.5, found '1000")),
+        ("deposit", {"account": "0x" + "11" * 20, "cash": "1", "to": 1}, (400, "unknown field `to`")),
         ("redeem", {"account": "0x" + "11" * 20, "market": "0x" + "a1" * 32}, (400, "the market is not resolved")),
-        ("resolve", {"market": "0x" + "a1" * 32, "outcome": "MAYBE"}, (400, "Invalid control payload")),
-        ("mode", {"mode": "sideways"}, (400, "Invalid control payload")),
-        ("restart", {"restarting_s": -1}, (400, "Invalid control payload")),
+        ("resolve", {"market": "0x" + "a1" * 32, "outcome": "MAYBE"}, (400, "'MAYBE' - at `$.outcome`")),
+        ("mode", {"mode": "sideways"}, (400, "'sideways' - at `$.mode`")),
+        ("restart", {"restarting_s": -1}, (400, "at `$.restarting_s`")),
+        ("tier", {"account": "0x" + "11" * 20}, (400, "missing required field `tier`")),
     ],
 )
-async def test_nonsense_is_refused(
+async def test_nonsense_is_refused_and_the_reason_told(
     ruled: Any, autojump_clock: Any, verb: str, body: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     answer = await told(ruled, verb, **body)
-    assert (answer.status, answer.error) == expected
+    status, text = expected
+    assert (answer.status, text in answer.error) == (status, True), answer.error
 
 
 # --- restricted modes ------------------------------------------------------------------------------------------------
@@ -163,6 +169,23 @@ async def test_a_restart_is_425_then_post_only_then_over(ruled: Any, autojump_cl
     assert (await ruled.alice.place("BUY", "0.41", "10", post_only=True)).status == 200
     await trio.sleep(80)
     assert (await ruled.alice.place("BUY", "0.42", "10")).status == 200
+
+
+async def test_a_restart_that_is_called_off_is_over(ruled: Any, autojump_clock: Any) -> None:
+    async def ask_fault(method: str, **body: Any) -> None:
+        answer = await (await ruled.rest()).ask(method, "/control/fault", json.dumps(body).encode())
+        assert answer.json == {"ok": True}
+
+    for seconds_in in (1, 31):  # while nothing goes, and while post-only orders do
+        await ask_fault("POST", name="engine_restart", seconds=30)
+        await trio.sleep(seconds_in)
+        assert (await ruled.alice.place("BUY", "0.41", "10")).status in (425, 503)
+        await ask_fault("DELETE", name="engine_restart")
+        assert (await ruled.alice.place("BUY", "0.41", "10")).status == 200
+    # What the staff holds is no restart.
+    await told(ruled, "mode", mode="post_only")
+    await ask_fault("DELETE", name="engine_restart")
+    assert (await ruled.alice.place("BUY", "0.41", "10")).status == 503
 
 
 async def test_legs_of_a_batch_in_post_only_mode_claim_success_without_an_id(ruled: Any, autojump_clock: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from tbot.exchanges.simulated.rest_control import ControlRoutes
 from tbot.exchanges.simulated.server import ServerSettings
@@ -42,6 +43,22 @@ async def test_every_example_is_taken(make_world: Any, autojump_clock: Any) -> N
             else:
                 assert answer.status == 200, (line, answer.body)
         assert seen == set(ControlRoutes(world.server._state).routes())
+
+
+@pytest.mark.slow  # importing the official client takes two seconds
+async def test_what_the_official_client_could_ask_for_is_served_or_named_as_not(
+    make_world: Any, autojump_clock: Any
+) -> None:
+    from py_clob_client_v2 import endpoints
+
+    section = PAGE.partition("## What is not served")[2]
+    named = [path.rstrip(".").removesuffix("{}") for path in re.findall(r"`(/[^`]*)`", section)]
+    async with make_world() as world:
+        served = {path.removesuffix("{}") for _, path in world.server.routes}
+    paths = {path for name, path in vars(endpoints).items() if name.isupper()}
+    assert len(paths) > 50
+    assert {path for path in paths if path not in served and not path.startswith(tuple(named))} == set()
+    assert not any(path.startswith(tuple(named)) for path in served if path.startswith(("/auth", "/markets", "/rfq")))
 
 
 def test_every_address_is_on_the_page() -> None:

@@ -44,11 +44,13 @@ async def test_blocked_place_takes_no_orders_but_cancels_and_reads(make_world: A
         await world.alice.placed("BUY", "0.41", "20")
 
 
-@pytest.mark.parametrize("body", [{"blocked": "yes"}, {"country": "usa"}, {"town": "Springfield"}, {"ip": "1" * 46}])
+@pytest.mark.parametrize(
+    "body", [{"blocked": "yes"}, {"country": "usa"}, {"country": "US\n"}, {"town": "Springfield"}, {"ip": "1" * 46}]
+)
 async def test_place_that_is_none_is_refused(make_world: Any, autojump_clock: Any, body: dict[str, Any]) -> None:
     async with make_world(settings=ServerSettings(has_control=True)) as world:
         answer = await (await world.rest()).ask("POST", "/control/place", json.dumps(body).encode())
-        assert (answer.status, answer.error) == (400, "Invalid control payload")
+        assert (answer.status, next(iter(body)) in answer.error) == (400, True), answer.error
         assert (await world.get("/api/geoblock")).json == OPEN
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(body, PlaceSettings)
