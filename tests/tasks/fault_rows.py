@@ -9,7 +9,6 @@ import trio
 
 from tbot.core.messages import CancelAll, Flatten, Side
 from tbot.core.units import MICRO
-from tbot.errors import TbotError
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tests.contract.stage import now_ns
 from tests.tasks.bot_stage import CASH, OTHER
@@ -51,7 +50,6 @@ class Row:
         then: In the order in which it comes about.
         always: So at every look from the beginning to the end.
         halts: Trading stays halted for this reason in the end; "" = it goes on.
-        ends: The bot gives up with this error, and leaves nothing at rest; None = it lives.
         skew_s: How far the exchange's clock is off where the fault is one of its clock.
     """
 
@@ -60,7 +58,6 @@ class Row:
     then: tuple[By, ...]
     always: Sign = Sign("", lambda _: True)
     halts: str = ""
-    ends: type[TbotError] | None = None
     skew_s: float = 30.0
 
 
@@ -119,12 +116,6 @@ def flat(stage: WireStage) -> bool:
 def in_transit(stage: WireStage) -> bool:
     """The bot knows of one order, which neither rests nor is over."""
     return len(stage.snapshot.orders) == 1 and stage.resting() == []
-
-
-@sign("it has ended, and nothing rests")
-def ended(stage: WireStage) -> bool:
-    """The bot has given up, and nothing rests."""
-    return stage.ended.is_set() and stage.resting() == []
 
 
 @sign("it has halted, and nothing rests")
