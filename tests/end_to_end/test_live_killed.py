@@ -29,24 +29,22 @@ from tests.commands.test_live import run as run_to_its_end
 from tests.commands.test_paper import ROOT, local_exchange
 
 LIVES = 5
-# Takers come ten times as often as usual: something has to trade in these few seconds.
-DAY = """
-[traders.takers]
-noise_per_s = 2.0
-
-[faults]
-late_s = 3
-submit_lost_after = 0.05
-submit_lost_before = 0.05
-submit_late = 0.05
-submit_http_5xx = 0.05
-batch_partial = 0.05
-cancel_lost_before = 0.05
-cancel_lost_after = 0.05
-settlement_fail = 0.05
-settlement_retry = 0.05
-cuts_per_hour = 60
-"""
+# Of the exchange's settings; takers come ten times as often as usual: something has to trade in these few seconds.
+BAD_DAY = {
+    "regimes": '["moderate"]',
+    "noise_per_s": "2.0",
+    "late_s": "3",
+    "submit_lost_after": "0.05",
+    "submit_lost_before": "0.05",
+    "submit_late": "0.05",
+    "submit_http_5xx": "0.05",
+    "batch_partial": "0.05",
+    "cancel_lost_before": "0.05",
+    "cancel_lost_after": "0.05",
+    "settlement_fail": "0.05",
+    "settlement_retry": "0.05",
+    "cuts_per_hour": "60",
+}
 
 
 class Witness:
@@ -89,8 +87,11 @@ class Witness:
 
 def settings_of_a_bad_day(folder: Path) -> Path:
     text = (ROOT / "conf/exchange.toml").read_text()
+    for name, value in BAD_DAY.items():
+        text, found = re.subn(rf"^#?{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert found == 1, name
     path = folder / "exchange.toml"
-    path.write_text(re.sub(r"regimes = \[.*\]", 'regimes = ["moderate"]', text) + DAY)
+    path.write_text(text)
     return path
 
 
