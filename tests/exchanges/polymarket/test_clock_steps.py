@@ -87,7 +87,7 @@ async def cancels(ours: Machine) -> object:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(gen.lists(gen.tuples(gen.floats(0.1, 30), gen.floats(-29, 29)), min_size=1, max_size=6))
 def test_a_bot_trades_on_through_any_steps_that_we_follow(steps: list[tuple[float, float]]) -> None:
     async def play() -> None:

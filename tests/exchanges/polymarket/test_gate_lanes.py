@@ -116,7 +116,7 @@ a_while = now_and_then.map(lambda seconds: seconds + 0.03)
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(wishes(now_and_then, a_while), gen.sampled_from(list(Lane)))
 def test_a_lane_leaves_as_if_those_it_shares_nothing_with_were_not_there(wanted: list[Wish], lane: Lane) -> None:
     alone = play(wanted, lanes=INDEPENDENT[lane])
@@ -124,7 +124,7 @@ def test_a_lane_leaves_as_if_those_it_shares_nothing_with_were_not_there(wanted:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     wishes(gen.just(0.0), gen.just(600.0)),
     gen.sampled_from([(1.0, 1.0), (2.0, 3.0), (5.0, 2.0), (0.5, 20.0)]),
@@ -140,7 +140,7 @@ def test_a_scarce_window_is_used_as_if_the_lesser_were_not_there(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(wishes(now_and_then, a_while), gen.sampled_from([EVERYTHING, (2.0, 3.0)]))
 def test_nothing_passes_that_a_bucket_forbids(wanted: list[Wish], everything: tuple[float, float]) -> None:
     passed = sorted(one for one in play(wanted, everything) if one.has_passed)
@@ -158,7 +158,7 @@ some_steps = gen.lists(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(wishes(now_and_then, a_while), some_steps)
 def test_a_wall_clock_that_is_set_changes_nothing(wanted: list[Wish], steps: list[tuple[float, float]]) -> None:
     assert same(play(wanted), play(wanted, steps=steps))
@@ -183,6 +183,7 @@ async def test_a_closed_lane_opens_in_time_though_the_wall_clock_was_set_back(
     assert trio.current_time() - start == pytest.approx(2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_reads_and_heartbeats_pass_while_more_orders_wait_than_the_bucket_gives() -> None:
     orders = [Wish(second, Lane.ORDER, 5, 2.0) for second in range(60) for _ in range(8)]
     reads = [Wish(second, Lane.READ, 1, 2.0) for second in range(60)]
