@@ -93,7 +93,10 @@ class KeyRing:
         self._skew_s_max = skew_s_max
         self._credentials: dict[str, ApiCredentials] = {}
         self._owner: dict[str, str] = {}
-        self._owners: dict[str, None] = {}
+        # Every address that ever had a key, with those in force, oldest first.
+        self._owners: dict[str, dict[str, None]] = {}
+        # Whose a wallet is, as what kind: by its address in lower case.
+        self._holders: dict[str, dict[SignatureType, str]] = {}
         self._deposit_wallets: dict[str, str] = {}
         self._first_key: dict[str, str] = {}
 
@@ -108,9 +111,11 @@ class KeyRing:
             raise HttpRefusal("Could not create api key")
         self._credentials[credentials.api_key] = credentials
         self._owner[credentials.api_key] = address
-        self._owners[address] = None
-        for wallet in self.wallets_of(address):
+        self._owners.setdefault(address, {})[credentials.api_key] = None
+        for kind in SignatureType:
+            wallet = self.wallet_of(address, kind)
             self._first_key.setdefault(wallet, credentials.api_key)
+            self._holders.setdefault(wallet.lower(), {})[kind] = address
         return credentials
 
     def derive(self, address: str, nonce: int) -> ApiCredentials:
@@ -127,11 +132,13 @@ class KeyRing:
     def delete(self, api_key: str) -> None:
         """Forget a key, not its owner, whose wallets are on chain all the same; unknown ones are ignored."""
         self._credentials.pop(api_key, None)
-        self._owner.pop(api_key, None)
+        owner = self._owner.pop(api_key, None)
+        if owner is not None:
+            del self._owners[owner][api_key]
 
     def keys_of(self, address: str) -> tuple[str, ...]:
         """Name the keys of an address, oldest first."""
-        return tuple(key for key, owner in self._owner.items() if owner == address)
+        return tuple(self._owners.get(address, ()))
 
     def owners(self) -> tuple[str, ...]:
         """Name every address that ever had a key, oldest first."""
@@ -147,6 +154,8 @@ class KeyRing:
     def register_deposit_wallet(self, wallet: str, *, owner: str) -> None:
         """Say who owns a deposit wallet that is not the derived one: an older kind, or one with a new owner."""
         self._deposit_wallets[to_checksum_address(wallet)] = owner
+        if owner in self._owners:
+            self._holders.setdefault(wallet.lower(), {})[SignatureType.POLY_1271] = owner
         for key in self.keys_of(owner)[:1]:
             self._first_key[to_checksum_address(wallet)] = key
 
@@ -169,7 +178,9 @@ class KeyRing:
 
     def has_wallet(self, wallet: str, kinds: Iterable[SignatureType] = SignatureType) -> bool:
         """Tell whether an owner of a key, deleted or not, has this wallet, in whichever case it is spelled."""
-        owned = (self.wallet_of(owner, kind) for owner in self._owners for kind in kinds)
+        holders = self._holders.get(wallet.lower(), {})
+        # One that another took the place of is nobody's any more.
+        owned = (self.wallet_of(holders[kind], kind) for kind in kinds if kind in holders)
         return any(wallet.lower() == each.lower() for each in owned)
 
     def has_key(self, api_key: str) -> bool:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+import trio
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType
 from tbot.core.units import NANOS_PER_S, Nanos, Price
 from tbot.exchanges.simulated.accounts import Member
 from tbot.exchanges.simulated.fault_catalogue import Fault
+from tbot.exchanges.simulated.gathering import ITEMS_PER_TURN
 from tbot.exchanges.simulated.http import HttpRefusal, NoAnswer, Reply, Request, Response, Routes, json_response
 from tbot.exchanges.simulated.modes import PostOnlyMode
 from tbot.exchanges.simulated.operations import Account, CancelResult, Placed, PlaceOrder, Refused
@@ -213,15 +216,15 @@ class OrderRoutes:
 
     async def _delete_order(self, request: Request, member: Member) -> Reply:
         body = decode(request.body, CancelOne, refusal=TEXT_PAYLOAD)
-        return self._cancel_ids((body.order_id,), member)
+        return await self._cancel_ids((body.order_id,), member)
 
     async def _delete_orders(self, request: Request, member: Member) -> Reply:
         order_ids = tuple(dict.fromkeys(decode(request.body, list[str], refusal=TEXT_PAYLOAD)))
         if len(order_ids) > IDS_PER_CANCEL_MAX:
             raise HttpRefusal(f"Too many orders in payload, max allowed: {IDS_PER_CANCEL_MAX}")
-        return self._cancel_ids(order_ids, member)
+        return await self._cancel_ids(order_ids, member)
 
-    def _cancel_ids(self, order_ids: tuple[str, ...], member: Member) -> Reply:
+    async def _cancel_ids(self, order_ids: tuple[str, ...], member: Member) -> Reply:
         if not all(_ORDER_ID.fullmatch(order_id) for order_id in order_ids):
             raise HttpRefusal("Invalid orderID")
         # A request that the mode turns away costs nothing.
@@ -231,47 +234,55 @@ class OrderRoutes:
         for order_id in map(ExchangeOrderId, order_ids):
             by_account.setdefault(self._holder(order_id, member), []).append(order_id)
 
-        def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
+        async def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
             results = [self._state.exchange.cancel(account, ids) for account, ids in by_account.items()]
             return _joined(results), headers
 
-        return self._cancelled(cancel)
+        return await self._cancelled(cancel)
 
     async def _cancel_all(self, _: Request, member: Member) -> Reply:
-        return self._cancel_where(member, market_id="", token_id="")
+        return await self._cancel_where(member, market_id="", token_id="")
 
     async def _cancel_market(self, request: Request, member: Member) -> Reply:
         body = decode(request.body, CancelMarket, refusal=TEXT_PAYLOAD)
         if not (body.market or body.asset_id):
             raise HttpRefusal(TEXT_PAYLOAD)
-        return self._cancel_where(member, market_id=body.market, token_id=body.asset_id)
+        return await self._cancel_where(member, market_id=body.market, token_id=body.asset_id)
 
-    def _cancel_where(self, member: Member, *, market_id: str, token_id: str) -> Reply:
+    async def _cancel_where(self, member: Member, *, market_id: str, token_id: str) -> Reply:
         self._state.modes.check_cancels(self._state.now_ns())
         bucket = self._state.quotas.cancels(member.address)
         warning = tuple(each for each in bucket.take(1, self._state.now_ns()) if each[0] == WARNING)
 
-        def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
-            results = [
-                self._state.exchange.cancel_all(account, market_id=MarketId(market_id), token_id=TokenId(token_id))
-                for account in self._state.accounts_of(member)
-            ]
-            result = _joined(results)
+        async def cancel() -> tuple[CancelResult, tuple[Header, ...]]:
+            result = await self._cancel_open(member, MarketId(market_id), TokenId(token_id))
             return result, (*bucket.charge(len(result.canceled), self._state.now_ns()), *warning)
 
-        return self._cancelled(cancel)
+        return await self._cancelled(cancel)
 
-    def _cancelled(self, cancel: Callable[[], tuple[CancelResult, tuple[Header, ...]]]) -> Reply:
+    # What is open now, however much it is: others get their turn meanwhile. What is filled before its turn is told.
+    async def _cancel_open(self, member: Member, market_id: MarketId, token_id: TokenId) -> CancelResult:
+        exchange, results = self._state.exchange, []
+        accounts = self._state.accounts_of(member)
+        open_ids = {a: exchange.engine.open_ids((a,), market_id=market_id, token_id=token_id) for a in accounts}
+        for account, order_ids in open_ids.items():
+            for start in range(0, len(order_ids), ITEMS_PER_TURN):
+                if start:
+                    await trio.lowlevel.checkpoint()
+                results.append(exchange.cancel(account, order_ids[start : start + ITEMS_PER_TURN]))
+        return _joined(results)
+
+    async def _cancelled(self, cancel: Callable[[], Awaitable[tuple[CancelResult, tuple[Header, ...]]]]) -> Reply:
         match self._state.exchange.faults.on_cancel():
             case Fault.CANCEL_RATE_LIMITED:
                 raise self._rate_limited()
             case Fault.CANCEL_LOST:
                 return NoAnswer.HOLD
             case Fault.CANCEL_UNANSWERED:
-                cancel()
+                await cancel()
                 return NoAnswer.CUT
             case _:
-                result, headers = cancel()
+                result, headers = await cancel()
                 return json_response(cancel_answer(result), headers=headers)
 
     def _holder(self, order_id: ExchangeOrderId, member: Member) -> Account:

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import trio
 
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, Side
@@ -159,6 +160,46 @@ async def test_a_request_costs_the_same_however_much_is_stored(
         hoard.trades(number)
         hoard.place(hoard.bob, Side.BUY, hoard.world.rain.no, 55, 25)
     assert await ask(many) < growth_max * await ask(few)
+
+
+async def turns_while(awaited: Awaitable[Any]) -> int:
+    """How often another task got its turn while something was waited for."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await awaited
+        nursery.cancel_scope.cancel()
+    return turns
+
+
+@pytest.mark.slow
+async def test_others_get_their_turn_while_everything_is_cancelled(world: Any, autojump_clock: Any) -> None:
+    hoard = Hoard(world)
+    hoard.orders(5)
+    few = await turns_while(world.alice.ask("DELETE", "/cancel-all"))
+    hoard.orders(1_000)
+    assert await turns_while(world.alice.ask("DELETE", "/cancel-all")) >= few + 4
+    assert world.exchange.open_orders(hoard.alice) == ()
+
+
+@pytest.mark.parametrize("target", ["/data-api/v2/approvals?user=0x{}", "/relayer/deployed?address=0x{}"])
+async def test_whose_a_wallet_is_costs_the_same_however_many_have_come(
+    hoards: tuple[Hoard, Hoard], autojump_clock: Any, target: str
+) -> None:
+    work: list[int] = []
+    for hoard, number in zip(hoards, (10, 60), strict=True):
+        for each in range(number):
+            hoard.world.server.keys.create(f"0x{each:040x}", 0)
+        work.append(await work_of(hoard, "GET", target.format("ab" * 20)))
+    few, many = work
+    assert many < 1.1 * few
 
 
 @pytest.mark.parametrize("is_limited", [False, True], ids=["covered", "with a limited allowance"])
