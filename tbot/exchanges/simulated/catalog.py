@@ -36,7 +36,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: The catalogue's id.
-        opened: Since when it takes orders.
+        opened: Since when it takes orders; at the earliest since the exchange does.
         resolved: When its outcome came into force; None = it has none yet.
         event_slug: Of the event it belongs to; its own when it stands alone.
         bid: Best bid on YES; None = none.
@@ -104,6 +104,11 @@ class EventListing(msgspec.Struct, frozen=True, kw_only=True):
     listings: tuple[Listing, ...]
 
     @property
+    def opened(self) -> datetime:
+        """Give when the first of its markets was listed."""
+        return min(listing.opened for listing in self.listings)
+
+    @property
     def is_closed(self) -> bool:
         """Tell whether trading is over in all of its markets."""
         return all(listing.is_closed for listing in self.listings)
@@ -136,6 +141,10 @@ class Catalog:
         self._descriptions = Descriptions(described, opened_ns=opened_ns)
         self._tag_ids: dict[str, int] = {}
         self._event_numbers: dict[str, int] = {}
+
+    def describe(self, description: Description) -> None:
+        """Take over the words of a market that is listed now."""
+        self._descriptions.add(description)
 
     def subject(self, rules: MarketRules) -> Subject:
         """Describe one market."""
@@ -190,7 +199,7 @@ class Catalog:
         resolved_ns = self._engine.chain.resolved.get(rules.market_id)
         return Listing(
             number=number,
-            opened=moment_at(self.opened_ns),
+            opened=moment_at(max(self.opened_ns, self._engine.listing.since_ns[rules.market_id])),
             resolved=None if resolved_ns is None else moment_at(resolved_ns),
             rules=rules,
             subject=subject,

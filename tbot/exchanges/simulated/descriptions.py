@@ -103,6 +103,10 @@ class Descriptions:
         day = moment_at(opened_ns).replace(hour=0, minute=0, second=0, microsecond=0)
         self._end = day + timedelta(days=OPEN_DAYS)
 
+    def add(self, description: Description) -> None:
+        """Remember one more, of a market listed later."""
+        self._by_slug[description.slug] = description
+
     def event(self, slug: str) -> Subject:
         """Describe an event; one that consists of a single market is described like that market."""
         given = self._by_slug.get(slug) or Description(slug=slug)

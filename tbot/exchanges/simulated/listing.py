@@ -25,12 +25,16 @@ class Listing:
         books: Of every market; the engine's own, not a copy, as the other two.
         market_of: The market of every token.
         agenda: What is due.
+
+    Attributes:
+        since_ns: When each market was listed.
     """
 
     def __init__(self, books: dict[MarketId, UnifiedBook], market_of: dict[TokenId, MarketId], agenda: Agenda) -> None:
         self._books = books
         self._market_of = market_of
         self._agenda = agenda
+        self.since_ns: dict[MarketId, Nanos] = {}
 
     def open(self, operation: OpenMarket, turn: Turn) -> Done | Refused:
         """List a market, unless it or one of its tokens is listed."""
@@ -40,6 +44,7 @@ class Listing:
         book = self._books[rules.market_id] = UnifiedBook(rules)
         for token_id in rules.tokens:
             self._market_of[token_id] = rules.market_id
+        self.since_ns[rules.market_id] = turn.now_ns
         start_ns = Nanos(rules.game_start_s * NANOS_PER_S)
         if rules.clears_book_at_start and start_ns > turn.now_ns:
             self._agenda.enter(start_ns, StartGame(market_id=rules.market_id))

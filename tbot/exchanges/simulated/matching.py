@@ -85,6 +85,7 @@ class Engine:
         crowd: Accounts of synthetic traders, whose records are forgotten soon.
 
     Attributes:
+        listing: Opens markets, and knows since when.
         memory: Forgets.
         mode: What it does at all now.
         on_crash: Told of a bug met by a timed step, which is given up; without it the error is raised.
@@ -110,7 +111,7 @@ class Engine:
         self.memory = Memory(settings, crowd, orders=self._orders, trades=self._trades, chain=self.chain)
         self.allowances = Allowances(self._orders)
         self._agenda = Agenda()
-        self._listing = Listing(self._books, self._market_of, self._agenda)
+        self.listing = Listing(self._books, self._market_of, self._agenda)
         delay_ns = settings.resolution_delay_ns
         self._resolving = Resolving(self._books, self.chain, self._cancels, self._agenda, delay_ns)
         self._sequence = 0
@@ -288,11 +289,11 @@ class Engine:
                 turn.weaken(operation.account)
                 return self.allowances.grant(operation)
             case OpenMarket():
-                return self._listing.open(operation, turn)
+                return self.listing.open(operation, turn)
             case CloseMarket() | ResolveMarket() | PauseMarket() | ReopenMarket():
                 return self._resolving.change(operation, turn)
             case ChangeTick():
-                return self._listing.change_tick(operation, turn)
+                return self.listing.change_tick(operation, turn)
 
     def _place(self, place: PlaceOrder, turn: Turn) -> Placed | Refused:
         market_id = self._market_of.get(place.token_id)

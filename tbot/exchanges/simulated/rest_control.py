@@ -1,6 +1,7 @@
 """The hand of the operator: what a chain or the exchange's staff would do. For play; offered on loopback only.
 
-Every body names amounts as decimals in text, dollars or shares; every answer is `{"ok": true}` or the usual error.
+Every body names amounts as decimals in text, dollars or shares; every answer is `{"ok": true}`, with its ids where a
+market is listed, or the usual error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tbot.exchanges.simulated.contracts import EXCHANGE_V2, EXCHANGE_V2_NEG_RISK
 from tbot.exchanges.simulated.fault_catalogue import CATALOGUE, Fault
 from tbot.exchanges.simulated.fault_switches import FOREVER_NS, FaultOrder
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
+from tbot.exchanges.simulated.listing import check_market
+from tbot.exchanges.simulated.new_markets import Listed, ListOrder
 from tbot.exchanges.simulated.operations import (
     Account,
     Approve,
@@ -25,6 +28,7 @@ from tbot.exchanges.simulated.operations import (
     Deposit,
     MergePair,
     Mode,
+    OpenMarket,
     Operation,
     PauseMarket,
     RedeemTokens,
@@ -188,6 +192,7 @@ class ControlRoutes:
             ("POST", "/control/resolve"): self._resolve,
             ("POST", "/control/redeem"): self._redeem,
             ("POST", "/control/convert"): self._convert,
+            ("POST", "/control/list"): self._list_market,
             ("POST", "/control/market"): self._change_market,
             ("POST", "/control/mode"): self._mode,
             ("POST", "/control/restart"): self._restart,
@@ -232,6 +237,20 @@ class ControlRoutes:
             for loser in self._rivals(market_id):
                 self._state.exchange.apply(ResolveMarket(market_id=loser, yes_payout=Price(0)))
         return answer
+
+    async def _list_market(self, request: Request) -> Reply:
+        body = _read(request, ListOrder)
+        exchange = self._state.exchange
+        try:
+            rules = body.rules()
+            check_market(rules)
+        except ValueError as error:
+            raise HttpRefusal(f"{TEXT_CONTROL}: {error}") from error
+        if any(market.slug == rules.slug for market in exchange.markets()):
+            raise HttpRefusal(f"{TEXT_CONTROL}: a market {rules.slug!r} is listed already")
+        self._done(OpenMarket(rules=rules))
+        self._state.catalog.describe(body.description(self._state.now_ns()))
+        return json_response(Listed(market=rules.market_id, yes=rules.yes, no=rules.no))
 
     async def _change_market(self, request: Request) -> Reply:
         body = _read(request, MarketOrder)

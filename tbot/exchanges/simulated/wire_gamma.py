@@ -221,6 +221,7 @@ class GammaPress:
     def _market(self, listing: Listing, now_ns: Nanos) -> GammaMarket:
         rules, subject = listing.rules, listing.subject
         has_fee, rewards = rules.fee_rate_micro > 0, subject.rewards
+        opened = _stamp(listing.opened)
         event_id = neg_risk_event_id(rules.event) or msgspec.UNSET
         shown = GammaMarket(
             id=str(listing.number),
@@ -229,7 +230,7 @@ class GammaPress:
             slug=rules.slug,
             end_date=_stamp(subject.end),
             liquidity=text_from_micro(listing.liquidity),
-            start_date=self._opened,
+            start_date=opened,
             image=subject.icon,
             icon=subject.icon,
             description=subject.text,
@@ -237,7 +238,7 @@ class GammaPress:
             outcome_prices=_packed((text_from_micro(listing.price), text_from_micro(MICRO - listing.price))),
             volume=text_from_micro(listing.volume),
             closed=listing.is_closed,
-            created_at=self._opened,
+            created_at=opened,
             updated_at=_stamp(moment_at(now_ns)),
             closed_time=_spaced(listing.resolved),
             group_item_title=subject.group_title or msgspec.UNSET,
@@ -247,7 +248,7 @@ class GammaPress:
             volume_num=json_number(listing.volume),
             liquidity_num=json_number(listing.liquidity),
             end_date_iso=subject.end.date().isoformat(),
-            start_date_iso=self._opened[:10],
+            start_date_iso=opened[:10],
             volume24hr=json_number(listing.volume_day),
             volume24hr_clob=json_number(listing.volume_day),
             volume_clob=json_number(listing.volume),
@@ -276,7 +277,7 @@ class GammaPress:
         return _of_protocol(shown, listing)
 
     def _event(self, event: EventListing, now_ns: Nanos) -> GammaEvent:
-        subject, listings = event.subject, event.listings
+        subject, listings, opened = event.subject, event.listings, _stamp(event.opened)
         liquidity = json_number(sum(listing.liquidity for listing in listings))
         return GammaEvent(
             id=str(event.number),
@@ -286,14 +287,14 @@ class GammaPress:
             description=subject.text,
             image=subject.icon,
             icon=subject.icon,
-            start_date=self._opened,
-            creation_date=self._opened,
+            start_date=opened,
+            creation_date=opened,
             end_date=_stamp(subject.end),
             closed=event.is_closed,
             liquidity=liquidity,
             volume=json_number(sum(listing.volume for listing in listings)),
             open_interest=json_number(sum(listing.open_interest for listing in listings)),
-            created_at=self._opened,
+            created_at=opened,
             updated_at=_stamp(moment_at(now_ns)),
             volume24hr=json_number(sum(listing.volume_day for listing in listings)),
             liquidity_clob=liquidity,
@@ -313,7 +314,7 @@ class GammaPress:
                 condition_id=condition_shown(listing),
                 asset_address=REWARD_ASSET,
                 rewards_daily_rate=json_number(rewards.daily_rate),
-                start_date=self._opened[:10],
+                start_date=_stamp(listing.opened)[:10],
             ),
         )
 

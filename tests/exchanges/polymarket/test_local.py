@@ -13,9 +13,12 @@ import trio.testing
 from tbot.core.market import TokenId
 from tbot.core.messages import (
     Accepted,
+    BookSnapshot,
     Canceled,
     ClientOrderId,
     Fill,
+    Gap,
+    MarketEvent,
     MarketNews,
     OrderType,
     OutcomeUnknown,
@@ -30,12 +33,15 @@ from tbot.core.messages import (
 )
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import AuthenticationFailed
+from tbot.exchanges.gateway import MarketSession
 from tbot.exchanges.polymarket.keys import ApiCredentials
 from tbot.exchanges.polymarket.limits import Lane
+from tbot.exchanges.simulated.new_markets import ListOrder
 from tbot.exchanges.simulated.operations import (
     Account,
     ChangeTick,
     CloseMarket,
+    OpenMarket,
     PauseMarket,
     ReopenMarket,
     ResolveMarket,
@@ -315,3 +321,30 @@ async def test_a_resolved_market_is_told_to_the_session(autojump_clock: trio.tes
         with trio.fail_after(5):
             while not any(isinstance(event, MarketNews) for event in await session.receive()):
                 pass
+
+
+async def test_a_market_listed_while_we_trade_is_told_and_can_be_followed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rules = ListOrder(slug="snow-on-sunday", tick="0.001").rules()
+    async with polymarket() as stage:
+        tokens = (*stage.market.tokens, *rules.tokens)
+        async with stage.gateway.open_market(tokens) as early, stage.gateway.open_market(tokens[:2]) as late:
+            stage.exchange.apply(OpenMarket(rules=rules))
+            told = [event for event in await heard(early) if isinstance(event, MarketNews)]
+            assert [(news.market_id, news.token_ids, news.what) for news in told] == [
+                (rules.market_id, rules.tokens, "listed")
+            ]
+            assert not [event for event in await heard(late) if isinstance(event, MarketNews | Gap)], "no affair of its"
+            await late.subscribe(rules.tokens)
+            books = [event for event in await heard(late) if isinstance(event, BookSnapshot)]
+            assert {book.token_id for book in books} >= set(rules.tokens)
+
+
+async def heard(session: MarketSession) -> list[MarketEvent]:
+    """Collect what a session tells within two seconds."""
+    events: list[MarketEvent] = []
+    with trio.move_on_after(2):
+        while True:
+            events += await session.receive()
+    return events
