@@ -120,6 +120,7 @@ class CoordinatorTask:
     _exposed: dict[ExchangeOrderId, bool] = field(default_factory=dict, init=False)
     _append_s: float = field(default=0.0, init=False)
     _is_told_to_stop: bool = field(default=False, init=False)
+    _halt_told: str = field(default="", init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Recover, then serve until stopped and quiet.
@@ -200,11 +201,15 @@ class CoordinatorTask:
             case RequestReport():
                 self.ports.reconciler.put_state("request", command)
             case Halt():
-                log.critical("trading.halted", reason=command.reason)
+                pass  # it concerns nobody else, and is told like every other halt, by `_publish`
 
     def _publish(self, core: Coordinator, now_ns: Nanos, *, has_views: bool = True, is_last: bool = False) -> None:
         for text in core.account.news():
             log.warning("coordinator.note", text=text)
+        if core.account.halt_reason != self._halt_told:
+            self._halt_told = core.account.halt_reason
+            if self._halt_told:
+                log.critical("trading.halted", reason=self._halt_told)
         if has_views:
             self._publish_views(core, now_ns)
         self._publish_exposures(core)

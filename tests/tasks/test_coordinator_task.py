@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -67,6 +68,26 @@ async def test_what_people_are_told_is_logged_as_well_and_once(autojump_clock: M
         told = [entry["text"] for entry in logged if entry["event"] == "coordinator.note"]
         assert told == ["the exchange takes: cancels only (cancel_only)"]
         assert rig.snapshot.exchange_takes == "cancels only (cancel_only)"
+
+
+@pytest.mark.parametrize("how", ["by hand", "by a refusal"])
+async def test_every_halt_is_logged_as_critical_and_once(autojump_clock: MockClock, tmp_path: Path, how: str) -> None:
+    halt = Halt(reason="a person", at_ns=now_ns())
+    with log.set_up(file=tmp_path / "log", terminal=None):
+        async with coordinating() as rig:
+            await rig.begin_trading()
+            rig.quote(39)
+            await trio.sleep(0.001)
+            (submit,) = rig.submits()
+            refusal = Rejected(
+                client_order_id=submit.client_order_id, code=RejectCode.BANNED, reason="no", at_ns=now_ns()
+            )
+            await rig.inbox.send(FACTS, refusal if how == "by a refusal" else halt)
+            await trio.sleep(5)
+    logged = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]
+    (told,) = [entry for entry in logged if entry["event"] == "trading.halted"]
+    assert told["level"] == "critical"
+    assert told["reason"] == ("the exchange has banned this account: no" if how == "by a refusal" else "a person")
 
 
 async def test_facts_causes_and_commands_are_recorded_in_order_before_anybody_acts(autojump_clock: MockClock) -> None:
