@@ -163,7 +163,7 @@ IMBALANCE = "exit_imbalance"
 # Quotes lapse only when they are not renewed: a strategy hangs.
 HANG_KNOBS: dict[str, Any] = {"quotes_valid_ms": 1_000}
 LIMITS: dict[str, Any] = {
-    "order_size_max": 15 * MICRO,
+    "order_size_max": 25 * MICRO,
     "position_size_max": 25 * MICRO,
     "exposure_max": 20 * MICRO,
     "loss_max": 1,

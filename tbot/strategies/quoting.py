@@ -88,18 +88,19 @@ def size_misfit(base: Size, factors: Sequence[float], market: Market, limits: Ri
     smallest = f"the smallest order of {market.slug or market.market_id} has {text(least)}"
     if limits.position_size_max < least:
         found = f'limits.position_size_max is "{text(limits.position_size_max)}" shares, but {smallest}'
-        remedy = f'"{text(least)}" or more'
+        remedy = f'set it to "{text(least)}" or more, or leave that market out'
     elif min(sizes) < least:
         found = f'base_size "{text(base)}" makes orders of {text(min(sizes))} shares, but {smallest}'
-        remedy = f'"{text(math.ceil(least / min(factors) / lot) * lot)}" or more'
+        least_base = text(math.ceil(least / min(factors) / lot) * lot)
+        remedy = f'set base_size to "{least_base}" or more, or leave that market out'
     elif max(sizes) > most:
         found = f'base_size "{text(base)}" makes orders of {text(max(sizes))} shares'
         found += f', but limits.order_size_max is "{text(most)}"'
-        remedy = f'"{text(math.floor(most / max(factors) / lot) * lot)}" or less'
+        remedy = f'set base_size to "{text(math.floor(most / max(factors) / lot) * lot)}" or less'
     else:
         return None
-    told = f"{found}: {len(sizes) - fitting} of {len(sizes)} quotes a side are never placed there"
-    return Misfit(reason=f"{told}; set it to {remedy}, or leave that market out", is_total=not fitting)
+    told = f"{found}: {len(sizes) - fitting} of {len(sizes)} quotes a side are never placed"
+    return Misfit(reason=f"{told}; {remedy}", is_total=not fitting)
 
 
 class Budget:

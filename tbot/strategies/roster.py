@@ -44,13 +44,14 @@ def check_sizes(
         ConfigError: One of them could never quote in one of the markets.
     """
     by_id = {market.market_id: market for market in markets}
-    total: list[str] = []
-    partial: list[str] = []
+    # By the sentence: what a limit alone decides is the same in every market, and told once.
+    total: dict[str, None] = {}
+    partial: dict[str, None] = {}
     for name, make in strategies.items():
         strategy = make()
         for market_id in strategy.market_ids:
             if (misfit := strategy.misfit(by_id[market_id], limits)) is not None:
-                (total if misfit.is_total else partial).append(f'strategy "{name}": {misfit.reason}')
+                (total if misfit.is_total else partial)[f'strategy "{name}": {misfit.reason}'] = None
     if total:
         raise ConfigError("not trading: " + " / ".join(total))
     return tuple(partial)

@@ -62,7 +62,7 @@ def test_what_is_told_is_what_is_left_out_and_the_remedy_is_one(
         assert told == layers - placed(settings, market, limits)
         assert (misfit is not None and misfit.is_total) == (told == layers)
     if misfit is not None:
-        ((remedy, how),) = re.findall(r'set it to "([\d.]+)" or (more|less)', misfit.reason)
+        ((remedy, how),) = re.findall(r'set (?:it|base_size) to "([\d.]+)" or (more|less)', misfit.reason)
         size, is_limit = Size(micro_from_text(remedy)), "position_size_max is" in misfit.reason
         better = limits if not is_limit else msgspec.structs.replace(limits, position_size_max=size)
         mended = settings if is_limit else msgspec.structs.replace(settings, base_size=max(size, Size(1)))
@@ -83,7 +83,7 @@ def test_settings_that_could_never_quote_in_a_market_are_refused_in_one_sentence
         check_sizes(strategies, LIMITS, [easy, strict])
     assert str(refused.value) == (
         'not trading: strategy "liquidity": base_size "20" makes orders of 20 shares, but the smallest order of rain '
-        'has 25: 1 of 1 quotes a side are never placed there; set it to "25" or more, or leave that market out'
+        'has 25: 1 of 1 quotes a side are never placed; set base_size to "25" or more, or leave that market out'
     )
     narrow = msgspec.structs.replace(LIMITS, position_size_max=Size(4 * MICRO))
     with pytest.raises(
@@ -96,4 +96,16 @@ def test_settings_that_quote_less_than_they_say_are_told_and_allowed() -> None:
     settings = LiquiditySettings(base_size=Size(4 * MICRO), layers=2, layer_growth=1.5)
     (told,) = check_sizes(roster([settings], [MARKET]), LIMITS, [MARKET])
     assert 'base_size "4" makes orders of 4 shares' in told
-    assert '1 of 2 quotes a side are never placed there; set it to "5" or more' in told
+    assert '1 of 2 quotes a side are never placed; set base_size to "5" or more' in told
+
+
+def test_a_limit_that_concerns_every_market_is_told_once() -> None:
+    markets = [MARKET, msgspec.structs.replace(MARKET, market_id="other", yes="3", no="4")]
+    settings = LiquiditySettings(base_size=Size(20 * MICRO), layers=1)
+    limits = msgspec.structs.replace(LIMITS, order_size_max=Size(15 * MICRO))
+    with pytest.raises(ConfigError) as refused:
+        check_sizes(roster([settings], markets), limits, markets)
+    assert str(refused.value) == (
+        'not trading: strategy "liquidity": base_size "20" makes orders of 20 shares, but limits.order_size_max is '
+        '"15": 1 of 1 quotes a side are never placed; set base_size to "15" or less'
+    )

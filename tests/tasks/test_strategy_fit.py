@@ -49,7 +49,7 @@ async def test_a_minimum_that_grows_pauses_its_market_with_one_line_and_no_order
             assert len(stage.placed_after(0)) <= 2 + 4, "few enough before the terms are read"
             (told,) = lines(terminal, "strategy.paused")
             assert "the smallest order of rain-in-springfield-tomorrow has 20" in told
-            assert "set it to" in told
+            assert "set base_size to" in told
             ask_for(stage, 5)
             await trio.sleep(TERMS_S + 3)
             assert len(stage.resting()) == 2
