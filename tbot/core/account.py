@@ -228,9 +228,10 @@ class Account:
 
     def enter_mode(self, mode: ExchangeMode) -> bool:
         """Take note of what the exchange lets us send now; True when the restriction is another one than before."""
-        is_news = (mode.permit, mode.code) != (self.exchange_mode.permit, self.exchange_mode.code)
-        self.exchange_mode = mode
-        if is_news and mode.code is not RejectCode.RATE_LIMITED:
+        before, self.exchange_mode = self.exchange_mode, mode
+        is_news = (mode.permit, mode.code) != (before.permit, before.code)
+        # Rate limits come and go by the second: neither is told.
+        if is_news and (mode.code or before.code) is not RejectCode.RATE_LIMITED:
             # Not counted: counts are durable, and a replay begun at a checkpoint does not know the mode before it.
             self._tell(f"the exchange takes: {permit_text(mode)}")
         return is_news

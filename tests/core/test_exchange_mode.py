@@ -94,6 +94,18 @@ def test_a_restriction_is_told_to_people_once_and_shown_while_it_lasts() -> None
     assert trading_desk().core.account.snapshot(Nanos(0)).exchange_takes == ""
 
 
+def test_a_rate_limit_and_its_end_are_shown_but_not_noted() -> None:
+    desk = quoting(RejectCode.RATE_LIMITED, retry_after_s=1)
+    account = desk.core.account
+    assert account.snapshot(desk.now).exchange_takes == "cancels only (rate_limited)"
+    desk.wait(1.1)
+    probe = sent(desk)[-1]
+    desk.prepare(probe)
+    desk.accept(probe)
+    assert account.snapshot(desk.now).exchange_takes == ""
+    assert account.news() == ()
+
+
 def test_the_exchange_s_own_wait_is_kept_but_not_for_ever() -> None:
     desk = quoting(RejectCode.RESTARTING, retry_after_s=30)
     assert desk.core.account.exchange_mode.until_ns == desk.now + 30 * NANOS_PER_S
