@@ -43,8 +43,8 @@ class FairValueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     starts: tuple[Annotated[float, msgspec.Meta(gt=0.07, lt=0.93)], ...] = (0.44, 0.61)
     volatility: float = 0.4
-    reversion_per_hour: float = 0.2
-    news_per_hour: Positive = 10.0
+    reversion_per_hour: float = 0.5
+    news_per_hour: Positive = 30.0
     news_size: float = 0.25
     quiet_s: Positive = 600.0
     busy_s: Positive = 120.0

@@ -32,7 +32,7 @@ class Regime(msgspec.Struct, frozen=True, kw_only=True):
 
 CALIBRATED: Mapping[str, Regime] = {
     "quiet": Regime(
-        fair=FairValueSettings(volatility=0.15, news_per_hour=2.0, busy_factor=1.0, is_resolving=True),
+        fair=FairValueSettings(volatility=0.5, news_per_hour=14.0, busy_factor=1.0, is_resolving=True),
         makers=MakerSettings(
             count=2,
             levels=5,
@@ -46,14 +46,16 @@ CALIBRATED: Mapping[str, Regime] = {
             pause_s=0.12,
         ),
         takers=TakerSettings(
-            noise_per_s=0.022,
-            noise_shares=70.0,
-            noise_sigma=2.0,
+            noise_per_s=0.02,
+            noise_shares=50.0,
+            noise_sigma=1.7,
             noise_shares_max=1_500,
-            herding=0.25,
+            herding=0.1,
             herding_s=3.0,
             noise_slippage_ticks=4,
             informed_per_s=0.02,
+            informed_shares=300,
+            racers=2,
             chasers_per_s=0.01,
         ),
         tickets=TicketSettings(looks_per_s=0.05, levels=2, wall_shares=3_300, changes=3, pause_s=0.12),
