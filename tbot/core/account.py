@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from tbot.core.exchange_mode import OPEN, ExchangeMode, Permit, permit_text
+from tbot.core.exchange_mode import OPEN, ExchangeMode, is_restricted, permit_text
 from tbot.core.market import CASH, Market, MarketName, TokenId, difference, name_of
 from tbot.core.messages import (
     AccountView,
@@ -159,6 +159,7 @@ class Account:
         self.contract_ns: dict[TokenId, Nanos] = {}
         # What the exchange lets us send; not durable: the first refusal after a restart tells it again.
         self.exchange_mode = OPEN
+        self._takes_told = permit_text(OPEN)
         self.notes: deque[str] = deque(maxlen=NOTES_KEPT)
         self._unread: deque[str] = deque(maxlen=NOTES_KEPT)
 
@@ -231,9 +232,10 @@ class Account:
         before, self.exchange_mode = self.exchange_mode, mode
         is_news = (mode.permit, mode.code) != (before.permit, before.code)
         # Rate limits come and go by the second: neither is told.
-        if is_news and (mode.code or before.code) is not RejectCode.RATE_LIMITED:
+        if mode.code is not RejectCode.RATE_LIMITED and (takes := permit_text(mode)) != self._takes_told:
             # Not counted: counts are durable, and a replay begun at a checkpoint does not know the mode before it.
-            self._tell(f"the exchange takes: {permit_text(mode)}")
+            self._takes_told = takes
+            self._tell(f"the exchange takes: {takes}")
         return is_news
 
     def afford(self, open_orders_max: int) -> None:
@@ -463,7 +465,7 @@ class Account:
         return Snapshot(
             mode=self.mode.value,
             halt_reason=self.halt_reason,
-            exchange_takes="" if self.exchange_mode.permit is Permit.ALL else permit_text(self.exchange_mode),
+            exchange_takes=permit_text(self.exchange_mode) if is_restricted(self.exchange_mode, now_ns) else "",
             positions=tuple(self._rows()),
             orders=tuple(o.view() for o in self.orders.active()),
             cash=ledger.cash if ledger is not None else Notional(0),

@@ -136,6 +136,11 @@ def may_submit(mode: ExchangeMode, *, is_post_only: bool, now_ns: Nanos) -> bool
     return mode.permit is Permit.ALL or (mode.permit is Permit.POST_ONLY and is_post_only)
 
 
+def is_restricted(mode: ExchangeMode, now_ns: Nanos) -> bool:
+    """Tell whether anything is still left out: a restriction that time alone ends is over then, though none said so."""
+    return mode.is_probed or not may_submit(mode, is_post_only=False, now_ns=now_ns)
+
+
 def submits_room(mode: ExchangeMode, *, in_flight: int, now_ns: Nanos) -> int | None:
     """Return how many orders may be sent now; None = no limit of this kind.
 

@@ -99,11 +99,20 @@ def test_a_rate_limit_and_its_end_are_shown_but_not_noted() -> None:
     account = desk.core.account
     assert account.snapshot(desk.now).exchange_takes == "cancels only (rate_limited)"
     desk.wait(1.1)
+    assert account.snapshot(desk.now).exchange_takes == ""  # by time alone: no order need have been accepted since
     probe = sent(desk)[-1]
     desk.prepare(probe)
     desk.accept(probe)
     assert account.snapshot(desk.now).exchange_takes == ""
     assert account.news() == ()
+
+
+def test_the_end_of_a_restriction_is_told_though_a_rate_limit_came_between() -> None:
+    account = trading_desk().core.account
+    for code in (RejectCode.CANCEL_ONLY, RejectCode.CANCEL_ONLY, RejectCode.RATE_LIMITED):
+        account.enter_mode(mode_refused(OPEN, code, 1.0, Nanos(0)))
+    account.enter_mode(OPEN)
+    assert account.news() == ("the exchange takes: cancels only (cancel_only)", "the exchange takes: all")
 
 
 def test_the_exchange_s_own_wait_is_kept_but_not_for_ever() -> None:
