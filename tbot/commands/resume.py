@@ -129,6 +129,8 @@ def _consequences(account: Account) -> Iterator[str]:
         yield f"With --confirm what the exchange holds is taken for true: {describe(account, account.drift)}."
     if account.halt_profit is not None:
         yield f"With --confirm the loss limit counts from a profit of ${account.halt_profit / MICRO:,.2f} on."
+    else:
+        yield "The loss limit counts on: what is lost stays lost."
 
 
 def _record(store: Store, account: Account, *, seq: int, log_file: Path) -> None:

@@ -68,7 +68,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, kw_only=True):
         offsets: What the exchange holds beyond the ledger and why is known: it was there before, or a person accepted
             it. Millionths, by token and `CASH`.
         drift: Unexplained difference in the newest report that could be compared.
-        drift_since_ns: Request time of the report that found this very difference first.
+        drift_since_ns: Request time of the report that found this very difference first, or of the first after which
+            the exchange was asked without a break to read it anew, and did not.
         drift_refreshed: What of it the exchange has read from the chain anew since.
         drift_told: Tokens whose balances were told, and in order, since cash alone is more than it should be.
         forgotten_ns: Trades first heard of before this may be forgotten.
@@ -250,14 +251,14 @@ class Account:
             self.note(f"halted: {reason}")
 
     def resume(self, profit: Notional | None) -> None:
-        """Trade again; the loss limit counts from a profit, None = from that of now."""
+        """Trade again; after a loss the limit counts from a profit, None = from that of now."""
         if self.halt_reason:
             self.note(f"resumed after: {self.halt_reason}")
-        self.halt_reason, self.halted_ns, self.halt_profit, self.flatten_ticks = "", Nanos(0), None, None
-        if profit is None:
-            self.rebase_loss()
-        else:
+        if profit is not None:
             self.loss_reference, self.loss_unrealized = profit, Notional(0)
+        elif self.halt_profit is not None:  # who ends another halt has said nothing about what is lost
+            self.rebase_loss()
+        self.halt_reason, self.halted_ns, self.halt_profit, self.flatten_ticks = "", Nanos(0), None, None
 
     def open_ledger(self, report: ExchangeReport) -> bool:
         """Begin the books with the exchange's cash, once no earlier trade can change it and every balance was told.

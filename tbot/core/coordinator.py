@@ -435,12 +435,13 @@ class Coordinator:
         for fill in message.fills:
             self._fill(fill, now_ns)
         if message.requested_ns > account.reported_ns:  # told twice, absence would count twice
+            before_ns = account.reported_ns
             account.take_report(message.requested_ns)
             for correction in corrections(message, self.orders, now_ns):
                 self._correct(correction, message.requested_ns)
             account.counts["foreign_orders"] = len(foreign_orders(message, self.orders))
             account.sight(message)
-            drift.compare(account, message)
+            drift.compare(account, message, before_ns=before_ns)
         if account.is_recovering and message.requested_ns >= self.recovering_since_ns:
             account.is_recovering = False
         account.forget(now_ns)

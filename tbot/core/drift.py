@@ -28,11 +28,21 @@ CASH_TOLERANCE = Notional(10_000)
 SETTLE_NS = 2 * NANOS_PER_S
 # An exchange that does not read its balances anew for this long leaves nobody else to ask: what it tells counts then.
 REFRESH_WITHIN_NS = 60 * NANOS_PER_S
+# While reports come, those that differ are asked for every few seconds; after a longer silence nobody asked.
+SILENCE_NS = 15 * NANOS_PER_S
 
 
-def compare(account: Account, report: ExchangeReport) -> None:
-    """Hold a report against the ledger; halt when it confirms a difference that a deposit cannot explain."""
-    if account.ledger is None or not _is_comparable(account, report.requested_ns):
+def compare(account: Account, report: ExchangeReport, *, before_ns: Nanos) -> None:
+    """Hold a report against the ledger; halt when it confirms a difference that a deposit cannot explain.
+
+    Args:
+        account: Takes note of what differs.
+        report: Newer than every one before.
+        before_ns: When the report before it was asked for.
+    """
+    is_quiet = _is_comparable(account, report.requested_ns)
+    _wait_again(account, report, before_ns, is_quiet=is_quiet)
+    if account.ledger is None or not is_quiet:
         return
     found = differences(report, account.ledger, tokens=tuple(account.market_of), known=account.offsets)
     told = {CASH, *(token for token, _ in report.balances)}
@@ -132,12 +142,17 @@ def _correct(account: Account, found: Mapping[TokenId, int]) -> None:
 
 def _undo(account: Account, found: Mapping[TokenId, int]) -> bool:
     """End corrections that a person accepted where the exchange agrees with the ledger by now; whether that is all."""
-    if any(difference != -account.accepted.get(asset, 0) for asset, difference in found.items()):
+    undone = {asset: -account.accepted.get(asset, 0) for asset in found}
+    if any(abs(difference - undone[asset]) >= _tolerance(asset) for asset, difference in found.items()):
         return False
-    _correct(account, found)
+    _correct(account, undone)
     account.accepted = {asset: d for asset, d in account.accepted.items() if asset not in found}
-    account.note(f"ledger and exchange agree again, a correction is undone: {describe(account, found)}")
+    account.note(f"ledger and exchange agree again, a correction is undone: {describe(account, undone)}")
     return True
+
+
+def _tolerance(asset: TokenId) -> int:
+    return CASH_TOLERANCE if asset == CASH else SIZE_TOLERANCE
 
 
 def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
@@ -145,6 +160,13 @@ def _is_comparable(account: Account, requested_ns: Nanos) -> bool:
     is_settled = account.unsettled_since_ns() is None
     is_claimed = any(order.size_pending for order in account.orders.working())
     return is_settled and not is_claimed and requested_ns - account.news_ns >= SETTLE_NS
+
+
+def _wait_again(account: Account, report: ExchangeReport, before_ns: Nanos, *, is_quiet: bool) -> None:
+    """Give the exchange the whole time anew where nobody asked it, or where it did read, though while we traded."""
+    is_read = any(asset in report.refreshed for asset in doubtful(account))
+    if report.requested_ns - before_ns > SILENCE_NS or (is_read and not is_quiet):
+        account.drift_since_ns = report.requested_ns
 
 
 def _doubt_again(account: Account, found: dict[TokenId, int], report: ExchangeReport, *, is_the_same: bool) -> bool:
@@ -157,7 +179,8 @@ def _doubt_again(account: Account, found: dict[TokenId, int], report: ExchangeRe
     account.drift_since_ns = account.drift_since_ns if is_the_same else report.requested_ns
     account.drift_refreshed = tuple(asset for asset in found if asset in before or asset in report.refreshed)
     is_overdue = report.requested_ns - account.drift_since_ns >= REFRESH_WITHIN_NS
-    return is_overdue or set(found) <= set(before)
+    unread = set(found) - set(before)
+    return not unread or (is_overdue and not unread & set(report.refreshed))
 
 
 def _unread(account: Account) -> str:

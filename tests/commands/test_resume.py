@@ -16,7 +16,7 @@ from tbot.cli.main import main
 from tbot.commands.live import CONFIRM_DIGITS
 from tbot.commands.resume import ResumeOptions, resume
 from tbot.core.messages import CancelAll, Halt, Message, Resume
-from tbot.core.units import NANOS_PER_S, Nanos
+from tbot.core.units import NANOS_PER_S, Nanos, Notional
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, SigningKey
 from tbot.exchanges.simulated.operations import SplitPair
@@ -77,6 +77,22 @@ def test_a_halt_is_told_and_ends_with_one_record_when_it_is_confirmed(
     assert "trading.resumed" in (tmp_path / "state/live.log.jsonl").read_text()
     with pytest.raises(ConfigError, match="nothing is halted"):
         asked(config)
+
+
+@pytest.mark.parametrize(
+    ("profit", "told"),
+    [
+        (None, "The loss limit counts on: what is lost stays lost."),
+        (-30_000_000, "counts from a profit of $-30.00 on."),
+    ],
+)
+def test_the_page_tells_from_where_the_loss_limit_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profit: int | None, told: str
+) -> None:
+    config = nobody(tmp_path)
+    kept(tmp_path, Halt(reason="it was so", at_ns=AT, profit=None if profit is None else Notional(profit)))
+    assert asked(config) == 0
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("confirm", [None, "", "000000", DIGITS[1:]])

@@ -262,6 +262,24 @@ def test_resume_counts_the_loss_from_here() -> None:
     assert desk.mode() is Mode.HALTED
 
 
+def test_a_halt_for_another_reason_forgives_no_loss_when_it_ends() -> None:
+    desk = trading_desk()
+    (order,) = desk.live(bid(0.50, 300))
+    desk.fill(order, 300, settlement=Settlement.CONFIRMED)
+    (sale,) = desk.quote(ask(0.51, 300))
+    desk.accept(sale)
+    desk.fill(sale, 300, price=0.20, settlement=Settlement.CONFIRMED)
+    desk.tell(Halt(reason="the exchange refuses our signatures", at_ns=desk.now))
+    desk.tell(Resume(at_ns=desk.now))
+    assert desk.mode() is Mode.TRADING
+    assert desk.core.account.loss() == 90_000_000
+    (order,) = desk.live(bid(0.50, 100))
+    desk.fill(order, 100, settlement=Settlement.CONFIRMED)
+    desk.top(YES, 0.39, 0.54)
+    desk.decide()
+    assert "loss limit: 101 lost, limit 100" in desk.core.account.halt_reason
+
+
 def test_first_halt_reason_stands() -> None:
     desk = trading_desk()
     desk.tell(Halt(reason="first", at_ns=desk.now), Halt(reason="second", at_ns=desk.now))

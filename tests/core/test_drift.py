@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tbot.core.account import EMPTY_STATE, Mode
 from tbot.core.market import CASH as ASSET_CASH
@@ -26,6 +27,7 @@ from tests.core.coordinators import (
     bid,
     listed,
     questions,
+    saved,
     shares,
     trading_desk,
 )
@@ -62,6 +64,51 @@ def test_an_exchange_that_reads_nothing_anew_for_a_minute_is_believed() -> None:
         desk.report(balances=((YES, shares(15)),), is_refreshed=False)
         desk.wait(1)
     assert "did not read 1 of these anew within 60 s" in desk.core.account.halt_reason
+
+
+def next_life(desk: Desk, *, after_s: float) -> Desk:
+    """Start anew from a checkpoint, after a time in which nobody asked anything."""
+    again = Desk(state=saved(desk.core.state()), epoch=2)
+    again.now = desk.now
+    again.recover()
+    return again.wait(after_s)
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["read anew", "not read anew"])
+@pytest.mark.parametrize("is_new_life", [True, False], ids=["the bot was away", "the exchange was away"])
+def test_a_minute_in_which_nobody_asked_proves_nothing(*, is_read: bool, is_new_life: bool) -> None:
+    desk = trading_desk(holding=20)
+    desk.report(balances=((YES, shares(15)),), is_refreshed=False)
+    desk = next_life(desk, after_s=120) if is_new_life else desk.wait(120)
+    desk.report(balances=((YES, shares(15)),), is_refreshed=is_read)
+    assert desk.mode() is Mode.TRADING
+    for _ in range(1 if is_read else 60):  # asked every second from here on
+        assert desk.mode() is Mode.TRADING
+        desk.wait(1)
+        desk.report(balances=((YES, shares(15)),), is_refreshed=False)
+    assert "-5 of rain YES" in desk.core.account.halt_reason
+    assert ("did not read 1 of these anew" in desk.core.account.halt_reason) is not is_read
+
+
+def test_a_balance_read_anew_at_the_last_moment_is_told_once_more_before_it_counts() -> None:
+    desk = trading_desk(holding=20)
+    for second in range(61):
+        desk.report(balances=((YES, shares(15)),), is_refreshed=second == 60)
+        desk.wait(1)
+    assert desk.mode() is Mode.TRADING
+    desk.report(balances=((YES, shares(20)),))
+    assert (desk.mode(), desk.core.account.drift) == (Mode.TRADING, {})
+
+
+def test_an_exchange_that_reads_while_we_trade_is_not_believed_for_having_read_nothing() -> None:
+    desk = trading_desk(holding=20)
+    for second in range(61):
+        is_noisy = second == 40
+        if is_noisy:
+            desk.core.account.news_ns = desk.now
+        desk.report(balances=((YES, shares(15)),), is_refreshed=is_noisy)
+        desk.wait(1)
+    assert desk.mode() is Mode.TRADING
 
 
 def test_every_asset_that_differs_must_have_been_read_anew() -> None:
@@ -309,6 +356,25 @@ def test_an_accepted_difference_that_ends_by_itself_is_undone_and_halts_nobody()
     assert sum("agree again" in note for note in desk.core.account.notes) == 2
     for _ in range(3):  # what is missing now is another loss
         tell_balances(desk, 15, 0)
+    assert desk.mode() is Mode.HALTED
+
+
+@pytest.mark.parametrize("dust", [-9_999, -1, 1, 9_999])
+def test_dust_beside_an_accepted_difference_that_ended_halts_nobody(dust: int) -> None:
+    desk = halted_desk()
+    resume(desk)
+    for _ in range(4):
+        tell_balances(desk, 20 + dust / 1_000_000, dust)
+    assert desk.mode() is Mode.TRADING
+    assert (desk.core.account.offsets, desk.core.account.accepted, desk.core.account.drift) == ({}, {}, {})
+
+
+@pytest.mark.parametrize(("held", "cash_more"), [(20.01, 0), (19.99, 0), (20, 10_000), (20, -10_000)])
+def test_what_is_more_than_dust_beside_an_accepted_difference_that_ended_halts(held: float, cash_more: int) -> None:
+    desk = halted_desk()
+    resume(desk)
+    for _ in range(4):
+        tell_balances(desk, held, cash_more)
     assert desk.mode() is Mode.HALTED
 
 

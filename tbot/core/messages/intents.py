@@ -97,7 +97,7 @@ class Resume(Message, frozen=True, kw_only=True):
         accepted: What the exchange holds beyond the ledger, by asset (`CASH` among them) in millionths, as the person
             saw it and takes for given; another difference halts again.
         profit: The loss limit counts from this on, micro-dollars; None = from the profit at this moment, which needs
-            prices.
+            prices, if a loss is what halted, else as before.
     """
 
     at_ns: Nanos
