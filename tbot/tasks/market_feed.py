@@ -176,6 +176,8 @@ class MarketFeed:
     def remove(self, market_id: MarketId) -> None:
         """Follow a market no more: it is unsubscribed, and last told as stale. Never waits."""
         self._refusals.pop(market_id, None)
+        self._closed.pop(market_id, None)
+        self._books.terms.remove(market_id)
         line = self._books.remove(market_id, trio.current_time(), self.now_ns())
         if line is not None:
             self._shards[line.number].follow()
@@ -184,7 +186,6 @@ class MarketFeed:
     # It is read again until it is resolved: the staff may open it again, or one answer may have been wrong.
     def _leave(self, market: Market) -> None:
         self.remove(market.market_id)
-        self._closed.pop(market.market_id, None)
         if not market.is_resolved:
             self._closed[market.market_id] = market
             self._books.terms.add(market.market_id, trio.current_time())

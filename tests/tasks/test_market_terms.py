@@ -173,6 +173,37 @@ async def test_a_refused_reading_pulls_the_quotes_of_its_market_and_ends_no_bot(
         assert [note for _, kind, note in stage.notes if kind in ("fault", "restart")] == []
 
 
+async def closed_desk_reads(*, then_resolved: bool) -> int:
+    """Count the readings in a minute of a market that closed, and was resolved later or not."""
+    closed = msgspec.structs.replace(PAUSED, is_closed=True)
+    async with desk(OFTEN) as rig:
+        rig.exchange.terms = closed
+        await trio.sleep(2 * OFTEN.terms_s)
+        rig.exchange.terms = msgspec.structs.replace(closed, is_resolved=then_resolved)
+        await trio.sleep(2 * OFTEN.terms_s)
+        assert told(rig)[-1].market == rig.exchange.terms
+        before = len(rig.exchange.terms_reads)
+        await trio.sleep(60)
+        return len(rig.exchange.terms_reads) - before
+
+
+async def test_a_market_that_closed_is_read_until_it_is_resolved(autojump_clock: MockClock) -> None:
+    assert await closed_desk_reads(then_resolved=False) >= 60 / (OFTEN.terms_s + 1)
+    assert await closed_desk_reads(then_resolved=True) == 0
+
+
+async def test_a_market_that_closed_is_read_no_more_once_it_is_removed(autojump_clock: MockClock) -> None:
+    async with desk(OFTEN) as rig:
+        rig.exchange.terms = msgspec.structs.replace(PAUSED, is_closed=True)
+        await trio.sleep(2 * OFTEN.terms_s)
+        rig.feed.remove(MARKET.market_id)
+        before = len(rig.exchange.terms_reads)
+        rig.exchange.terms = MARKET
+        await trio.sleep(60)
+        assert len(rig.exchange.terms_reads) == before
+        assert rig.view.is_stale
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_resolved", [False, True])
 async def test_a_market_that_closes_is_left_and_what_was_bought_is_kept(

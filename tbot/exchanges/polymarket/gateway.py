@@ -290,7 +290,8 @@ class PolymarketGateway:
             AuthenticationFailed: The credentials are refused.
         """
         await self._public.keep_time()  # which also keeps a connection warm
-        report = await self._reporter.report(since_ns, lookups, self._public.markets, balances_of)
+        markets = dict(self._public.markets)  # one that joins meanwhile is of the next report
+        report = await self._reporter.report(since_ns, lookups, markets, balances_of)
         self._entry.learn_open([order.exchange_order_id for order in report.open_orders], report.requested_ns)
         return report
 

@@ -27,7 +27,7 @@ from tbot.exchanges.polymarket.fills import (
 from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.rows import RowHead, row_head
 from tbot.exchanges.polymarket.single_reads import Lookups, RowReads
-from tbot.exchanges.polymarket.unread import UnreadTrades
+from tbot.exchanges.polymarket.unread import TradeKey, UnreadTrades
 from tbot.exchanges.polymarket.wire import OrderRow, TradeRow, decode
 
 log = structlog.get_logger()
@@ -179,23 +179,23 @@ class Reporter:
                 self._unread.forget(_key(row))
             except BadFrame as error:
                 if not self._is_left_out(_key(row), error):
-                    waiting = ExchangeUnavailable(f"trade {_key(row)[:80]}: {error}")
+                    waiting = ExchangeUnavailable(f"trade {_key(row).text[:80]}: {error}")
         self._trades_read.end(rows)
         if waiting is not None:
             raise waiting
-        for trade_id in self._unread.due(frozenset(map(_key, rows))):
+        for key in self._unread.due(frozenset(map(_key, rows))):
             with suppress(BadFrame):
-                fills += (await self._trade_by_id(trade_id)).fills
-                self._unread.forget(trade_id)
+                fills += (await self._trade_by_id(key.text)).fills
+                self._unread.forget(key)
         return fills
 
-    def _is_left_out(self, key: str, error: BadFrame) -> bool:
+    def _is_left_out(self, key: TradeKey, error: BadFrame) -> bool:
         """Note that a trade cannot be read once more, and tell whether the report goes on without it."""
         is_too_often = self._unread.fail(key)
         if is_too_often:
-            log.error("report.trade_left_out", trade_id=key[:80], error=str(error)[:200])
+            log.error("report.trade_left_out", trade_id=key.text[:80], error=str(error)[:200])
         elif not self._unread.is_left_out(key):
-            log.warning("report.row_unreadable", what="trade", row_id=key[:80], error=str(error)[:200])
+            log.warning("report.row_unreadable", what="trade", row_id=key.text[:80], error=str(error)[:200])
         return self._unread.is_left_out(key)
 
     def _is_unsaid(self, row: bytes, tokens: Collection[TokenId]) -> bool:
@@ -217,7 +217,11 @@ class Reporter:
             if not head.is_foreign(tokens) and not head.row_id:
                 raise
             self._unreadable += head.is_foreign(tokens)
-        return [] if head.is_foreign(tokens) else self._trades_read.answer(row).fills
+        if head.is_foreign(tokens):
+            return []
+        if not head.row_id:
+            raise BadFrame("it does not say which orders were met, and names no trade to ask for")
+        return self._trades_read.answer(row).fills
 
     async def _trade_by_id(self, trade_id: str) -> _Trade:
         again = [each for each in await self._rest.trades(id=trade_id) if row_head(each).row_id == trade_id]
@@ -283,8 +287,9 @@ def _status(row: bytes) -> str:
 
 
 # A row without an id is known by what it says.
-def _key(row: bytes) -> str:
-    return row_head(row).row_id or row[:500].decode(errors="replace")
+def _key(row: bytes) -> TradeKey:
+    row_id = row_head(row).row_id
+    return TradeKey(row_id or row[:500].decode(errors="replace"), is_id=bool(row_id))
 
 
 # No grid is finer than four decimals.

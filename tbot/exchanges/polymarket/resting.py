@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from tbot.core.messages import ExchangeOrderId
 from tbot.core.units import Nanos
 
-# Many more than can rest; of an order older than all of these nothing is still to be told.
+# So many ids are remembered, those that rest beside: of an ended order older than all of these nothing is still told.
 KNOWN_MAX = 4_096
 
 
@@ -86,4 +86,7 @@ class RestingOrders:
         self._heard.pop(order_id, None)
         self._heard[order_id] = now_ns
         if len(self._heard) > KNOWN_MAX:
-            self._heard.pop(next(iter(self._heard)))
+            # Never one that may rest, however old: the next list would call it strange.
+            over = next((each for each in self._heard if each not in self._ours), None)
+            if over is not None:
+                del self._heard[over]

@@ -105,6 +105,22 @@ def test_memory_of_what_was_ours_is_bounded() -> None:
     assert known.count == 0
 
 
+@pytest.mark.parametrize("is_listed_meanwhile", [False, True])
+def test_an_order_that_rests_stays_ours_however_many_come_after_it(*, is_listed_meanwhile: bool) -> None:
+    known, kept = RestingOrders(), [ExchangeOrderId("kept"), ExchangeOrderId("kept too")]
+    for number, order_id in enumerate(kept):
+        known.sent(order_id, Nanos(number))
+    for number in range(10, KNOWN_MAX + 50):
+        known.sent(ExchangeOrderId(f"0x{number}"), Nanos(number))
+        known.gone(ExchangeOrderId(f"0x{number}"), Nanos(number))
+        if is_listed_meanwhile and number % 1_000 == 0:
+            known.correct(kept, Nanos(number + 1))
+    known.correct(kept, Nanos(KNOWN_MAX + 50))
+    assert list(known.ours) == kept
+    assert known.is_alone
+    assert len(known._heard) == KNOWN_MAX
+
+
 async def test_an_order_waits_for_the_cancels_of_those_that_another_run_left(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeReport, Fill
 from tbot.core.units import MICRO, Nanos, Notional
 from tbot.errors import ExchangeUnavailable
@@ -230,7 +231,12 @@ class Account:
             return None
 
 
-BAD: list[object] = [{**TRADE, "price": "1"}, {**TRADE, "size": None}, {**TRADE, "id": 7}, None]
+# Of a taker's trade at several prices without its legs: it does not say enough, so it is to be asked for.
+BARE = {**TRADE, "price": "0.56666"}
+BAD: list[object] = [
+    {**TRADE, "price": "1"}, {**TRADE, "size": None}, {**TRADE, "id": 7}, None,
+    {**TRADE, "trader_side": "MAKER", "id": ""}, {**BARE, "id": ""},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
@@ -268,3 +274,40 @@ async def test_a_trade_left_out_is_told_once_it_can_be_read_however_late(
     asked = len(account.asked)
     assert await account.reports(2) == [[], []]
     assert len(account.asked) == asked, "what is settled costs no more requests"
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+async def test_only_ids_are_asked_for_of_trades_left_out(autojump_clock: trio.testing.MockClock, bad: object) -> None:
+    account = Account()
+    await account.gateway.load_markets()
+    account.listed, account.by_id = [bad], {"t1": bad}
+    await account.reports(FAILURES_MAX + 1)
+    account.listed, account.asked = [], []  # the list begins later by now
+    assert await account.reports(3) == [[]] * 3
+    is_named = isinstance(bad, dict) and bad["id"] == "t1"
+    assert account.asked == (["t1"] * 3 if is_named else [])
+
+
+async def test_a_trade_that_names_none_but_is_of_another_market_costs_no_report(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    report = await report_of(trades=({**BARE, "id": "", "asset_id": FOREIGN}, {**TRADE, "id": "t3"}))
+    assert [fill.trade_id for fill in report.fills] == ["t3"]
+
+
+async def test_a_market_that_joins_while_a_report_is_read_is_of_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    account = Account()
+    (market,) = await account.gateway.load_markets()
+    joins = msgspec.structs.replace(market, market_id=MarketId("0xcd"), yes=TokenId(FOREIGN), no=TokenId("999998"))
+
+    class Joining(dict[str, object]):
+        def get(self, key: str, default: object = None) -> object:
+            account.gateway._public._take(joins)
+            return super().get(key, default)
+
+    theirs = {**TRADE, "id": "t2", "asset_id": FOREIGN}
+    account.listed = [{**theirs, "price": "1"}, {**TRADE, "price": "1"}]
+    account.by_id = Joining({"t1": TRADE, "t2": theirs})
+    assert await account.reports(2) == [["t1"], ["t2", "t1"]]
