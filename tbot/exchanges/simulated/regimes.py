@@ -61,7 +61,7 @@ CALIBRATED: Mapping[str, Regime] = {
         tickets=TicketSettings(looks_per_s=0.05, levels=2, wall_shares=3_300, changes=3, pause_s=0.12),
     ),
     "busy": Regime(
-        fair=FairValueSettings(volatility=0.8, news_per_hour=20.0, busy_factor=1.0, is_resolving=True),
+        fair=FairValueSettings(volatility=0.8, news_per_hour=90.0, news_size=0.14, busy_factor=1.0, is_resolving=True),
         makers=MakerSettings(
             count=4,
             levels=8,
@@ -75,13 +75,15 @@ CALIBRATED: Mapping[str, Regime] = {
         ),
         takers=TakerSettings(
             noise_per_s=0.4,
-            noise_shares=14.0,
+            noise_shares=11.0,
             noise_sigma=2.6,
-            noise_shares_max=7_000,
+            noise_shares_max=800,
             herding=0.25,
             herding_s=0.3,
-            informed_per_s=0.3,
-            informed_shares=400,
+            informed_per_s=1.0,
+            informed_shares=1_500,
+            reaction_s=(0.02, 0.25),
+            racers=6,
         ),
         tickets=TicketSettings(looks_per_s=1.2, wall_shares=11_000, changes=4, pause_s=0.006),
     ),

@@ -220,12 +220,18 @@ class KnowingMaker(Trader):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One strategy on one regime: for how long, in how many markets at once. Long enough to tell, and no longer."""
+    """One strategy on one regime: for how long, in how many markets at once. Long enough to tell, and no longer.
+
+    Attributes:
+        is_by_edge: Judge what fills were worth at their moment. What becomes of them later has mean zero, for the fair
+            value of a market that is resolving is a martingale, but it hides the mean where seconds are dear.
+    """
 
     make: type[Trader]
     regime: RegimeName
     seconds: int
     markets: int = 1
+    is_by_edge: bool = False
 
     def flow(self) -> FlowSettings:
         """Settings that name the regime and change nothing."""
@@ -236,8 +242,10 @@ class Trial(msgspec.Struct, frozen=True):
 BAD = (
     Trial(FixedQuoter, "moderate", seconds=600),
     Trial(FixedQuoter, "quiet", seconds=900, markets=3),
+    Trial(FixedQuoter, "busy", seconds=60, markets=3, is_by_edge=True),
     Trial(OneTickMaker, "moderate", seconds=200, markets=4),
     Trial(OneTickMaker, "quiet", seconds=300, markets=2),
+    Trial(OneTickMaker, "busy", seconds=30, markets=6, is_by_edge=True),
     Trial(MomentumTaker, "moderate", seconds=200),
     Trial(MomentumTaker, "quiet", seconds=300),
     Trial(MomentumTaker, "busy", seconds=30),
@@ -267,7 +275,8 @@ def _outcome(world: World, trial: Trial) -> World:
 
 def profits(trial: Trial) -> list[float]:
     """Profit of one strategy for each seed, as the regime is shipped."""
-    return [world.profit_usd() for world in outcomes(trial, trial.flow())]
+    worlds = outcomes(trial, trial.flow())
+    return [world.edge_usd if trial.is_by_edge else world.profit_usd() for world in worlds]
 
 
 def t_of(found: Sequence[float]) -> float:
