@@ -127,9 +127,10 @@ def describe(account: Account, found: Mapping[TokenId, int]) -> str:
 def asset_name(account: Account, token_id: TokenId) -> str:
     """Name a token to people by market and outcome."""
     market = account.market_of.get(token_id)
-    if market is None:
-        return token_id[:12]  # of a market that is traded no more
-    return f"{market.slug or market.market_id} {market.outcome_of(token_id)}"
+    name = "" if market is None else market.slug or market.market_id
+    if market is None or not name:
+        return token_id[:12]  # of a market that is traded no more, or whose name is not on record
+    return f"{name} {market.outcome_of(token_id)}"
 
 
 def _correct(account: Account, found: Mapping[TokenId, int]) -> None:

@@ -102,6 +102,11 @@ def name_of(market: Market) -> MarketName:
     return MarketName(market_id=market.market_id, slug=market.slug, yes=market.yes, no=market.no)
 
 
+def nameless_of(token_id: TokenId) -> MarketName:
+    """Stand in for the market of a token of which nothing is known: the token alone."""
+    return MarketName(market_id=MarketId(""), slug="", yes=token_id, no=token_id)
+
+
 def market_named(name: MarketName) -> Market:
     """Make a market of which only the name is known; it takes no orders."""
     return Market(

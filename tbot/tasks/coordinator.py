@@ -16,7 +16,7 @@ import trio
 from tbot.core.account import EMPTY_STATE, Account, CoordinatorState
 from tbot.core.coordinator import Coordinator
 from tbot.core.decide import COMMANDS_MAX
-from tbot.core.market import Market, TokenId, market_named
+from tbot.core.market import Market, TokenId, market_named, nameless_of
 from tbot.core.messages import (
     AccountView,
     CancelOrder,
@@ -281,14 +281,26 @@ def rebuild(
 def rebuild_alone(loaded: Loaded, limits: RiskLimits) -> Coordinator:
     """Make the coordinator of a journal for people, asking nobody: markets are known by their names alone.
 
+    One that joined after the checkpoint has no name here; what the exchange told of its tokens counts all the same.
+
     Raises:
         StateCorrupt: A row does not decode.
     """
     try:
         names = _states.decode(loaded.checkpoint.payload).markets if loaded.checkpoint is not None else ()
+        named = {token: name for name in names for token in (name.yes, name.no)}
+        nameless = [nameless_of(token) for token in _tokens_told(loaded) if token not in named]
     except msgspec.DecodeError:
-        names = ()  # which `rebuild` says
-    return rebuild(loaded, tuple(map(market_named, names)), limits)
+        names, nameless = (), []  # which `rebuild` says
+    return rebuild(loaded, tuple(map(market_named, [*names, *nameless])), limits)
+
+
+def _tokens_told(loaded: Loaded) -> dict[TokenId, None]:
+    """List the tokens of which reports since the checkpoint told a balance, in order."""
+    rows = (row for row in loaded.records if row.kind == ExchangeReport.__name__)
+    reports = (_entries.decode(row.payload) for row in rows)
+    told = (token for report in reports if isinstance(report, ExchangeReport) for token, _ in report.balances)
+    return dict.fromkeys(told)
 
 
 def _is_fact(message: Message) -> bool:
