@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from tbot.core.market import FeeSchedule, Market, MarketId, TokenId
@@ -18,7 +20,24 @@ SIZE_MIN_MAX = 1_000_000 * MICRO
 FEE_RATE_MAX = MICRO
 
 
+class Loaded(NamedTuple):
+    """A market read in full.
+
+    Attributes:
+        market: As its freshest sources tell it.
+        is_agreed: Whether both sources name the same contract; the parameters may be served from a cache.
+    """
+
+    market: Market
+    is_agreed: bool
+
+
 async def load_market(rest: Rest, market_id: MarketId, known: Market | None = None) -> Market:
+    """Read one market in full; see `read_in_full`."""
+    return (await read_in_full(rest, market_id, known)).market
+
+
+async def read_in_full(rest: Rest, market_id: MarketId, known: Market | None = None) -> Loaded:
     """Read one market: parameters, name, tick and contract, each from its freshest source.
 
     Args:
@@ -38,7 +57,7 @@ async def load_market(rest: Rest, market_id: MarketId, known: Market | None = No
         is_neg_risk = await rest.is_neg_risk(yes)
         if known is not None and is_neg_risk not in (known.is_neg_risk, clob.nr):
             raise BadFrame("two contracts: the parameters and the neg-risk answer differ")
-        return market_of(clob, full, tick, is_neg_risk=is_neg_risk)
+        return Loaded(market_of(clob, full, tick, is_neg_risk=is_neg_risk), is_agreed=is_neg_risk == clob.nr)
     except NotFound as error:
         raise ConfigError(f"market {market_id}: the exchange does not know it ({error})") from error
     except BadFrame as error:

@@ -7,6 +7,7 @@ what the exchange has just said it does not take. Doubts and refusals are values
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from enum import Enum, auto
 from typing import TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ from tbot.core.units import NANOS_PER_MS, NANOS_PER_S, Nanos
 from tbot.errors import ConfigError, Disconnected, ExchangeUnavailable, InvariantViolated, RateLimited, TimedOut
 from tbot.exchanges.gateway import PreparedOrder
 from tbot.exchanges.polymarket.amounts import amounts_of
+from tbot.exchanges.polymarket.doubts import ContractDoubts
 from tbot.exchanges.polymarket.http import Answer, NotSent
 from tbot.exchanges.polymarket.limits import Lane, RateGate, TooLate
 from tbot.exchanges.polymarket.order_rules import EXPIRY_AHEAD_S, EXPIRY_MARGIN_S
@@ -82,11 +84,18 @@ class _Signed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_neg_risk: bool
 
 
+class _Outcome(Enum):
+    # What came of reading a market anew.
+    READ = auto()
+    REFUSED = auto()  # it is none that we can trade now; the market feed pauses it
+    UNKNOWN = auto()  # no answer, none in time, or two that contradict each other
+
+
 class _Reading:
     # A market that is being read anew, and what came of it.
     def __init__(self) -> None:
         self.is_done = trio.Event()
-        self.is_tradable = True
+        self.outcome = _Outcome.UNKNOWN
 
 
 class OrderEntry:
@@ -129,6 +138,7 @@ class OrderEntry:
         self._stale: dict[TokenId, None] = {}
         self._mode = OPEN
         self._readings: dict[TokenId, _Reading] = {}
+        self._doubts_of = ContractDoubts()
 
     def prepare(self, order: SubmitOrder, now_ns: Nanos) -> PreparedOrder:
         """Sign an order without sending it; about 40 us.
@@ -192,8 +202,8 @@ class OrderEntry:
                 self._may_rest(order.exchange_order_id)  # before it leaves, so that all on its way can be cancelled
             for order, reply in zip(some, await self._post(some), strict=True):
                 replies[order.exchange_order_id] = self._heard(order, unsent[order.exchange_order_id], reply)
-        refused = await self._learn_anew()
-        return tuple(self._explained(order, replies[order.exchange_order_id], refused) for order in orders)
+        read = await self._learn_anew()
+        return tuple(self._explained(order, replies[order.exchange_order_id], read) for order in orders)
 
     async def cancel(self, order_ids: Sequence[ExchangeOrderId]) -> tuple[CancelReply, ...]:
         """Cancel orders of ours, one reply an id, in order; doubts and rate limits are values."""
@@ -255,6 +265,7 @@ class OrderEntry:
         elif isinstance(reply, Accepted) and first is not None:
             if not first.may_rest:
                 self._is_gone(order.exchange_order_id)
+            self._settle(order)
             self._mode = mode_accepted(
                 self._mode, is_post_only=first.is_post_only, sent_ns=order.prepared_ns, at_ns=reply.at_ns
             )
@@ -315,46 +326,59 @@ class OrderEntry:
     def _doubts(self, orders: Sequence[PreparedOrder], cause: Exception) -> list[SubmitReply]:
         return [submit_unknown(order, str(cause), self._now_ns()) for order in orders]
 
-    async def _learn_anew(self) -> Collection[TokenId]:
+    async def _learn_anew(self) -> Mapping[TokenId, _Outcome]:
         """Read again what orders of stale tokens are signed for: each is in force as soon as it is read.
 
         Returns:
-            The tokens whose markets turn out to be none that we can trade now; the market feed pauses them.
+            What came of it, of those for which there was time.
         """
         stale, self._stale = self._stale, {}
-        refused: dict[TokenId, None] = {}
+        outcomes: dict[TokenId, _Outcome] = {}
         with trio.move_on_after(LEARN_S):
             for token_id in stale:
-                if not await self._learn(token_id):
-                    refused[token_id] = None
-        return refused
+                outcomes[token_id] = await self._learn(token_id)
+        return outcomes
 
-    async def _learn(self, token_id: TokenId) -> bool:
+    async def _learn(self, token_id: TokenId) -> _Outcome:
         if (begun := self._readings.get(token_id)) is not None:
             await begun.is_done.wait()  # one reading is enough for all orders refused together
-            return begun.is_tradable
+            return begun.outcome
         reading = self._readings[token_id] = _Reading()
         try:
             await self._refresh(token_id)
+            reading.outcome = _Outcome.READ
         except ExchangeUnavailable:
             pass  # the refusal is told all the same, and the side waits before it asks again
         except ConfigError:
-            reading.is_tradable = False
+            reading.outcome = _Outcome.REFUSED
         finally:
             del self._readings[token_id]
             reading.is_done.set()
-        return reading.is_tradable
+        return reading.outcome
 
-    def _explained(self, order: PreparedOrder, reply: SubmitReply, refused: Collection[TokenId]) -> SubmitReply:
+    def _explained(self, order: PreparedOrder, reply: SubmitReply, read: Mapping[TokenId, _Outcome]) -> SubmitReply:
         """Tell a signature refused because the market moved to another contract from one that is no good anywhere."""
         signed = self._signed.get(order.exchange_order_id)
         if not isinstance(reply, Rejected) or reply.code is not RejectCode.BAD_SIGNATURE or signed is None:
             return reply
-        is_moved = self._market_of(signed.token_id).is_neg_risk != signed.is_neg_risk
-        if not is_moved and signed.token_id not in refused:
+        if not (why := self._why_stale(signed, read.get(signed.token_id, _Outcome.UNKNOWN))):
             return reply
-        reason = f"signed for a contract that its market left: {reply.reason}"
-        return msgspec.structs.replace(reply, code=RejectCode.VERSION_MISMATCH, reason=reason)
+        return msgspec.structs.replace(reply, code=RejectCode.VERSION_MISMATCH, reason=f"{why}: {reply.reason}")
+
+    def _why_stale(self, signed: _Signed, outcome: _Outcome) -> str:
+        """Say why a refused signature is no reason to halt, after its market was read or not; "" = it is one."""
+        market = self._market_of(signed.token_id)
+        is_moved = market.is_neg_risk != signed.is_neg_risk
+        if is_moved or outcome is not _Outcome.UNKNOWN:
+            self._doubts_of.settle(market.market_id)
+            is_left = is_moved or outcome is _Outcome.REFUSED
+            return "signed for a contract that its market left" if is_left else ""
+        is_young = self._doubts_of.is_young(market.market_id, self._now_ns())
+        return "signed for a contract that its market may have left" if is_young else ""
+
+    def _settle(self, order: PreparedOrder) -> None:
+        if (signed := self._signed.get(order.exchange_order_id)) is not None:
+            self._doubts_of.settle(self._market_of(signed.token_id).market_id)
 
     # --- cancels ------------------------------------------------------------------------------------------------
 

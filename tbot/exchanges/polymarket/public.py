@@ -21,7 +21,7 @@ from tbot.errors import BadFrame, ConfigError, ExchangeUnavailable, InvariantVio
 from tbot.exchanges.polymarket.asset_ids import VERSION_SPOKEN
 from tbot.exchanges.polymarket.auth import RequestSigner
 from tbot.exchanges.polymarket.bad_frames import tokens_named
-from tbot.exchanges.polymarket.catalog import load_market, reread_market
+from tbot.exchanges.polymarket.catalog import load_market, read_in_full, reread_market
 from tbot.exchanges.polymarket.clock import SAMPLES
 from tbot.exchanges.polymarket.connection import RestConnection, RunWide
 from tbot.exchanges.polymarket.gamma import markets_named
@@ -143,14 +143,18 @@ class PublicMarkets:
         Other markets are read when an order in them is refused: in many markets there is no time for all of them.
 
         Raises:
-            ExchangeUnavailable: Try again later.
+            ExchangeUnavailable: Try again later; also where it was read, but its sources name two contracts.
             ConfigError: The market is of a kind or on a contract now that we cannot trade, or names other tokens.
         """
         known = self.market(token_id)
-        self._take(await load_market(self.rest, known.market_id, known))
-        version = await self.rest.version()
-        if version != VERSION_SPOKEN:
-            log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
+        market, is_agreed = await read_in_full(self.rest, known.market_id, known)
+        self._take(market)
+        with suppress(ExchangeUnavailable):  # it is told only, and the market was read
+            version = await self.rest.version()
+            if version != VERSION_SPOKEN:
+                log.critical("order.version", wanted=version, spoken=VERSION_SPOKEN)
+        if not is_agreed:
+            raise ExchangeUnavailable(f"market {market.market_id}: its parameters and the neg-risk answer differ")
 
     async def can_trade(self) -> str:
         """Return "" when nothing but the account could speak against trading from here, else the reason.
