@@ -140,9 +140,9 @@ class KeyRing:
         """Name the keys of an address, oldest first."""
         return tuple(self._owners.get(address, ()))
 
-    def owners(self) -> tuple[str, ...]:
-        """Name every address that ever had a key, oldest first."""
-        return tuple(self._owners)
+    def has_owner(self, address: str) -> bool:
+        """Tell whether an address, spelled with its checksum, ever had a key."""
+        return address in self._owners
 
     def key_of(self, wallet: str) -> str:
         """Name the API key that owns orders of a wallet, or the key it would get: synthetic traders have owners too."""

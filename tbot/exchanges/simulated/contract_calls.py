@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from tbot.errors import TbotError
 from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
+from tbot.exchanges.simulated.typed_data import checksummed
 from tbot.exchanges.simulated.wallets import DEPOSIT_BEACON, DEPOSIT_FACTORY
 
 NEG_RISK_ADAPTER = "0xd91E80cF2E7be2e162c6513ceD06f1dD0dA35296"
@@ -130,7 +130,7 @@ def _words(data: bytes) -> list[bytes]:
 def _address(word: bytes) -> str:
     if any(word[:12]):
         raise Reverted("execution reverted")
-    return str(to_checksum_address(word[12:]))
+    return checksummed(word[12:])
 
 
 def _number(value: int) -> bytes:

@@ -15,7 +15,7 @@ from tbot.exchanges.simulated.typed_data import signer_of
 
 Item: TypeAlias = "bytes | list[Item]"
 
-RAW_BYTES_MAX = 4_096
+RAW_BYTES_MAX = 1_024
 """Longest transaction looked at: an approval has less than 200 bytes."""
 
 _TEXT, _LONG_TEXT, _LIST, _LONG_LIST = 0x80, 0xB7, 0xC0, 0xF7
@@ -23,6 +23,7 @@ _FEE_MARKET = 2
 # Access lists, the deepest there is, are three lists deep.
 _DEPTH_MAX = 5
 _LEGACY_FIELDS, _FEE_MARKET_FIELDS = 9, 12
+_ACCESS_LIST = 8
 _WORD = 32
 _RECOVERY_ID = 27
 # v of a legacy signature is this plus twice the chain's id plus the parity.
@@ -55,9 +56,7 @@ def read_transaction(raw: bytes) -> RawTransaction:
     """
     if len(raw) > RAW_BYTES_MAX:
         raise ValueError("oversized data")
-    is_typed = raw[:1] == bytes([_FEE_MARKET])
-    fields = _fields(raw[1:] if is_typed else raw, _FEE_MARKET_FIELDS if is_typed else _LEGACY_FIELDS)
-    return _fee_market(raw, fields) if is_typed else _legacy(raw, fields)
+    return _fee_market(raw) if raw[:1] == bytes([_FEE_MARKET]) else _legacy(raw)
 
 
 def rlp_encode(item: Item) -> bytes:
@@ -74,14 +73,14 @@ def rlp_decode(data: bytes) -> Item:
     Raises:
         ValueError: It is none, or not in its one shortest form.
     """
-    item, end = _item(data, 0, _DEPTH_MAX)
+    item, end = _item(data, 0, len(data), _DEPTH_MAX)
     if end != len(data) or rlp_encode(item) != data:
         raise ValueError("no RLP in its shortest form")
     return item
 
 
-def _legacy(raw: bytes, fields: list[bytes]) -> RawTransaction:
-    nonce, price, gas, to, value, data, v, r, s = fields
+def _legacy(raw: bytes) -> RawTransaction:
+    nonce, price, gas, to, value, data, v, r, s = _texts(_fields(raw, _LEGACY_FIELDS))
     chain_id, parity = divmod(_number(v) - _CHAIN_OFFSET, 2)
     if chain_id < 1:
         raise ValueError("only replay-protected (EIP-155) transactions allowed over RPC")
@@ -89,9 +88,14 @@ def _legacy(raw: bytes, fields: list[bytes]) -> RawTransaction:
     return _read(raw, signed, (parity, r, s), chain_id=chain_id, call=(nonce, to, value, data))
 
 
-def _fee_market(raw: bytes, fields: list[bytes]) -> RawTransaction:
-    chain, nonce, _, _, _, to, value, data, _, parity, r, s = fields
-    signed = bytes([_FEE_MARKET]) + rlp_encode([*fields[:8], []])
+# An access list that is not empty is not taken, as nobody needs it. An empty text is none: the same signature would
+# count under two hashes, and whoever sent one of them would wait for ever for its receipt.
+def _fee_market(raw: bytes) -> RawTransaction:
+    items = _fields(raw[1:], _FEE_MARKET_FIELDS)
+    if items.pop(_ACCESS_LIST) != []:
+        raise ValueError("transaction type not supported")
+    chain, nonce, tip, fee, gas, to, value, data, parity, r, s = _texts(items)
+    signed = bytes([_FEE_MARKET]) + rlp_encode([chain, nonce, tip, fee, gas, to, value, data, []])
     return _read(raw, signed, (_number(parity), r, s), chain_id=_number(chain), call=(nonce, to, value, data))
 
 
@@ -104,9 +108,10 @@ def _read(
     call: tuple[bytes, bytes, bytes, bytes],
 ) -> RawTransaction:
     (parity, r, s), (nonce, to, value, data) = signature, call
-    if parity not in (0, 1) or len(r) > _WORD or len(s) > _WORD or len(to) not in (0, 20):
+    if parity not in (0, 1) or len(to) not in (0, 20):
         raise ValueError("invalid sender")
-    compact = r.rjust(_WORD, b"\0") + s.rjust(_WORD, b"\0") + bytes([parity + _RECOVERY_ID])
+    # As numbers, so that each is written in one way only.
+    compact = b"".join(_number(each).to_bytes(_WORD, "big") for each in (r, s)) + bytes([parity + _RECOVERY_ID])
     return RawTransaction(
         hash="0x" + keccak256(raw).hex(),
         sender=signer_of(keccak256(signed), compact),
@@ -118,30 +123,36 @@ def _read(
     )
 
 
-# An empty access list stands among the fields of a fee market; one that is not empty is not taken, as nobody needs it.
-def _fields(data: bytes, count: int) -> list[bytes]:
+def _fields(data: bytes, count: int) -> list[Item]:
     item = rlp_decode(data)
     if isinstance(item, bytes) or len(item) != count:
         raise ValueError("transaction type not supported")
-    fields = [b"" if field == [] else field for field in item]
-    if not all(isinstance(field, bytes) for field in fields):
+    return item
+
+
+def _texts(items: list[Item]) -> list[bytes]:
+    texts = [item for item in items if isinstance(item, bytes)]
+    if len(texts) != len(items):
         raise ValueError("transaction type not supported")
-    return [field for field in fields if isinstance(field, bytes)]
+    return texts
 
 
-def _item(data: bytes, start: int, depth: int) -> tuple[Item, int]:
-    if start >= len(data) or not depth:
+# What lies in a list ends where the list does, at `limit`; the data are not copied for it.
+def _item(data: bytes, start: int, limit: int, depth: int) -> tuple[Item, int]:
+    if start >= limit or not depth:
         raise ValueError("RLP ends too early")
     first = data[start]
     if first < _TEXT:
         return data[start : start + 1], start + 1
     is_list = first >= _LIST
     begin, end = _extent(data, start, short=_LIST if is_list else _TEXT, long=_LONG_LIST if is_list else _LONG_TEXT)
+    if end > limit:
+        raise ValueError("RLP ends too early")
     if not is_list:
         return data[begin:end], end
     items: list[Item] = []
     while begin < end:
-        item, begin = _item(data[:end], begin, depth - 1)
+        item, begin = _item(data, begin, end, depth - 1)
         items.append(item)
     return items, end
 
@@ -152,8 +163,6 @@ def _extent(data: bytes, start: int, *, short: int, long: int) -> tuple[int, int
     if first > long:
         begin += first - long
         length = int.from_bytes(data[start + 1 : begin], "big")
-    if begin + length > len(data):
-        raise ValueError("RLP ends too early")
     return begin, begin + length
 
 

@@ -103,7 +103,7 @@ class RelayerRoutes:
         batch, nonce = body.deposit_wallet_params, self._nonces.get(owner, 0)
         signer = signer_of(body, self._state.verifier.chain_id)
         wallet = self._keys.wallet_of(signer, SignatureType.POLY_1271)
-        if signer not in self._keys.owners() or (signer.lower(), wallet.lower()) != (
+        if not self._keys.has_owner(signer) or (signer.lower(), wallet.lower()) != (
             owner,
             batch.deposit_wallet.lower(),
         ):

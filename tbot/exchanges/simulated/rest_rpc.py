@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+import trio
 from tiny_keccak import keccak256
 
 from tbot.core.market import TokenId
@@ -33,12 +35,21 @@ RPC_PATH = "/rpc"
 
 TRANSACTIONS_KEPT = 1_000
 BATCH_MAX = 100
+LOOK_UPS_MAX = 1_000
+"""Balances and approvals that one request, single or a batch, may read: a client asks for some dozens."""
+
 BLOCK_S = 2
 GAS = 60_000
 GAS_PRICE = 30_000_000_000
 
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS = -32_700, -32_600, -32_601, -32_602
-REVERTED, REFUSED = 3, -32_000
+REVERTED, REFUSED, TOO_MUCH = 3, -32_000, -32_005
+
+# 256 bits; a longer text is refused before it becomes a number.
+Quantity = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{1,64}\Z")]
+
+
+Methods: TypeAlias = "dict[str, Callable[[list[Any]], Any]]"
 
 
 class RpcRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +67,7 @@ class CallParams(msgspec.Struct, frozen=True, kw_only=True):
     to: Address
     data: str = ""
     input: str = ""
-    value: str = "0x0"
+    value: Quantity = "0x0"
     sender: Address | None = msgspec.field(name="from", default=None)
 
 
@@ -86,6 +97,24 @@ class RpcError(TbotError):
         self.code = code
 
 
+class LookUps:
+    """What one request has read of balances and approvals so far."""
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self._left = LOOK_UPS_MAX
+
+    def spend(self) -> None:
+        """Count one more.
+
+        Raises:
+            RpcError: It is more than a request may read.
+        """
+        if not self._left:
+            raise RpcError(TOO_MUCH, f"limit exceeded: a request may read {LOOK_UPS_MAX} balances")
+        self._left -= 1
+
+
 class RpcRoutes:
     """Reads the engine's ledger and allowances; gives approvals by the operation that the relayer gives them by."""
 
@@ -94,9 +123,8 @@ class RpcRoutes:
         self._state = state
         self._nonces: dict[str, int] = {}
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
-        self._methods: dict[str, Callable[[list[Any]], Any]] = {
+        self._methods: Methods = {
             "eth_blockNumber": lambda _: hex(self._block()),
-            "eth_call": self._call,
             "eth_chainId": lambda _: hex(state.verifier.chain_id),
             "eth_estimateGas": self._estimate,
             "eth_gasPrice": lambda _: hex(GAS_PRICE),
@@ -116,35 +144,38 @@ class RpcRoutes:
             asked = msgspec.json.decode(request.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return json_response(_error(None, PARSE_ERROR, "parse error"))
+        methods: Methods = {**self._methods, "eth_call": partial(self._call, self._view(LookUps()))}
         if not isinstance(asked, list):
-            return json_response(self._answer(asked))
+            return json_response(_answer(methods, asked))
         if not 0 < len(asked) <= BATCH_MAX:
             return json_response(_error(None, INVALID_REQUEST, f"expected a batch of 1 to {BATCH_MAX}"))
-        return json_response([self._answer(each) for each in asked])
-
-    def _answer(self, asked: object) -> dict[str, Any]:
-        try:
-            request = msgspec.convert(asked, RpcRequest)
-        except msgspec.ValidationError:
-            return _error(None, INVALID_REQUEST, "invalid request")
-        method = self._methods.get(request.method)
-        if method is None:
-            return _error(request.id, NO_METHOD, f"the method {request.method[:80]} does not exist/is not available")
-        try:
-            return {"jsonrpc": "2.0", "id": request.id, "result": method(request.params)}
-        except RpcError as error:
-            return _error(request.id, error.code, str(error))
-        except Reverted as error:
-            return _error(request.id, REVERTED, str(error))
+        answers: list[dict[str, Any]] = []
+        for each in asked:
+            answers.append(_answer(methods, each))
+            # Others get their turn: anybody may send a batch, and as many of them as they like.
+            await trio.lowlevel.checkpoint()
+        return json_response(answers)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _call(self, params: list[Any]) -> str:
+    def _call(self, view: ChainView, params: list[Any]) -> str:
         call = _call_of(params)
-        return "0x" + call_contract(self._view(), call.to, _data(call)).hex()
+        return "0x" + call_contract(view, call.to, _data(call)).hex()
 
-    def _view(self) -> ChainView:
-        return ChainView(cash=lambda owner: self._held(owner, CASH), tokens=self._tokens, allowance=self._allowance)
+    def _view(self, look_ups: LookUps) -> ChainView:
+        def cash(owner: str) -> int:
+            look_ups.spend()
+            return self._held(owner, CASH)
+
+        def tokens(owner: str, kind: AssetType, number: int) -> int:
+            look_ups.spend()
+            return self._tokens(owner, kind, number)
+
+        def allowance(owner: str, asset: AssetType, spender: str) -> int:
+            look_ups.spend()
+            return self._allowance(owner, asset, spender)
+
+        return ChainView(cash=cash, tokens=tokens, allowance=allowance)
 
     def _held(self, owner: str, asset: TokenId) -> int:
         ledger = self._state.exchange.engine.ledger
@@ -184,7 +215,7 @@ class RpcRoutes:
 
     def _estimate(self, params: list[Any]) -> str:
         call = _call_of(params)
-        self._approvable(call.sender or call.to, call.to, _data(call), _quantity(call.value))
+        self._approvable(call.sender or call.to, call.to, _data(call), int(call.value, 16))
         return hex(GAS)
 
     def _send(self, params: list[Any]) -> str:
@@ -215,7 +246,7 @@ class RpcRoutes:
         sender, expected = transaction.sender, self._nonces.get(transaction.sender.lower(), 0)
         if transaction.chain_id != self._state.verifier.chain_id:
             raise RpcError(REFUSED, f"invalid chain id for signer: have {transaction.chain_id}")
-        if sender not in self._state.keys.owners():
+        if not self._state.keys.has_owner(sender):
             raise RpcError(REFUSED, "insufficient funds for gas * price + value: balance 0")
         if transaction.nonce != expected:
             which = "low" if transaction.nonce < expected else "high"
@@ -227,6 +258,22 @@ class RpcRoutes:
             return approval_of(call, Account(owner))
         except HttpRefusal as error:
             raise Reverted(f"execution reverted: {error}") from error
+
+
+def _answer(methods: Methods, asked: object) -> dict[str, Any]:
+    try:
+        request = msgspec.convert(asked, RpcRequest)
+    except msgspec.ValidationError:
+        return _error(None, INVALID_REQUEST, "invalid request")
+    method = methods.get(request.method)
+    if method is None:
+        return _error(request.id, NO_METHOD, f"the method {request.method[:80]} does not exist/is not available")
+    try:
+        return {"jsonrpc": "2.0", "id": request.id, "result": method(request.params)}
+    except RpcError as error:
+        return _error(request.id, error.code, str(error))
+    except Reverted as error:
+        return _error(request.id, REVERTED, str(error))
 
 
 def _error(number: int | str | None, code: int, text: str) -> dict[str, Any]:
@@ -250,13 +297,6 @@ def _data(call: CallParams) -> bytes:
     text = (call.data or call.input).removeprefix("0x")
     try:
         return bytes.fromhex(text)
-    except ValueError as error:
-        raise RpcError(INVALID_PARAMS, "invalid argument 0: invalid hex string") from error
-
-
-def _quantity(text: str) -> int:
-    try:
-        return int(text, 16)
     except ValueError as error:
         raise RpcError(INVALID_PARAMS, "invalid argument 0: invalid hex string") from error
 

@@ -109,12 +109,13 @@ def signer_of(digest: bytes, signature: bytes) -> str:
         raise ValueError("no signature a contract takes")
     compact = signature[:-1] + bytes([signature[-1] - _RECOVERY_IDS[0]])
     key = PublicKey.from_signature_and_message(compact, digest, hasher=None)
-    return _checksummed(keccak256(key.format(compressed=False)[1:])[12:])
+    return checksummed(keccak256(key.format(compressed=False)[1:])[12:])
 
 
 # The same few keys sign everything, and the capitals cost as much as half a recovery.
 @lru_cache(maxsize=4_096)
-def _checksummed(address: bytes) -> str:
+def checksummed(address: bytes) -> str:
+    """Spell an address of 20 bytes with its checksum."""
     return str(to_checksum_address(address))
 
 

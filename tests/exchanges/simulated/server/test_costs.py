@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import trio
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, Side
 from tbot.core.units import MICRO, Notional, Price, Size
-from tbot.exchanges.simulated.contracts import EXCHANGE_V2, AssetType
+from tbot.exchanges.simulated.contracts import CONDITIONAL_TOKENS, EXCHANGE_V2, AssetType
 from tbot.exchanges.simulated.descriptions import Description, RewardTerms
 from tbot.exchanges.simulated.operations import Account, Approve, Deposit, Placed, PlaceOrder, SplitPair
 
@@ -266,3 +268,41 @@ async def test_the_user_channel_remembers_a_bounded_number_of_markets(world: Any
     assert await told_of("subscribe", [world.mayor.market_id]) == []
     await world.alice.placed("BUY", "0.40", "10", token=world.mayor.yes)
     assert [frame["market"] for frame in await world.heard(socket)] == [world.mayor.market_id]
+
+
+def balances(number: int, owners: int = 100) -> list[dict[str, Any]]:
+    """So many calls, each of the balances of so many owners, all of them others."""
+    selector = keccak(b"balanceOfBatch(address[],uint256[])")[:4]
+    calls: list[dict[str, Any]] = []
+    for each in range(number):
+        wallets = [f"0x{1 + each * owners + owner:040x}" for owner in range(owners)]
+        data = selector + encode(["address[]", "uint256[]"], [wallets, list(range(owners))])
+        params = [{"to": CONDITIONAL_TOKENS, "data": "0x" + data.hex()}, "latest"]
+        calls.append({"jsonrpc": "2.0", "id": each, "method": "eth_call", "params": params})
+    return calls
+
+
+async def test_a_batch_of_the_node_leaves_others_their_turn(world: Any, autojump_clock: Any) -> None:
+    async def turns(number: int) -> int:
+        return await turns_while(world.alice.ask("POST", "/rpc", balances(number, owners=1)))
+
+    assert await turns(100) >= await turns(1) + 95
+
+
+@pytest.mark.slow
+async def test_a_request_to_the_node_reads_no_more_balances_than_it_may(world: Any, autojump_clock: Any) -> None:
+    answers = (await world.alice.ask("POST", "/rpc", balances(13))).json
+    assert [each.get("error", {}).get("code") for each in answers] == [None] * 10 + [-32_005] * 3
+    # The next one may as many.
+    assert "result" in (await world.alice.ask("POST", "/rpc", balances(1)[0])).json
+    few, many = [await work_of(Hoard(world), "POST", "/rpc", balances(number)) for number in (10, 50)]
+    assert many < 1.5 * few
+
+
+async def test_what_is_too_long_for_a_transaction_is_not_read(world: Any, autojump_clock: Any) -> None:
+    async def work(items: int) -> int:
+        raw = bytes([0xF9]) + items.to_bytes(2, "big") + b"\x01" * items
+        sent = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": ["0x" + raw.hex()]}
+        return await work_of(Hoard(world), "POST", "/rpc", sent)
+
+    assert await work(4_000) < await work(500)
