@@ -111,6 +111,13 @@ def _is_all_or_nothing(order: OrderView, spent: int) -> bool:
     return order.state is OrderState.MATCHED and is_whole
 
 
+def held_faults(engine: Engine) -> list[str]:
+    """Check that nothing waits to take in a market that is closed: it could do so once that opens again."""
+    closed = {rules.market_id for rules in engine.markets() if rules.is_closed}
+    held = [order for order in engine._orders if order.state is OrderState.DELAYED and order.market_id in closed]
+    return [f"{order.place.order_id}: held in a closed market" for order in held]
+
+
 def queue(engine: Engine, rules: MarketRules, *, is_bid: bool) -> list[ExchangeOrderId]:
     """Name the resting orders of one side in the order in which a taker must meet them."""
     side = engine._books[rules.market_id].side(is_bid=is_bid)
@@ -143,4 +150,5 @@ def queues(engine: Engine) -> Queues:
 
 def all_faults(engine: Engine) -> list[str]:
     """Ask every judge that needs no more than the engine."""
-    return [*conservation_faults(engine), *adapter_faults(engine), *book_faults(engine), *order_faults(engine)]
+    judges = (conservation_faults, adapter_faults, book_faults, order_faults, held_faults)
+    return [fault for judge in judges for fault in judge(engine)]

@@ -21,6 +21,7 @@ from tbot.exchanges.simulated.operations import (
     CancelEvery,
     CancelOrders,
     ChangeTick,
+    CloseMarket,
     ConvertPositions,
     Course,
     Deposit,
@@ -30,8 +31,10 @@ from tbot.exchanges.simulated.operations import (
     MergePair,
     OpenMarket,
     Operation,
+    PauseMarket,
     PlaceOrder,
     RedeemTokens,
+    ReopenMarket,
     ResolveMarket,
     SplitPair,
 )
@@ -40,6 +43,7 @@ from tests.properties.judges import (
     all_faults,
     book_faults,
     conservation_faults,
+    held_faults,
     order_faults,
     priority_faults,
     queues,
@@ -129,6 +133,19 @@ def other(rng: random.Random, number: int) -> Operation:
     return rng.choice(choices)
 
 
+def hold_and_shut(rng: random.Random, number: int) -> tuple[Operation, ...]:
+    """Let an order be held if the market is open, shut that, and open it again while or after it would be held."""
+    rules, shut = rng.choice(MARKETS[:2]), rng.choice((CloseMarket, CloseMarket, PauseMarket))
+    maker = msgspec.structs.replace(
+        placement(rng, number), token_id=rules.yes, side=Side.SELL, price=Price(500_000), size=Size(10 * MICRO),
+        budget=Notional(0), order_type=OrderType.GTC, is_post_only=False, expires_ns=Nanos(0),
+    )  # fmt: skip
+    taker = msgspec.structs.replace(
+        maker, order_id=ExchangeOrderId(f"t{number}"), account=rng.choice(ACCOUNTS), side=Side.BUY
+    )
+    return maker, taker, shut(market_id=rules.market_id), ReopenMarket(market_id=rules.market_id)
+
+
 def history(seed: int, length: int) -> Timed:
     """Make a log; a shorter one of the same seed is its prefix, so that a failing length shrinks."""
     rng, now = random.Random(seed), START
@@ -136,7 +153,11 @@ def history(seed: int, length: int) -> Timed:
     for number in range(length):
         now = Nanos(now + rng.choice((0, 1, 3_000_000, 200_000_000, 700_000_000, 3_000_000_000, 30_000_000_000)))
         draw = rng.random()
-        if draw < 0.03:
+        if draw > 0.94:
+            for operation in hold_and_shut(rng, number):
+                now = Nanos(now + rng.choice((0, 1, 100_000_000, 100_000_000, 4_000_000_000)))
+                log.append((now, operation))
+        elif draw < 0.03:
             market_id = rng.choice(MARKETS[:2]).market_id
             log.append((now, ResolveMarket(market_id=market_id, yes_payout=rng.choice(PAYOUTS))))
         else:
@@ -207,6 +228,7 @@ def test_every_moment_of_every_life_passes_every_judge(log: Timed) -> None:
         assert conservation_faults(engine) == []
         assert adapter_faults(engine) == []
         assert book_faults(engine) == []
+        assert held_faults(engine) == []
     assert order_faults(engine) == []
     assert late_faults(log, engine) == []
 
@@ -253,8 +275,13 @@ def test_the_lives_have_everything_in_them() -> None:
         log = history(seed, 60)
         engine = new_engine()
         for now, operation in log:
+            early = engine.advance(now)
+            held = [order for order in engine._orders if order.state is OrderState.DELAYED]
             reply, events = engine.apply(operation, now)
-            for event in events:
+            if isinstance(operation, CloseMarket):
+                over = [order for order in held if order.state is OrderState.CANCELED]
+                seen["ended by a close"] = seen.get("ended by a close", 0) + len(over)
+            for event in (*early, *events):
                 change = getattr(event, "change", None)
                 name = type(event).__name__ if change is None else f"{change}"
                 seen[name] = seen.get(name, 0) + 1
@@ -269,7 +296,7 @@ def test_the_lives_have_everything_in_them() -> None:
     wanted = (
         "UNMATCHED", "UPDATE", "TickChanged", "MarketResolved", "ConvertPositions", "RedeemTokens", "MergePair",
         "KILLED", "NOT_ENOUGH_BALANCE", "GAME_STARTED", "MARKET_RESOLVED", "FAILED", "RETRYING",
-        "CONFIRMED",
+        "CONFIRMED", "CloseMarket", "PauseMarket", "ReopenMarket", "MARKET_PAUSED", "ended by a close",
     )  # fmt: skip
     assert [name for name in wanted if not seen.get(name)] == []
 
@@ -367,3 +394,7 @@ def test_the_judges_see_a_fok_filled_in_part_and_a_held_order_that_traded() -> N
     assert order_faults(engine) == []
     taker.size_matched = MICRO
     assert len(order_faults(engine)) == 2
+    taker.size_matched = 0
+    book = engine._books[rules.market_id]
+    book.rules = msgspec.structs.replace(rules, is_accepting_orders=False)
+    assert all_faults(engine) == ["t: held in a closed market"]

@@ -65,6 +65,28 @@ class Cancelling:
         for order in self._orders.open_in(market_id):
             self.cancel(order, reason, turn)
 
+    def clear_held(self, market_id: MarketId, objection: tuple[str, EndReason], turn: Turn) -> list[ExchangeOrderId]:
+        """End every order of a market that a delay holds.
+
+        Args:
+            market_id: Whose.
+            objection: The text of the refusal, and how they end.
+            turn: Tells their owners.
+
+        Returns:
+            Their ids, of which no release must follow.
+        """
+        held = self._orders.held_in(market_id)
+        for order in held:
+            self._orders.release(order)
+            self.end_held(order, objection, turn)
+        return [order.place.order_id for order in held]
+
+    def end_held(self, order: Order, objection: tuple[str, EndReason], turn: Turn) -> None:
+        """End an order that was held and is released, and tell its owner."""
+        (order.refusal, order.reason), order.state = objection, OrderState.CANCELED
+        turn.tell_order(OrderChange.CANCELLATION, order, self._books[order.market_id])
+
     def cancel(self, order: Order, reason: EndReason, turn: Turn) -> None:
         """Cancel an open order and tell its owner."""
         book = self._books[order.market_id]

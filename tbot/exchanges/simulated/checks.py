@@ -302,7 +302,7 @@ CHECKS: tuple[Callable[[Candidate], str], ...] = (
 
 CHECKS_AFTER_HOLD: tuple[tuple[Callable[[Candidate], str], EndReason], ...] = (
     (_mode, EndReason.KILLED),
-    (_market_open, EndReason.MARKET_RESOLVED),
+    (_market_open, EndReason.MARKET_PAUSED),  # a close has ended it already
     (_price_on_grid, EndReason.OFF_GRID),
     (_balance, EndReason.NOT_ENOUGH_BALANCE),
     (_allowance, EndReason.NOT_ENOUGH_BALANCE),

@@ -361,17 +361,13 @@ class Engine:
         candidate = self._candidate(order.place, book)
         objection = objection_after_hold(candidate)
         if objection is not None:
-            self._end_held(order, objection, turn)
+            self._cancels.end_held(order, objection, turn)
             return
         deal = self._deal(candidate, turn)
         order.state = OrderState.LIVE
         if not candidate.plan.crosses:
             turn.tell_order(OrderChange.UNMATCHED, order, book)
         self._execute(order, candidate.plan, deal, book, turn)
-
-    def _end_held(self, order: Order, objection: tuple[str, EndReason], turn: Turn) -> None:
-        (order.refusal, order.reason), order.state = objection, OrderState.CANCELED
-        turn.tell_order(OrderChange.CANCELLATION, order, self._books[order.market_id])
 
     def _execute(self, order: Order, plan: MatchPlan, deal: Deal | None, book: UnifiedBook, turn: Turn) -> None:
         if deal is not None:
@@ -460,7 +456,7 @@ class Engine:
 
     def _give_up(self, step: Step, turn: Turn) -> None:
         if isinstance(step, ReleaseOrder) and (order := self._orders[step.order_id]).state is OrderState.DELAYED:
-            self._end_held(order, (TEXT_CRASHED, EndReason.KILLED), turn)
+            self._cancels.end_held(order, (TEXT_CRASHED, EndReason.KILLED), turn)
 
     def _run_step(self, step: Step, turn: Turn) -> None:
         match step:

@@ -47,6 +47,7 @@ class EndReason(StrEnum):
     EXPIRED = "EXPIRED"
     NOT_ENOUGH_BALANCE = "NOT_ENOUGH_BALANCE"
     MARKET_RESOLVED = "MARKET_RESOLVED"
+    MARKET_PAUSED = "MARKET_PAUSED"  # its market took no orders when a taker delay released it
     HEARTBEAT = "HEARTBEAT"
     GAME_STARTED = "GAME_STARTED"
     OFF_GRID = "OFF_GRID"  # the tick changed while a taker delay held the order
@@ -93,7 +94,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             Production's is 0.2 for crypto, 0.15 for sports, else 0.25.
         is_accepting_orders: False while paused and once closed.
         is_paused: Whether it takes no orders only for a while; its orders rest on.
-        yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before.
+        yes_payout: What one YES pays once the market is resolved, the rest of a dollar goes to NO; None before. Only a
+            closed market has one.
         event: Slug of the neg-risk event it is one outcome of, exactly one of which wins; "" = stands alone.
         seconds_delay: How long an order that would take is held before it may, its sender being answered at once
             (sports).
@@ -148,6 +150,8 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("seconds_delay and taker_delay_ms exclude each other: keep one")
         if self.is_paused and self.is_accepting_orders:
             raise ValueError("a paused market takes no orders")
+        if self.yes_payout is not None and not self.is_closed:
+            raise ValueError("yes_payout is of a closed market: it needs is_accepting_orders = false, and no is_paused")
         if self.clears_book_at_start and not self.game_start_s:
             raise ValueError("clears_book_at_start needs game_start_s")
 
@@ -204,13 +208,16 @@ class OpenMarket(Message, frozen=True, kw_only=True):
 
 
 class CloseMarket(Message, frozen=True, kw_only=True):
-    """Stop taking orders and cancel all that rest."""
+    """Stop taking orders, cancel all that rest and end all that a delay holds."""
 
     market_id: MarketId
 
 
 class PauseMarket(Message, frozen=True, kw_only=True):
-    """Take no orders for a while; those that rest stay, and may be cancelled."""
+    """Take no orders for a while; those that rest stay, and may be cancelled.
+
+    One that a delay holds stays held and, if the market is not open again by then, ends when it is released.
+    """
 
     market_id: MarketId
 

@@ -10,6 +10,7 @@ from tbot.core.market import MarketId
 from tbot.core.units import Nanos, Price
 from tbot.exchanges.simulated.cancelling import Cancelling
 from tbot.exchanges.simulated.chain_log import ChainLog
+from tbot.exchanges.simulated.checks import TEXT_MARKET_NOT_READY
 from tbot.exchanges.simulated.collateral import objection_to_payout
 from tbot.exchanges.simulated.operations import (
     CloseMarket,
@@ -22,12 +23,13 @@ from tbot.exchanges.simulated.operations import (
     ResolveMarket,
 )
 from tbot.exchanges.simulated.orderbook import UnifiedBook
-from tbot.exchanges.simulated.settlement import Agenda, ReportPayout
+from tbot.exchanges.simulated.settlement import Agenda, ReleaseOrder, ReportPayout
 from tbot.exchanges.simulated.turn import Turn
 
 Change = CloseMarket | ResolveMarket | PauseMarket | ReopenMarket
 TEXT_RESOLVED = "market is resolved"
 TEXT_NOT_OPEN = "market is not open"
+_END_OF_HELD = TEXT_MARKET_NOT_READY, EndReason.MARKET_RESOLVED
 
 
 class Resolving:
@@ -37,7 +39,7 @@ class Resolving:
         books: Of every market; the engine's own, not a copy.
         chain: Told when a market was resolved.
         cancels: Clears the books.
-        agenda: Remembers payouts on their way.
+        agenda: Remembers payouts on their way, and which orders are held until when.
         delay_ns: From the resolution to its payout; 0 = they are one.
 
     Attributes:
@@ -84,15 +86,19 @@ class Resolving:
         return Done()
 
     def _close(self, operation: CloseMarket | ResolveMarket, turn: Turn) -> Done | Refused:
-        """Stop trading and cancel all that rests; a resolution also decides what the tokens will pay."""
+        """End trading and every order, also those held; a resolution also decides what the tokens will pay."""
         book = self._books[operation.market_id]
         if isinstance(operation, ResolveMarket):
             text = self._objection(book, operation.yes_payout)
             if text:
                 return Refused(text=text)
-            self._decide(book, operation.yes_payout, turn)
         book.rules = msgspec.structs.replace(book.rules, is_accepting_orders=False, is_paused=False)
+        if isinstance(operation, ResolveMarket):
+            self._decide(book, operation.yes_payout, turn)
         self._cancels.clear(operation.market_id, EndReason.MARKET_RESOLVED, turn)
+        # At once: when its delay is over the market may be open again.
+        ended = self._cancels.clear_held(operation.market_id, _END_OF_HELD, turn)
+        self._agenda.drop({ReleaseOrder(order_id=order_id) for order_id in ended})
         return Done()
 
     def report(self, market_id: MarketId, turn: Turn) -> None:

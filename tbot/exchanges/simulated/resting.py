@@ -35,6 +35,7 @@ class OrderTable:
         self._is_global = has_global_reservation
         self._orders: dict[ExchangeOrderId, Order] = {}
         self._open: dict[Account, dict[ExchangeOrderId, Order]] = {}
+        self._held: dict[ExchangeOrderId, Order] = {}
         # By account and group; what binds nothing is not here.
         self._reserved: dict[Account, dict[Group, int]] = {}
         self._spending: dict[Spending, int] = {}
@@ -83,6 +84,10 @@ class OrderTable:
         """List the resting orders of one market, account by account."""
         return tuple(o for orders in self._open.values() for o in orders.values() if o.market_id == market_id)
 
+    def held_in(self, market_id: MarketId) -> tuple[Order, ...]:
+        """List the orders of one market that a delay holds, oldest first."""
+        return tuple(order for order in self._held.values() if order.market_id == market_id)
+
     def reserved_for(self, place: PlaceOrder, market_id: MarketId, without: tuple[Order, ...] = ()) -> int:
         """Tell what the account's resting and held orders, but those, bind of the asset a new order needs."""
         group = self._group(place, market_id)
@@ -107,10 +112,12 @@ class OrderTable:
 
     def hold(self, order: Order, needed: int) -> None:
         """Bind what an order needs during its taker delay; it is not among the open ones and cannot be cancelled."""
+        self._held[order.place.order_id] = order
         self._bind(order, needed)
 
     def release(self, order: Order) -> None:
         """Free what a held order bound: what comes next is decided anew."""
+        del self._held[order.place.order_id]
         self._bind(order, 0)
 
     def rest(self, order: Order) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -93,6 +93,12 @@ class Agenda:
         """Add every step of a trade matched now."""
         for settlement, delay in COURSE_STEPS[course]:
             self.enter(Nanos(now_ns + delay(settings)), SettleTrade(trade_id=trade_id, settlement=settlement))
+
+    def drop(self, steps: Collection[Step]) -> None:
+        """Take out steps that must not come any more."""
+        if steps:
+            self._heap = [entry for entry in self._heap if entry[2] not in steps]
+            heapq.heapify(self._heap)
 
     def pop_due(self, now_ns: Nanos) -> tuple[Nanos, Step] | None:
         """Take the soonest step if it is due."""

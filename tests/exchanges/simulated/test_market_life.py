@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tbot.core.market import MarketId, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderState, OrderType, Side
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Notional, Price, Size
 from tbot.exchanges.simulated.checks import TEXT_FAK, TEXT_FOK, TEXT_MARKET_NOT_READY
@@ -17,11 +18,16 @@ from tbot.exchanges.simulated.operations import (
     ChangeTick,
     CloseMarket,
     Deposit,
+    Done,
     EndReason,
     EngineSettings,
+    MarketRules,
     OpenMarket,
+    PauseMarket,
     Placed,
     Refused,
+    ReopenMarket,
+    ResolveMarket,
     SplitPair,
 )
 from tbot.exchanges.simulated.resting import ALREADY_ENDED
@@ -30,6 +36,7 @@ from tests.exchanges.simulated.desk import ANN, BOB, EVE, NO, RAIN, SNOW, START,
 BUY, SELL = Side.BUY, Side.SELL
 FAST = msgspec.structs.replace(RAIN, taker_delay_ms=250)
 SPORT = msgspec.structs.replace(RAIN, seconds_delay=3)
+OTHER = msgspec.structs.replace(SNOW, market_id=MarketId("hail"), yes=TokenId("hail-yes"), no=TokenId("hail-no"))
 
 
 @pytest.fixture(params=[FAST, SPORT], ids=["milliseconds", "seconds"])
@@ -55,6 +62,12 @@ def take(bench: Bench, shares: float = 10, *, order_type: OrderType = OrderType.
 def told(bench: Bench, order_id: ExchangeOrderId) -> list[tuple[OrderChange, OrderState]]:
     events = [e for e in bench.events if isinstance(e, OrderChanged) and e.order.order_id == order_id]
     return [(e.change, e.order.state) for e in events]
+
+
+def reason(bench: Bench, order_id: ExchangeOrderId) -> EndReason:
+    order = bench.engine.order(order_id)
+    assert order is not None
+    return order.reason
 
 
 # --- taker delay -----------------------------------------------------------------------------------------------------
@@ -176,12 +189,63 @@ def test_money_gone_meanwhile_ends_the_order(bench: Bench) -> None:
     assert bench.engine.trades == ()
 
 
-def test_a_market_closed_meanwhile_ends_the_order(bench: Bench) -> None:
+CLOSES = (CloseMarket(market_id=RAIN.market_id), ResolveMarket(market_id=RAIN.market_id, yes_payout=Price(0)))
+
+
+@pytest.mark.parametrize("close", CLOSES, ids=["closed", "resolved"])
+def test_a_market_closed_meanwhile_ends_the_order_at_once(bench: Bench, close: CloseMarket | ResolveMarket) -> None:
     bench.rest(ANN, SELL, YES, "0.50", 10)
     order_id = take(bench).order_id
-    bench.do(CloseMarket(market_id=RAIN.market_id))
+    bench.do(close)
+    assert bench.engine.verdict(order_id) == Refused(text=TEXT_MARKET_NOT_READY)
+    assert reason(bench, order_id) is EndReason.MARKET_RESOLVED
+    assert told(bench, order_id)[1:] == [(OrderChange.CANCELLATION, OrderState.CANCELED)]
+    assert not any(bench.engine._orders._reserved.values())
+
+
+@pytest.mark.parametrize("shut_s", [0, 0.1, 100], ids=["open at once", "open before its time", "open after it"])
+def test_a_market_closed_and_opened_again_meanwhile_knows_nothing_of_the_order(bench: Bench, shut_s: float) -> None:
+    bench.rest(ANN, SELL, YES, "0.50", 10)
+    order_id = take(bench).order_id
+    for operation, after_s in ((CLOSES[0], 0.1), (ReopenMarket(market_id=RAIN.market_id), shut_s)):
+        bench.do(operation, after_s)
+    bench.rest(ANN, SELL, YES, "0.50", 10)
+    before = len(bench.events)
+    assert bench.wait(10) == ()
+    assert (bench.engine.trades, reason(bench, order_id)) == ((), EndReason.MARKET_RESOLVED)
+    other = take(bench).order_id
+    bench.wait(hold_s(bench))
+    assert [trade.taker_order_id for trade in bench.engine.trades] == [other]
+    assert told(bench, order_id)[-1][1] is OrderState.CANCELED
+    assert order_id not in {e.order.order_id for e in bench.events[before:] if isinstance(e, OrderChanged)}
+
+
+def test_only_what_the_closed_market_held_ends(bench: Bench) -> None:
+    bench.do(OpenMarket(rules=msgspec.structs.replace(OTHER, seconds_delay=3)))
+    bench.do(SplitPair(account=ANN, market_id=OTHER.market_id, size=Size(10 * MICRO)))
+    bench.rest(ANN, SELL, OTHER.yes, "0.50", 10)
+    held = bench.place(BOB, BUY, OTHER.yes, "0.50", 10)
+    assert isinstance(held, Placed)
+    bench.do(CLOSES[0])
+    bench.wait(3)
+    assert [trade.taker_order_id for trade in bench.engine.trades] == [held.order_id]
+
+
+def test_a_pause_ends_the_order_only_when_it_is_released(bench: Bench) -> None:
+    pause, reopen = PauseMarket(market_id=RAIN.market_id), ReopenMarket(market_id=RAIN.market_id)
+    bench.rest(ANN, SELL, YES, "0.50", 20)
+    order_id = take(bench).order_id
+    bench.do(pause, 0.1)
+    bench.do(reopen, 0.1)
+    bench.wait(hold_s(bench))
+    assert [trade.taker_order_id for trade in bench.engine.trades] == [order_id]
+    order_id = take(bench).order_id
+    bench.do(pause, 0.1)
+    assert bench.engine.order(order_id).state is OrderState.DELAYED  # type: ignore[union-attr]
     bench.wait(hold_s(bench))
     assert bench.engine.verdict(order_id) == Refused(text=TEXT_MARKET_NOT_READY)
+    assert reason(bench, order_id) is EndReason.MARKET_PAUSED
+    assert len(bench.engine.trades) == 1
 
 
 def test_a_grid_that_became_coarser_meanwhile_ends_the_order(bench: Bench) -> None:
@@ -199,6 +263,18 @@ def test_a_grid_that_became_coarser_meanwhile_ends_the_order(bench: Bench) -> No
 def test_a_market_has_one_kind_of_delay() -> None:
     with pytest.raises(ValueError, match="exclude each other"):
         msgspec.structs.replace(SPORT, taker_delay_ms=100)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_market_with_a_payout_is_closed(*, is_paused: bool) -> None:
+    over = msgspec.structs.replace(RAIN, is_accepting_orders=False, yes_payout=Price(MICRO))
+    assert Engine().apply(OpenMarket(rules=over), START)[0] == Done()
+    states = {"is_accepting_orders": not is_paused, "is_paused": is_paused}
+    with pytest.raises(ValueError, match="yes_payout is of a closed market"):
+        msgspec.structs.replace(RAIN, yes_payout=Price(MICRO), **states)
+    text = msgspec.json.encode({**msgspec.to_builtins(over), **states})
+    with pytest.raises(msgspec.ValidationError, match="yes_payout is of a closed market"):
+        msgspec.json.decode(text, type=MarketRules)
 
 
 # --- ticks -----------------------------------------------------------------------------------------------------------

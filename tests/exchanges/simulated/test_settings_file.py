@@ -20,7 +20,8 @@ TEXT = FILE.read_text()
 DEFAULT = re.compile(r"^#(?=\w+ = )", flags=re.MULTILINE)
 EXAMPLE = re.compile(r"^#   (?=\w+ = |\[\[)", flags=re.MULTILINE)
 WITH_DEFAULTS = DEFAULT.sub("", TEXT)
-WITH_ALL = EXAMPLE.sub("", WITH_DEFAULTS)
+# A payout is of a closed market, and by default one is open.
+WITH_ALL = EXAMPLE.sub("", WITH_DEFAULTS).replace("is_accepting_orders = true", "is_accepting_orders = false")
 
 
 def inner(kind: Any) -> Iterator[type[msgspec.Struct]]:

@@ -13,7 +13,14 @@ import trio.testing
 
 from tbot.core.market import MarketId, TokenId
 from tbot.core.units import MICRO, Price
-from tbot.exchanges.simulated.operations import CloseMarket, MarketRules, OpenMarket, ResolveMarket
+from tbot.exchanges.simulated.operations import (
+    CloseMarket,
+    MarketRules,
+    OpenMarket,
+    PauseMarket,
+    ReopenMarket,
+    ResolveMarket,
+)
 from tests.captures import CAPTURES, needs
 from tests.exchanges.simulated.server.conftest import COIN, EPOCH_S, RAIN
 
@@ -44,7 +51,7 @@ async def states(world: Any, rules: MarketRules) -> dict[str, tuple[bool, ...]]:
     # Keys of this one are left out when false.
     assert (await world.get(f"/clob-markets/{rules.market_id}")).json.get("ao", False) == full["accepting_orders"]
     # Gamma never takes its word back that there is a book; the CLOB does.
-    assert (gamma["enableOrderBook"], full["enable_order_book"]) == (True, full["accepting_orders"])
+    assert (gamma["enableOrderBook"], full["enable_order_book"]) == (True, not full["closed"])
     (event,) = gamma["events"]
     assert (event["active"], event["closed"], event["archived"]) == (True, gamma["closed"], False)
     names = ("active", "closed", "archived", "accepting_orders")
@@ -60,6 +67,7 @@ def everywhere(*state: bool) -> dict[str, tuple[bool, ...]]:
 
 
 OPEN, OVER = everywhere(True, False, False, True), everywhere(True, True, False, False)
+PAUSED = everywhere(True, False, False, False)
 
 
 @pytest.mark.parametrize("rules", [RAIN, COIN, GAME], ids=lambda rules: str(rules.slug))
@@ -72,6 +80,10 @@ async def test_a_market_stays_active_all_its_life(autojump_clock: Clock, world: 
     assert await states(world, rules) == OPEN, "traded"
     await trio.sleep(21)
     assert await states(world, rules) == OPEN, "its game has begun"
+    world.exchange.apply(PauseMarket(market_id=rules.market_id))
+    assert await states(world, rules) == PAUSED, "paused"
+    world.exchange.apply(ReopenMarket(market_id=rules.market_id))
+    assert await states(world, rules) == OPEN, "open again"
     world.exchange.apply(CloseMarket(market_id=rules.market_id))
     assert await states(world, rules) == OVER, "closed"
     closed = (await world.get(f"/gamma/markets/slug/{rules.slug}")).json
