@@ -84,7 +84,8 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     _check_wallet(key, wallet, options.confirm)
     given, hidden = api_credentials_of(environ), secrets_of(environ)
     recorder = recorder_of(settings)
-    state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
+    state, stops, clock = Path(settings.state), StopSignals(), SteadyClock()
+    now_ns = clock.now_ns
     with (
         stops.handled(),
         closing(Store.open(state, owner_of_state(settings, wallet))) as store,
@@ -98,7 +99,15 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
             store=store,
             stops=stops,
             prepare=partial(
-                _prepare, settings, key, given, recorder, logs, now_ns=now_ns, has_traded=store.newest_ns() is not None
+                _prepare,
+                settings,
+                key,
+                given,
+                recorder,
+                logs,
+                now_ns=now_ns,
+                catch_up=clock.catch_up,
+                has_traded=store.newest_ns() is not None,
             ),
             now_ns=now_ns,
             recorder=recorder,
@@ -158,10 +167,11 @@ async def _prepare(
     logs: log.Logs,
     *,
     now_ns: Callable[[], Nanos],
+    catch_up: Callable[[int, int], bool] | None,
     has_traded: bool,
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
     exchange = settings.exchange
-    shared = RunWide.begin(exchange, now_ns)
+    shared = RunWide.begin(exchange, now_ns, catch_up)
     examination = Examination(
         exchange,
         key=key,

@@ -60,7 +60,8 @@ def trade_on_paper(options: PaperOptions) -> int:
     """
     settings = settings_of(options.config, "paper")
     recorder = recorder_of(settings)
-    state, stops, now_ns = Path(settings.state), StopSignals(), SteadyClock().now_ns
+    state, stops, clock = Path(settings.state), StopSignals(), SteadyClock()
+    now_ns = clock.now_ns
     with (
         stops.handled(),
         closing(Store.open(state, owner_of_state(settings, None))) as store,
@@ -75,7 +76,7 @@ def trade_on_paper(options: PaperOptions) -> int:
             duration_s=math.inf if options.duration_s is None else options.duration_s,
             store=store,
             stops=stops,
-            prepare=lambda: _prepare(settings, exchange, recorder, now_ns),
+            prepare=lambda: _prepare(settings, exchange, recorder, clock),
             now_ns=now_ns,
             backgrounds=(exchange.run,),
             recorder=recorder,
@@ -95,9 +96,10 @@ def _exchange(settings: TradingSettings, account_log: AppendLog[Entry], now_ns: 
 
 
 async def _prepare(
-    settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None, now_ns: Callable[[], Nanos]
+    settings: TradingSettings, exchange: PaperExchange, recorder: Recorder | None, clock: SteadyClock
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    tap, shared = None if recorder is None else recorder.connection, RunWide.begin(settings.exchange, now_ns)
+    tap, now_ns = None if recorder is None else recorder.connection, clock.now_ns
+    shared = RunWide.begin(settings.exchange, now_ns, clock.catch_up)
 
     def open_gateway() -> PaperGateway:
         source = PublicMarkets(settings.exchange, now_ns=now_ns, tap=tap, shared=shared)

@@ -37,11 +37,14 @@ class WallClock:
 
 
 class SteadyClock:
-    """The machine's time as a running bot should see it: never set back, and never set ahead.
+    """The machine's time as a running bot should see it: never set back, and never set ahead unless it is borne out.
 
     Time is counted from the first reading by how long the machine has run since, so that an age, a deadline or an order
     of events stays true when somebody sets the clock. What is left between this and the machine's clock is made up for
     slowly, at `SLEW`. Whether the first reading was right is for the exchange's clock to tell, as ever.
+
+    A virtual machine that is paused counts nothing of the pause, so its time would be behind for ever: there another
+    clock tells that the machine's is right, and this one catches up.
     """
 
     def __init__(self, wall_ns: Callable[[], int] | None = None, uptime_ns: Callable[[], int] | None = None) -> None:
@@ -66,6 +69,22 @@ class SteadyClock:
         counted_ns = self._now_ns + elapsed_ns
         self._now_ns = counted_ns + max(-most_ns, min(self._wall_ns() - counted_ns, most_ns))
         return Nanos(self._now_ns)
+
+    def catch_up(self, true_ns: int, within_ns: int) -> bool:
+        """Go ahead to the machine's time at once, as after a sleep, when another clock bears it out.
+
+        Args:
+            true_ns: The time now by that clock.
+            within_ns: How far the two may differ.
+
+        Returns:
+            Whether it went ahead; not when this is behind the machine's time by no more than they may differ.
+        """
+        now_ns, wall_ns = self.now_ns(), int(self._wall_ns())
+        if wall_ns - now_ns <= within_ns or abs(wall_ns - true_ns) > within_ns:
+            return False
+        self._now_ns = wall_ns
+        return True
 
 
 class VirtualClock:

@@ -65,6 +65,24 @@ def test_a_steady_clock_makes_up_for_a_step_in_the_end_and_stays_there(step_ns: 
     assert clock.now_ns() == machine.wall_ns()
 
 
+@given(
+    paused_ns=gen.integers(0, 10**15), error_ns=gen.integers(-(10**12), 10**12), within_ns=gen.integers(1, 3 * 10**9)
+)
+def test_a_steady_clock_catches_up_with_a_machine_that_another_clock_bears_out_and_with_no_other(
+    paused_ns: int, error_ns: int, within_ns: int
+) -> None:
+    machine = Machine()
+    clock = SteadyClock(machine.wall_ns, lambda: machine.up_ns)
+    machine.set_ns += paused_ns
+    before_ns = clock.now_ns()
+    is_expected = paused_ns > within_ns and abs(error_ns) <= within_ns
+    assert clock.catch_up(machine.wall_ns() + error_ns, within_ns) == is_expected
+    assert clock.now_ns() == (machine.wall_ns() if is_expected else before_ns)
+    began_ns = clock.now_ns()
+    machine.up_ns += 10**12
+    assert abs(clock.now_ns() - began_ns - 10**12) <= 10**12 // 2_000, "at its pace again"
+
+
 def test_a_steady_clock_of_this_machine_tells_its_time() -> None:
     clock = SteadyClock()
     assert abs(clock.now_ns() - time.time_ns()) < 10**9

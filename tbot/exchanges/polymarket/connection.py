@@ -42,14 +42,20 @@ class RunWide(NamedTuple):
     clock: ExchangeClock
 
     @classmethod
-    def begin(cls, settings: PolymarketSettings, now_ns: Callable[[], Nanos]) -> RunWide:
+    def begin(
+        cls,
+        settings: PolymarketSettings,
+        now_ns: Callable[[], Nanos],
+        catch_up: Callable[[int, int], bool] | None = None,
+    ) -> RunWide:
         """Begin with full buckets and a clock never measured.
 
         Args:
             settings: Hold the rates.
             now_ns: Wall time of the run.
+            catch_up: Sets it ahead where that is borne out; see `ExchangeClock`.
         """
-        return cls(RateGate(settings.limits, now_ns), ExchangeClock(now_ns))
+        return cls(RateGate(settings.limits, now_ns), ExchangeClock(now_ns, catch_up))
 
 
 class RestConnection:
@@ -104,9 +110,9 @@ class RestConnection:
         self.rest = Rest(self._http, timeouts=settings.timeouts, now_ns=now_ns, signed_ns=self.clock.now_ns)
 
     @property
-    def offset_ns(self) -> int:
-        """What is added to our clock for stamps now."""
-        return self.clock.offset_ns
+    def corrected_ns(self) -> int:
+        """By how much stamps are corrected now: what is added to our clock, and what it has caught up."""
+        return self.clock.offset_ns + self.clock.caught_up_ns
 
     async def recheck(self) -> bool:
         """Measure the clock anew at once: a signed request was refused, for its stamp or for its credentials.
@@ -118,9 +124,9 @@ class RestConnection:
             Whether the exchange told its time, and it is one that we follow.
         """
         if trio.current_time() >= self._in_vain_s + RECHECK_S:
-            before_ns = self.offset_ns
+            before_ns = self.corrected_ns
             await self.measure_anew()
-            self._in_vain_s = trio.current_time() if self.offset_ns == before_ns else -math.inf
+            self._in_vain_s = trio.current_time() if self.corrected_ns == before_ns else -math.inf
         return self._is_told and not self.clock.is_beyond_use
 
     async def measure_anew(self) -> None:
@@ -149,7 +155,11 @@ class RestConnection:
             ExchangeUnavailable: It did not answer.
         """
         sent_ns, was_off, was_beyond_use = self._now_ns(), self.clock.is_off, self.clock.is_beyond_use
+        caught_up_ns = self.clock.caught_up_ns
         self.clock.learn(await self.rest.time_s(), sent_ns=sent_ns, received_ns=self._now_ns())
+        if self.clock.caught_up_ns != caught_up_ns:
+            ahead_s = round((self.clock.caught_up_ns - caught_up_ns) / NANOS_PER_S, 1)
+            log.warning("clock.caught_up", stood_still_s=ahead_s)
         if self.clock.is_off and not was_off:
             log.warning("clock.off", difference_s=round(self.clock.difference_ns / NANOS_PER_S, 1))
         if self.clock.is_beyond_use and not was_beyond_use:

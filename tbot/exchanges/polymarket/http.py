@@ -83,8 +83,8 @@ class StampDoubt(Protocol):
     """Who can tell whether a request was refused for the time it was stamped with."""
 
     @property
-    def offset_ns(self) -> int:
-        """What is added to our clock for stamps now."""
+    def corrected_ns(self) -> int:
+        """By how much stamps are corrected now; a change of it means that another stamp may do."""
         ...
 
     async def recheck(self) -> bool:
@@ -192,11 +192,11 @@ class Http:
 
         if self._doubt is None or not is_private:
             return await once()
-        offset_ns, answer = self._doubt.offset_ns, await once()
+        corrected_ns, answer = self._doubt.corrected_ns, await once()
         if answer.status != 401:
             return answer
         is_time_right = await self._doubt.recheck()
-        if self._doubt.offset_ns != offset_ns:
+        if self._doubt.corrected_ns != corrected_ns:
             return await once()
         if not is_time_right:
             raise NotAdmitted(f"{method} {path}: {answer.complaint}, and no time to sign it by")

@@ -173,7 +173,9 @@ class PublicMarkets:
             await self.measure_clock()
         if self.clock.is_beyond_use:
             skew_s = abs(self.clock.difference_ns) / NANOS_PER_S
-            return f"this machine's clock differs from the exchange's by {skew_s:.0f} s or more: set it"
+            return (
+                f"this machine's clock differs from the exchange's by {skew_s:.0f} s or more: set it, then restart tbot"
+            )
         return ""
 
     async def measure_clock(self) -> None:

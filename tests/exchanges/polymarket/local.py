@@ -12,6 +12,7 @@ import trio.testing
 from tbot.core.market import Market, TokenId
 from tbot.core.messages import ExchangeOrderId, OrderType, Side
 from tbot.core.units import MICRO, Nanos, Notional, Price, Size
+from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.credentials import obtain_credentials
 from tbot.exchanges.polymarket.gateway import PolymarketConnections, PolymarketGateway
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
@@ -63,7 +64,9 @@ class PolymarketStage:
         self.market: Market = market_of(settings.markets[0])
         self._count = 0
 
-    def gateway_of(self, credentials: ApiCredentials, now_ns: Callable[[], Nanos] = now_ns) -> PolymarketGateway:
+    def gateway_of(
+        self, credentials: ApiCredentials, now_ns: Callable[[], Nanos] = now_ns, shared: RunWide | None = None
+    ) -> PolymarketGateway:
         """Make a client with some credentials, by a clock of its own."""
         return PolymarketGateway(
             self._settings,
@@ -76,6 +79,7 @@ class PolymarketStage:
                 market=self._piped(self.server.serve_websocket),
                 user=self._piped(self.server.serve_websocket),
             ),
+            shared=shared,
         )
 
     async def obtain_credentials(self) -> ApiCredentials:

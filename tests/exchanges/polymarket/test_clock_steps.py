@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -27,7 +27,10 @@ from tbot.core.messages import (
 from tbot.core.units import MICRO, NANOS_PER_S, Nanos, Price, Size
 from tbot.errors import BadFrame, ExchangeUnavailable
 from tbot.exchanges.polymarket.clock import SAMPLES
+from tbot.exchanges.polymarket.connection import RECHECK_S, RunWide
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
+from tbot.exchanges.polymarket.settings import PolymarketSettings
+from tbot.tasks.clock import SteadyClock
 from tests.contract.stage import Orders, now_ns
 from tests.exchanges.polymarket.answers import ID
 from tests.exchanges.polymarket.local import PolymarketStage, polymarket
@@ -122,6 +125,87 @@ async def test_a_step_beyond_what_we_follow_ends_nothing_and_heals_when_it_is_un
         ours.set_s = 0.0
         assert isinstance(await ours.submit(), Accepted)
         await ours.gateway.report(Nanos(0), [])
+
+
+# --- a machine that stood still ---------------------------------------------------------------------------------------
+
+
+class Paused(Machine):
+    """A gateway in a virtual machine that is paused at will: of a pause its uptime counts nothing."""
+
+    def __init__(self, stage: PolymarketStage) -> None:
+        self.paused_s = 0.0
+        super().__init__(stage)
+        self.clock = SteadyClock(super().now_ns, lambda: now_ns() - int(self.paused_s * NANOS_PER_S))
+        shared = RunWide.begin(PolymarketSettings(), self.clock.now_ns, self.clock.catch_up)
+        self.gateway = stage.gateway_of(stage.credentials, self.clock.now_ns, shared)
+
+    def now_ns(self) -> Nanos:
+        """Tell our time."""
+        return self.clock.now_ns()
+
+    def behind_s(self) -> float:
+        """Return how far our time is behind the exchange's."""
+        return (now_ns() - self.now_ns()) / NANOS_PER_S
+
+
+@asynccontextmanager
+async def paused(pause_s: float) -> AsyncIterator[Paused]:
+    """Run a gateway right after a pause."""
+    async with polymarket() as stage:
+        ours = Paused(stage)
+        await ours.start()
+        await trio.sleep(30)
+        ours.now_ns()
+        await trio.sleep(pause_s)
+        ours.paused_s = pause_s
+        with suppress(ExchangeUnavailable):
+            await ours.gateway.rest.version()  # on a connection that was closed meanwhile
+        assert ours.behind_s() == pytest.approx(pause_s, abs=0.1)
+        yield ours
+        await ours.gateway.aclose()
+
+
+@pytest.mark.parametrize("pause_s", [40.0, 3_600.0, 10_000.0])
+async def test_a_bot_whose_machine_stood_still_goes_on_by_the_right_time(
+    autojump_clock: trio.testing.MockClock, pause_s: float
+) -> None:
+    async with paused(pause_s) as ours:
+        first = await cancels(ours)  # whose deadline is of the old time
+        assert ours.behind_s() == pytest.approx(0, abs=0.1)
+        assert isinstance(first, Throttled)
+        assert first.code is RejectCode.RATE_LIMITED, "it was not sent, and goes out with the next"
+        assert not isinstance(await cancels(ours), Throttled)
+        assert isinstance(await ours.submit(), Accepted)
+        await ours.gateway.report(Nanos(0), [ID])
+        assert await ours.gateway.can_trade() == ""
+
+
+async def test_a_machine_that_stood_still_is_waited_for_until_its_own_clock_is_set(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with paused(3_600.0) as ours:
+        ours.set_s = -3_000.0
+        assert isinstance(await cancels(ours), Throttled)
+        assert ours.behind_s() == pytest.approx(3_600, abs=1)
+        assert "restart" in await ours.gateway.can_trade()
+        ours.set_s = 0.0
+        await trio.sleep(RECHECK_S)
+        with suppress(ExchangeUnavailable):
+            await ours.gateway.report(Nanos(0), [ID])
+        assert ours.behind_s() == pytest.approx(0, abs=0.1)
+        await ours.gateway.report(Nanos(0), [ID])
+
+
+async def test_a_right_clock_does_not_follow_a_machine_s_that_is_set_wrong(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with paused(0.0) as ours:
+        ours.set_s = 3_600.0
+        for _ in range(2 * SAMPLES):
+            await ours.gateway._public.measure_clock()
+        assert ours.behind_s() == pytest.approx(0, abs=0.1)
+        assert isinstance(await ours.submit(), Accepted)
 
 
 # --- stamps of a time to come -----------------------------------------------------------------------------------------
