@@ -49,6 +49,23 @@ def test_a_clock_that_is_off_is_corrected_to_the_second(ahead_ms: int, sign: int
     assert abs(clock.offset_ns - sign * ahead_ms * NANOS_PER_MS) <= NANOS_PER_S
 
 
+@given(gen.integers(35, 10**6), gen.booleans())
+def test_a_clock_that_catches_up_is_of_use_at_once_and_one_that_cannot_is_not(behind_s: int, can: bool) -> None:
+    ours = [int(BEGIN)]
+
+    def catch_up(true_ns: int, within_ns: int) -> bool:
+        assert abs(true_ns - ours[0] - behind_s * NANOS_PER_S) <= within_ns
+        ours[0] += behind_s * NANOS_PER_S * can
+        return can
+
+    clock = ExchangeClock(lambda: Nanos(ours[0]), catch_up)
+    for their_s in (BEGIN // NANOS_PER_S + late_s for late_s in (0, 0, behind_s, behind_s, behind_s)):
+        clock.learn(their_s, sent_ns=Nanos(ours[0]), received_ns=Nanos(ours[0]))
+    assert clock.is_beyond_use != can
+    assert clock.caught_up_ns == behind_s * NANOS_PER_S * can
+    assert clock.measured_ns == ours[0]
+
+
 @given(gen.integers(-29_000, 29_000))
 def test_true_stamps_may_come_whatever_our_clock_says_and_late_ones_may_not(ahead_ms: int) -> None:
     clock = measured([ahead_ms] * SAMPLES)

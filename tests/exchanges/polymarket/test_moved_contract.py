@@ -12,7 +12,7 @@ from hypothesis import strategies as gen
 from trio.testing import MockClock
 
 from tbot.core.market import MarketId
-from tbot.core.messages import RejectCode, Rejected
+from tbot.core.messages import Accepted, RejectCode, Rejected
 from tbot.core.refusals import HOLD_MS, halt_reason
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.polymarket.doubts import DOUBT_NS, ContractDoubts
@@ -29,9 +29,11 @@ class Moving(Told):
 
     def __init__(self) -> None:
         super().__init__()
-        self.refusal, self.down = REFUSED, ""
+        self.refusal, self.down, self.taken = REFUSED, "", ""
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/order" and self.taken:
+            return httpx2.Response(200, json={"success": True, "orderID": self.taken, "status": "live"})
         if request.url.path == self.down:
             return httpx2.Response(503, json={"error": "away"})
         return await super()._answer(request)
@@ -42,6 +44,13 @@ class Moving(Told):
         assert isinstance(reply, Rejected)
         assert bool(halt_reason(reply)) == (reply.code is RejectCode.BAD_SIGNATURE)
         return reply.code
+
+    async def accept(self) -> None:
+        """Send an order and take it."""
+        order = self.order(1)
+        self.taken = order.exchange_order_id
+        assert isinstance(await self.gateway.submit(order), Accepted)
+        self.taken = ""
 
 
 async def moving() -> Moving:
@@ -102,6 +111,20 @@ async def test_a_signature_refused_in_a_market_that_surely_stayed_halts_at_once(
     assert await world.code(2) is RejectCode.BAD_SIGNATURE, "of the other market nothing is in doubt"
     world.lies = {}
     assert await world.code() is RejectCode.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_an_order_that_is_taken_ends_a_doubt(autojump_clock: MockClock, *, is_taken: bool) -> None:
+    world = await moving()
+    old_answer(world)
+    assert await world.code() is RejectCode.VERSION_MISMATCH
+    for _ in range(2):
+        await trio.sleep(0.4 * DOUBT_S)
+        assert await world.code() is RejectCode.VERSION_MISMATCH
+    if is_taken:
+        await world.accept()
+    await trio.sleep(0.25 * DOUBT_S)
+    assert await world.code() is (RejectCode.VERSION_MISMATCH if is_taken else RejectCode.BAD_SIGNATURE)
 
 
 @given(gen.lists(gen.tuples(gen.integers(0, 90), gen.sampled_from(["doubt", "doubt", "doubt", "settle"])), max_size=30))
