@@ -5,22 +5,31 @@ missing approval refused or cancelled can be ordered again once it is given, as 
 
 Unlike a balance, which backs buys of every market at once, an allowance is one number for all markets of its contract:
 open orders of all of them count against it, so that fills can never use up more than it.
+
+Approvals for other contracts change nothing here and are told to whoever asks, the newest of each wallet: anybody can
+give them, and as many as there are addresses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
 
 from tbot.core.messages import ExchangeOrderId, Settlement, Side, TradeId
-from tbot.exchanges.simulated.contracts import AssetType
+from tbot.exchanges.simulated.contracts import SETTLING, AssetType
 from tbot.exchanges.simulated.events import Trade
 from tbot.exchanges.simulated.operations import Account, Approve, Done, PlaceOrder
 from tbot.exchanges.simulated.orderbook import Order
 from tbot.exchanges.simulated.resting import OrderTable, Spending, beyond, spending_of
 
 UNLIMITED = (1 << 256) - 1
+
+OTHERS_MAX = 32
+"""Limited approvals remembered of one wallet, for contracts that settle nothing: the official client gives a dozen."""
+
+Grant = tuple[AssetType, str]
 
 
 class Allowances:
@@ -32,18 +41,21 @@ class Allowances:
 
     def __init__(self, orders: OrderTable) -> None:
         self._orders = orders
-        self._left: dict[Spending, int] = {}
+        # By account, so that nobody's trades walk the approvals of others.
+        self._left: dict[Account, dict[Grant, int]] = {}
         # What trades used up that may still fail, which gives it back.
         self._used: dict[TradeId, dict[Spending, int]] = {}
 
     def grant(self, approve: Approve) -> Done:
         """Note what a contract may move from now on; `UNLIMITED` and more is without limit."""
-        key = (approve.account, approve.asset, str(to_checksum_address(approve.spender)))
-        self._left.pop(key, None)
-        for used in self._used.values():
-            used.pop(key, None)
+        account, grant = approve.account, (approve.asset, _spelled(approve.spender))
+        self._forget(account, grant)
         if int(approve.amount) < UNLIMITED:
-            self._left[key] = int(approve.amount)
+            limited = self._left.setdefault(account, {})
+            limited[grant] = int(approve.amount)
+            others = [each for each in limited if each[1] not in SETTLING]
+            if len(others) > OTHERS_MAX:
+                self._forget(account, others[0])
         return Done()
 
     def book(self, trade: Trade) -> None:
@@ -52,9 +64,10 @@ class Allowances:
             return
         used: dict[Spending, int] = {}
         for order_id, paid in _payments(trade):
-            key = spending_of(self._orders[order_id].place)
-            if key in self._left:
-                self._left[key] -= paid
+            account, asset, spender = key = spending_of(self._orders[order_id].place)
+            limited = self._left.get(account, {})
+            if (asset, spender) in limited:
+                limited[asset, spender] -= paid
                 used[key] = used.get(key, 0) + paid
         if used:
             self._used[trade.trade_id] = used
@@ -62,8 +75,8 @@ class Allowances:
     def settle(self, trade: Trade) -> None:
         """Give back what a trade used up that failed."""
         if trade.settlement is Settlement.FAILED:
-            for key, paid in self._used.get(trade.trade_id, {}).items():
-                self._left[key] += paid
+            for (account, asset, spender), paid in self._used.get(trade.trade_id, {}).items():
+                self._left[account][asset, spender] += paid
         if trade.settlement in (Settlement.MINED, Settlement.FAILED):
             self._used.pop(trade.trade_id, None)
 
@@ -71,7 +84,7 @@ class Allowances:
         """Tell how much a contract may still move, base units. Open orders are not deducted."""
         if not self._left:
             return UNLIMITED
-        return max(self._left.get((account, asset, str(to_checksum_address(spender))), UNLIMITED), 0)
+        return max(self._left.get(account, {}).get((asset, _spelled(spender)), UNLIMITED), 0)
 
     def left_for(self, place: PlaceOrder) -> int:
         """Tell how much the contract of an order may still move of what it gives. Open orders are not deducted."""
@@ -82,8 +95,8 @@ class Allowances:
     def uncovered(self, account: Account) -> tuple[Order, ...]:
         """List open orders that need more than their contract may still move; the oldest keep their cover."""
         # As with balances, the sums tell whether there are any.
-        limited = (key for key in self._left if key[0] == account)
-        if all(self._orders.spending(key) <= self._left[key] for key in limited):
+        limited = self._left.get(account, {})
+        if all(self._orders.spending((account, *grant)) <= left for grant, left in limited.items()):
             return ()
         return beyond(
             self._orders.open_of(account),
@@ -94,7 +107,23 @@ class Allowances:
     def state(self) -> object:
         """Give everything held here, for a digest."""
         used = [(trade_id, sorted((*key, str(paid)) for key, paid in u.items())) for trade_id, u in self._used.items()]
-        return sorted((*key, str(left)) for key, left in self._left.items()), used
+        grants = ((account, grants.items()) for account, grants in self._left.items())
+        return sorted((account, *grant, str(left)) for account, limited in grants for grant, left in limited), used
+
+    def _forget(self, account: Account, grant: Grant) -> None:
+        limited = self._left.get(account, {})
+        if limited.pop(grant, None) is None:
+            return
+        if not limited:
+            del self._left[account]
+        for used in self._used.values():
+            used.pop((account, *grant), None)
+
+
+# Three contracts are asked about for every order.
+@lru_cache(maxsize=1_024)
+def _spelled(spender: str) -> str:
+    return str(to_checksum_address(spender))
 
 
 def _payments(trade: Trade) -> Iterator[tuple[ExchangeOrderId, int]]:

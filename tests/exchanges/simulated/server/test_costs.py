@@ -20,7 +20,8 @@ from eth_utils.crypto import keccak
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, Side
 from tbot.core.units import MICRO, Notional, Price, Size
-from tbot.exchanges.simulated.contracts import CONDITIONAL_TOKENS, EXCHANGE_V2, AssetType
+from tbot.exchanges.simulated.allowances import OTHERS_MAX, UNLIMITED
+from tbot.exchanges.simulated.contracts import CONDITIONAL_TOKENS, EXCHANGE_V2, SETTLING, AssetType
 from tbot.exchanges.simulated.descriptions import Description, RewardTerms
 from tbot.exchanges.simulated.operations import Account, Approve, Deposit, Placed, PlaceOrder, SplitPair
 
@@ -306,3 +307,48 @@ async def test_what_is_too_long_for_a_transaction_is_not_read(world: Any, autoju
         return await work_of(Hoard(world), "POST", "/rpc", sent)
 
     assert await work(4_000) < await work(500)
+
+
+def approve(hoard: Hoard, account: Account, number: int) -> None:
+    """Limit so many contracts that nobody knows, each to a millionth of a dollar."""
+    for each in range(number):
+        spender = f"0x{1 + each:040x}"
+        hoard.world.exchange.apply(Approve(account=account, asset=AssetType.COLLATERAL, spender=spender, amount="1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("giver", ["a stranger", "a party of the trade"])
+async def test_a_trade_and_an_approval_cost_the_same_however_many_approvals_there_are(
+    hoards: tuple[Hoard, Hoard], autojump_clock: Any, giver: str
+) -> None:
+    trades: list[int] = []
+    approvals: list[int] = []
+    for hoard, number in zip(hoards, (FEW, MANY), strict=True):
+        account = Account("0x" + "1" * 40) if giver == "a stranger" else hoard.alice
+        approve(hoard, account, number)
+        hoard.trade()
+        with counted() as made:
+            hoard.trade()
+        with counted() as given:
+            approve(hoard, account, 1)
+        trades.append(made.calls)
+        approvals.append(given.calls)
+    assert trades[1] < 1.1 * trades[0]
+    assert approvals[1] < 1.1 * approvals[0]
+
+
+async def test_approvals_of_exchanges_outlive_any_number_of_others(
+    hoards: tuple[Hoard, Hoard], autojump_clock: Any
+) -> None:
+    hoard, _ = hoards
+    allowances = hoard.world.exchange.engine.allowances
+    for asset in AssetType:
+        for spender in SETTLING:
+            hoard.world.exchange.apply(Approve(account=hoard.alice, asset=asset, spender=spender.lower(), amount="0"))
+    approve(hoard, hoard.alice, OTHERS_MAX + 1)
+    assert {allowances.left(hoard.alice, asset, spender) for asset in AssetType for spender in SETTLING} == {0}
+    told = [allowances.left(hoard.alice, AssetType.COLLATERAL, f"0x{1 + n:040x}") for n in range(OTHERS_MAX + 1)]
+    assert told == [UNLIMITED, *([1] * OTHERS_MAX)]
+    # Only the wallet's own.
+    approve(hoard, hoard.bob, OTHERS_MAX)
+    assert allowances.left(hoard.alice, AssetType.COLLATERAL, f"0x{2:040x}") == 1
