@@ -163,8 +163,11 @@ class LocalExchange:
             order: Only a FAK or FOK that would take can be struck: any other never waits for the book.
             keys: What the fault may be aimed at.
         """
-        is_immediate = order.order_type in IMMEDIATE
-        if not (is_immediate and self.engine.would_take(order) and self.faults.on_immediate(*keys)):
+        # Whether it would take costs a plan, so it is not asked for nothing.
+        if order.order_type not in IMMEDIATE or not self.faults.is_delaying():
+            return order
+        is_let_in = self._misbehaviour.refusal(order) is None
+        if not (is_let_in and self.engine.would_take(order) and self.faults.on_immediate(*keys)):
             return order
         return msgspec.structs.replace(order, delay_ns=int(self.faults.settings.delayed_s * NANOS_PER_S))
 

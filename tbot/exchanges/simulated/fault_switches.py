@@ -96,6 +96,10 @@ class Switchboard:
                 return switch.fault
         return None
 
+    def strikes_at(self, draw: Draw) -> bool:
+        """Tell whether any switch that is on strikes at this, whatever its target."""
+        return any(CATALOGUE[switch.fault].draw is draw for switch in self._on)
+
     def find(self, fault: Fault, keys: tuple[str, ...] = ()) -> Switch | None:
         """Give the oldest switch of a fault that concerns one of the keys."""
         return next((switch for switch in self._on if switch.fault is fault and switch.concerns(keys)), None)

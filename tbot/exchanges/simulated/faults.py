@@ -121,6 +121,10 @@ class Faults:
         """Decide whether a FAK or FOK order is delayed."""
         return self._decide(Draw.IMMEDIATE, keys) is not None
 
+    def is_delaying(self) -> bool:
+        """Tell whether a FAK or FOK order may be delayed at all now; nothing is decided."""
+        return bool(self._tables[Draw.IMMEDIATE]) or self.switches.strikes_at(Draw.IMMEDIATE)
+
     def on_batch(self, *keys: str) -> bool:
         """Decide whether half of a batch is refused."""
         return self._decide(Draw.BATCH, keys) is not None

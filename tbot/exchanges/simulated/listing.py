@@ -13,6 +13,8 @@ from tbot.exchanges.simulated.orderbook import UnifiedBook
 from tbot.exchanges.simulated.settlement import Agenda, StartGame
 from tbot.exchanges.simulated.turn import Turn
 
+# What an address can carry as it is, so that the routes by slug find it.
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 _CONDITION = re.compile(r"0x[0-9a-f]{64}")
 _TOKEN = re.compile(r"[1-9][0-9]{0,77}")
 _TOKEN_END = 1 << 256
@@ -63,7 +65,8 @@ def check_markets(markets: Sequence[MarketRules]) -> None:
     """Check that clients can find every market and make orders for it.
 
     Raises:
-        ValueError: One of them no client could trade, or two share an id, a token or a slug.
+        ValueError: One of them no client could trade, or two share an id, a token or a slug, or
+            one has the slug of an event.
     """
     for rules in markets:
         check_market(rules)
@@ -73,14 +76,20 @@ def check_markets(markets: Sequence[MarketRules]) -> None:
     slugs = [rules.slug for rules in markets]
     if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
         raise ValueError(f"expected every slug once, found {twice[0]!r} twice")
+    events = {rules.event for rules in markets}
+    if shared := [slug for slug in slugs if slug in events]:
+        raise ValueError(f"expected every slug once, found {shared[0]!r} of a market and of an event")
 
 
 def check_market(rules: MarketRules) -> None:
-    """Check that clients can make orders for a market.
+    """Check that clients can find a market and make orders for it.
 
     Raises:
-        ValueError: A condition or a token is none, a position is not of the market's condition, or its event is none.
+        ValueError: A slug, a condition, a token or its event is none, or a position is not of the market's condition.
     """
+    for slug in (rules.slug, rules.event):
+        if slug and _SLUG.fullmatch(slug) is None:
+            raise ValueError(f"expected a slug of letters, digits and any of -._~ behind the first, found {slug!r}")
     for token_id in rules.tokens:
         if _TOKEN.fullmatch(token_id) is None or int(token_id) >= _TOKEN_END:
             raise ValueError(f"{rules.slug}: expected a token of digits below 2**256, found {token_id!r}")

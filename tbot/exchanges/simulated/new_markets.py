@@ -24,7 +24,7 @@ class ListOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Body of `list`: one market that stands alone.
 
     Attributes:
-        slug: A name that no other market has.
+        slug: A name that no other market or event has, as addresses can carry it.
         title: Its question; "" = made from the slug.
         text: By which rules it is decided; "" = made from the title.
         category: Word of its fee type and its tag.

@@ -246,8 +246,9 @@ class ControlRoutes:
             check_market(rules)
         except ValueError as error:
             raise HttpRefusal(f"{TEXT_CONTROL}: {error}") from error
-        if any(market.slug == rules.slug for market in exchange.markets()):
-            raise HttpRefusal(f"{TEXT_CONTROL}: a market {rules.slug!r} is listed already")
+        # An event's too: whoever asked for the event by its slug would get this market's words.
+        if any(rules.slug in (market.slug, market.event) for market in exchange.markets()):
+            raise HttpRefusal(f"{TEXT_CONTROL}: a market or event {rules.slug!r} is listed already")
         self._done(OpenMarket(rules=rules))
         self._state.catalog.describe(body.description(self._state.now_ns()))
         return json_response(Listed(market=rules.market_id, yes=rules.yes, no=rules.no))

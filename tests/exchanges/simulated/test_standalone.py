@@ -161,6 +161,13 @@ POSITION = (1 << 248) | (5 << 120)
         (MARKET.format(market_id=ID.upper(), yes="1", no="2"), "expected market_id of 0x and 64 .* in lower case"),
         (PLAIN + MARKET.format(market_id=OTHER_ID, yes="3", no="4"), "expected every slug once, found 'a' twice"),
         (
+            f'{PLAIN}is_neg_risk = true\nevent = "b"'
+            + MARKET.format(market_id=OTHER_ID, yes="3", no="4").replace('"a"', '"b"'),
+            "expected every slug once, found 'b' of a market and of an event",
+        ),
+        (PLAIN.replace('"a"', '"a/b"'), "expected a slug of letters, digits and .*, found 'a/b'"),
+        (f'{PLAIN}is_neg_risk = true\nevent = "?"', "expected a slug of letters, digits and .*, found '[?]'"),
+        (
             PLAIN + 'event = "cup"',
             "a: expected is_neg_risk = true, since it is an outcome of the event cup; found false",
         ),

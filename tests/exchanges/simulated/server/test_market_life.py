@@ -14,7 +14,8 @@ from tbot.core.units import MICRO
 from tbot.exchanges.simulated.checks import TEXT_FAK, TEXT_FOK
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.fault_switches import FaultOrder
-from tbot.exchanges.simulated.operations import Mode, OpenMarket
+from tbot.exchanges.simulated.operations import Mode, OpenMarket, PlaceOrder
+from tbot.exchanges.simulated.planning import plan_match
 from tests.exchanges.simulated.server.conftest import EPOCH_S, MAYOR, RAIN
 
 SPORT = msgspec.structs.replace(
@@ -151,6 +152,39 @@ async def test_what_cannot_be_taken_is_refused_and_the_delay_waits_for_another(
     world.exchange.modes.hold(Mode.NORMAL)
     taken = await world.alice.place("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
     assert taken.json["status"] == "delayed"
+
+
+async def test_an_order_that_a_phantom_lock_refuses_leaves_the_delay_to_another(
+    world: Any, autojump_clock: Any
+) -> None:
+    await world.bob.placed("BUY", "0.42", "50", token=world.rain.no)
+    await delay_one_fak(world)
+    world.exchange.misbehave(FaultOrder(name=Fault.PHANTOM_LOCK, seconds=10))
+    refused = await world.alice.place("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
+    assert (refused.status, "sum of matched orders" in refused.error) == (400, True), refused.body
+    assert world.faults.faults_injected.get(Fault.DELAYED_FAK, 0) == 0
+    world.exchange.behave(Fault.PHANTOM_LOCK)
+    taken = await world.alice.place("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
+    assert (taken.json["status"], world.faults.faults_injected[Fault.DELAYED_FAK]) == ("delayed", 1)
+
+
+@pytest.mark.parametrize("fault", [None, Fault.CANCEL_LOST, Fault.DELAYED_FAK])
+async def test_an_immediate_order_is_planned_a_second_time_only_where_it_may_be_delayed(
+    world: Any, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    await world.bob.placed("BUY", "0.42", "50", token=world.rain.no)
+    planned: list[PlaceOrder] = []
+
+    def counted(order: PlaceOrder, *rest: Any) -> Any:
+        planned.append(order)
+        return plan_match(order, *rest)
+
+    monkeypatch.setattr("tbot.exchanges.simulated.matching.plan_match", counted)
+    if fault is not None:
+        target = world.bob.account.address if fault is Fault.DELAYED_FAK else ""
+        world.exchange.misbehave(FaultOrder(name=fault, target=target))
+    taken = await world.alice.place("BUY", "0.58", "50", order_type="FAK", amounts=(29 * MICRO, 50 * MICRO))
+    assert (taken.json["status"], len(planned)) == ("matched", 2 if fault is Fault.DELAYED_FAK else 1)
 
 
 async def test_a_delayed_fak_is_answered_at_once_where_the_market_lets_its_sender_wait(

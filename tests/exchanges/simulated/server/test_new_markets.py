@@ -6,9 +6,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
+from tbot.core.market import MarketId, TokenId
+from tbot.exchanges.simulated.operations import OpenMarket
 from tbot.exchanges.simulated.server import ServerSettings
 
 
@@ -70,6 +73,10 @@ async def test_ids_follow_from_the_slug_unless_they_are_given(ruled: Any, autoju
         ({"slug": "snow", "tick": "0.3"}, "tick"),
         ({"slug": "snow", "colour": "white"}, "colour"),
         ({"slug": ""}, "slug"),
+        ({"slug": "a b/../c?x=1\n"}, "slug"),
+        ({"slug": "snow\n"}, "slug"),
+        ({"slug": ".."}, "slug"),
+        ({"slug": "schn\u00e9e"}, "slug"),
     ],
 )
 async def test_what_cannot_be_listed_is_refused_by_name(
@@ -82,6 +89,27 @@ async def test_what_cannot_be_listed_is_refused_by_name(
     assert answer.status == 400
     assert named in answer.error
     assert ruled.exchange.markets() == before
+
+
+@pytest.mark.parametrize("slug", ["snow-2027", "Snow_1.5~", "7"])
+async def test_what_is_listed_is_found_by_its_slug(ruled: Any, autojump_clock: Any, slug: str) -> None:
+    market = (await listed(ruled, slug=slug)).json["market"]
+    assert (await ruled.get(f"/gamma/markets/slug/{slug}")).json["conditionId"] == market
+    assert [m["conditionId"] for m in (await ruled.get(f"/gamma/events/slug/{slug}")).json["markets"]] == [market]
+
+
+async def test_the_slug_of_an_event_is_not_taken_for_a_market(ruled: Any, autojump_clock: Any) -> None:
+    for digit in "34":
+        outcome = msgspec.structs.replace(
+            ruled.mayor, market_id=MarketId("0x" + digit * 64), slug=f"cup-{digit}", yes=TokenId(f"{digit}1"),
+            no=TokenId(f"{digit}2"), event="cup",
+        )  # fmt: skip
+        ruled.exchange.apply(OpenMarket(rules=outcome))
+    before = (await ruled.get("/gamma/events/slug/cup")).json
+    assert (len(before["markets"]), before["negRisk"]) == (2, True)
+    answer = await listed(ruled, slug="cup", title="Stolen words", category="theft")
+    assert (answer.status, "a market or event 'cup' is listed already" in answer.error) == (400, True)
+    assert (await ruled.get("/gamma/events/slug/cup")).json == before
 
 
 async def test_a_market_is_listed_once(ruled: Any, autojump_clock: Any) -> None:
