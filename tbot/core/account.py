@@ -266,12 +266,12 @@ class Account:
         Balances may come in several reports, as nothing is traded meanwhile.
 
         Returns:
-            False while trades from before are still pending, or a balance is not told; the next report is asked.
+            False while trades from before are pending, or a balance is not told or not read; the next report is asked.
         """
         if any(fill.settlement in (Settlement.MATCHED, Settlement.RETRYING) for fill in report.fills):
             return False
-        self.offsets |= {token: int(size) for token, size in report.balances}
-        if self.untold():
+        self.offsets |= {token: int(size) for token, size in report.balances if token not in report.unread}
+        if self.untold() or CASH in report.unread:
             return False
         self.ledger = Ledger(report.cash)
         self.opened_ns = report.requested_ns
@@ -295,7 +295,7 @@ class Account:
         ours = dict.fromkeys(order.token_id for order in self.orders)
         traded = dict.fromkeys(self.ledger.tokens()) if self.unsettled_since_ns() is not None else {}
         for token, size in report.balances:
-            if token not in waiting or token in traded:
+            if token not in waiting or token in traded or token in report.unread:
                 continue
             before = size - self.ledger.position(token).size
             if before > 0 and token not in ours:

@@ -361,8 +361,7 @@ def _question(c: Coordinator, now_ns: Nanos) -> RequestReport | None:
         reason=reason,
         at_ns=now_ns,
         token_ids=_balances_wanted(account),
-        # The first balance of a market that joined is taken for given: one of an old cache would be a difference later.
-        refresh=drift.doubtful(account) or (account.untold() if account.ledger is not None else ()),
+        refresh=drift.to_read_anew(account),
     )
 
 

@@ -77,6 +77,15 @@ def doubtful(account: Account) -> tuple[TokenId, ...]:
     return tuple(asset for asset in account.drift if asset not in account.drift_refreshed)
 
 
+def to_read_anew(account: Account) -> tuple[TokenId, ...]:
+    """Name the assets that the exchange shall read from the chain anew.
+
+    Those that are doubtful, and those whose first balance is taken for given: one of an old cache would differ later.
+    """
+    first = account.untold() if account.ledger is not None else (*account.untold(), CASH)
+    return tuple(dict.fromkeys((*doubtful(account), *first)))
+
+
 def explain(account: Account) -> None:
     """Take the present difference for given: money came in."""
     _correct(account, account.drift)

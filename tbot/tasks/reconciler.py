@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from tbot.core.backoff import Backoff
+from tbot.core.drift import REFRESH_WITHIN_NS
 from tbot.core.market import TokenId
 from tbot.core.messages import ExchangeOrderId, RequestReport
 from tbot.core.units import NANOS_PER_S, Nanos
@@ -61,6 +62,7 @@ class Reconciler:
     _refresh_after: float = field(default=-math.inf, init=False)
     _refresh_due: dict[TokenId, float] = field(default_factory=dict, init=False)
     _refreshed: dict[TokenId, bool] = field(default_factory=dict, init=False)
+    _unread: dict[TokenId, float] = field(default_factory=dict, init=False)
 
     async def run(self, ctx: TaskContext) -> None:
         """Report when asked and every `POLL_S` after the first time, until stopped; after a failure when it is time.
@@ -98,12 +100,16 @@ class Reconciler:
         self._due = trio.current_time() + POLL_S
         self.since_ns = report.requested_ns
         refreshed, self._refreshed = tuple(self._refreshed), {}
-        await self.coordinator.send(FACTS, msgspec.structs.replace(report, refreshed=refreshed))
+        report = msgspec.structs.replace(report, refreshed=refreshed, unread=tuple(self._unread_yet()))
+        await self.coordinator.send(FACTS, report)
 
     async def _refresh(self, assets: Sequence[TokenId]) -> None:
         """Have balances read from the chain anew, each seldom; what does not work now must not cost the report."""
         now = trio.current_time()
         due = [asset for asset in assets if now >= max(self._refresh_due.get(asset, now), self._refresh_after)]
+        for asset in assets:
+            if asset in due or asset not in self._refresh_due:
+                self._unread.setdefault(asset, now)
         fault = f"not within {REFRESH_S_MAX:g} s"
         with trio.move_on_after(REFRESH_S_MAX):
             try:
@@ -111,12 +117,18 @@ class Reconciler:
                     self._refresh_due[asset] = trio.current_time() + REFRESH_EVERY_S
                     await self.gateway.refresh_balance(asset)
                     self._refreshed[asset] = True
+                    self._unread.pop(asset, None)
                 return
             except ExchangeUnavailable as error:
                 fault = str(error)
         # The others would meet the same; all of them are asked for again with a later question.
         self._refresh_after = trio.current_time() + REFRESH_EVERY_S
         log.warning("balances.not_refreshed", count=len(due), error=fault)
+
+    def _unread_yet(self) -> Iterator[TokenId]:
+        """Name what is still waited for: an exchange that reads nothing for long leaves nobody else to ask."""
+        before = trio.current_time() - REFRESH_WITHIN_NS / NANOS_PER_S
+        return (asset for asset, since in self._unread.items() if since > before)
 
     def _fail(self, error: ExchangeUnavailable) -> None:
         wait_s = error.retry_after_s if isinstance(error, RateLimited) else self.backoff.delay(self._failures, self.rng)

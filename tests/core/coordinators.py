@@ -309,7 +309,8 @@ class Desk:
 
         What the last question wanted to be read anew was, unless the exchange did not.
         """
-        asked = questions(tuple(self.commands))[-1:] if is_refreshed else ()
+        asked = questions(tuple(self.commands))[-1:]
+        to_read = tuple(asset for question in asked for asset in question.refresh)
         ledger = self.core.account.ledger
         agreed = ledger.cash if ledger is not None else CASH
         return self.tell(
@@ -321,7 +322,8 @@ class Desk:
                 lookups=lookups,
                 balances=self._agreed() if balances is None else balances,
                 cash=Notional(agreed if cash is None else cash),
-                refreshed=tuple(asset for question in asked for asset in question.refresh),
+                refreshed=to_read if is_refreshed else (),
+                unread=() if is_refreshed else to_read,
             )
         )
 

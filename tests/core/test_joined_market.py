@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as gen
 
 from tbot.core.account import Mode
-from tbot.core.messages import ExchangeOrderId, Settlement, Side, TradeId
+from tbot.core.market import CASH as ASSET_CASH
+from tbot.core.market import TokenId
+from tbot.core.messages import ExchangeOrderId, ExchangeReport, Settlement, Side, TradeId
+from tbot.core.units import Notional, Size
 from tests.core.coordinators import (
+    CASH,
     MARKET,
     MARKETS,
     NO,
@@ -89,6 +93,52 @@ def test_nothing_is_sent_there_before_its_balance_is_told_and_the_others_trade_o
     before = len(desk.commands)
     desk.wait(1)
     assert not any("joined" in each.reason for each in questions(tuple(desk.commands[before:])))
+
+
+def every(yes: float, other_yes: float) -> tuple[tuple[TokenId, Size], ...]:
+    return ((YES, shares(yes)), (NO, NOTHING), (OTHER_YES, shares(other_yes)), (OTHER_NO, NOTHING))
+
+
+def test_a_first_balance_that_was_not_read_anew_is_not_taken_for_given() -> None:
+    desk = joined(desk_before())
+    desk.report(balances=every(20, 0), is_refreshed=False)  # as an old cache has it
+    assert list(desk.core.account.sighted) == [YES, NO]
+    desk.wait(1)
+    assert questions(tuple(desk.commands))[-1].refresh == (OTHER_YES, OTHER_NO)
+    for _ in range(4):
+        desk.wait(3)
+        desk.report(balances=every(20, 50))
+    assert (desk.mode(), desk.core.account.offsets) == (Mode.TRADING, {OTHER_YES: shares(50)})
+
+
+def test_a_difference_elsewhere_leaves_no_first_balance_unread() -> None:
+    desk = joined(desk_before())
+    desk.wait(3)
+    desk.report(balances=((YES, shares(15)),))
+    desk.wait(1)
+    assert questions(tuple(desk.commands))[-1].refresh == (YES, OTHER_YES, OTHER_NO)
+
+
+def test_the_ledger_opens_with_what_was_read_from_the_chain() -> None:
+    desk = Desk()
+    desk.recover()
+    desk.wait(1)
+    assert questions(tuple(desk.commands))[-1].refresh == (YES, NO, OTHER_YES, OTHER_NO, ASSET_CASH)
+    desk.report(balances=every(0, 0), cash=0, is_refreshed=False)
+    assert desk.mode() is Mode.RECOVERING
+    desk.wait(1)
+    report = ExchangeReport(
+        requested_ns=desk.now, received_ns=desk.now, open_orders=(), fills=(), lookups=(),
+        balances=every(50, 0), cash=Notional(0), refreshed=(YES, NO, OTHER_YES, OTHER_NO), unread=(ASSET_CASH,),
+    )  # fmt: skip
+    desk.tell(report)
+    assert desk.mode() is Mode.RECOVERING, "its cash may be old"
+    for _ in range(4):
+        desk.wait(3)
+        desk.report(balances=every(50, 0), cash=CASH)
+    assert (desk.mode(), desk.core.account.offsets) == (Mode.TRADING, {YES: shares(50)})
+    assert desk.core.account.ledger is not None
+    assert desk.core.account.ledger.cash == CASH
 
 
 @pytest.mark.parametrize(

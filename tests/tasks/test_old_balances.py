@@ -109,12 +109,14 @@ async def test_fills_that_the_cache_does_not_know_cost_nothing_but_a_question(
 ) -> None:
     bot.exchange.misbehave(FAULT)
     await trio.sleep(6)  # so that balances were told, and are remembered
+    first, *_ = opening = bot.reports()
+    assert (len(first.refreshed), first.unread) == (3, ()), "the ledger begins with what is on chain"
     for _ in range(3):
         bot.stage.hit_our_bids(5)
         await trio.sleep(20)
     assert bot.state().halt_reason == ""
     assert bot.resting() == 2
-    reports = bot.reports()
+    reports = bot.reports()[len(opening) :]
     assert any(report.refreshed for report in reports)
     assert len([asset for report in reports for asset in report.refreshed]) <= 2 * 3, "cash and shares, once a fill"
     await trio.sleep(60)

@@ -228,6 +228,22 @@ async def test_balances_are_read_anew_before_they_are_told_again(autojump_clock:
         assert told.refreshed == ()
 
 
+async def test_what_was_not_read_anew_is_named_until_it_is_or_a_minute_has_passed(autojump_clock: MockClock) -> None:
+    async with reconciling() as rig:
+        await trio.sleep(1)
+        rig.coordinator.take_nowait()
+        rig.gateway.errors["refresh"] = [None, Disconnected("down"), None, None, *[Disconnected("down")] * 30]
+        told: list[tuple[TokenId, ...]] = []
+        for number in range(80):
+            if number != 1:  # a report by itself forgets nothing
+                wants_anew(rig, "yes", "no", "cash", *(("late",) if number > 8 else ()))
+            await trio.sleep(1)
+            told += [m.unread for m in rig.coordinator.take_nowait() if isinstance(m, ExchangeReport)]
+        assert told[:4] == [("no", "cash")] * 4, "the first failure is everybody's"
+        assert all("late" in unread for unread in told[15:65])
+        assert not any("late" in unread for unread in told[72:])
+
+
 async def test_each_balance_is_read_anew_seldom_however_often_it_differs(autojump_clock: MockClock) -> None:
     async with reconciling() as rig:
         for number in range(60):

@@ -182,6 +182,7 @@ class ExchangeReport(Message, frozen=True, kw_only=True):
             Those that were asked for, and of the others as many as were affordable.
         cash: Settled collateral, micro-dollars.
         refreshed: Assets (`CASH` among them) that the exchange read from the chain anew since the report before.
+        unread: Assets that it was to read anew and did not yet; after a minute it is believed all the same.
     """
 
     requested_ns: Nanos
@@ -192,3 +193,4 @@ class ExchangeReport(Message, frozen=True, kw_only=True):
     balances: tuple[tuple[TokenId, Size], ...]
     cash: Notional
     refreshed: tuple[TokenId, ...] = ()
+    unread: tuple[TokenId, ...] = ()
