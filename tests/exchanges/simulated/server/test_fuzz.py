@@ -170,7 +170,7 @@ def test_two_thousand_bodies_on_every_route(make_world: Any) -> None:
     in_virtual_time(look)
 
     @given(plan=PLANS)
-    @settings(max_examples=85, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     def fuzz(plan: Plan) -> None:
         in_virtual_time(partial(send_bodies, make_world, plan, asked))
 
