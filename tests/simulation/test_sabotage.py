@@ -52,7 +52,7 @@ TIGHT_EXPOSURE = plan_of(
     )
 )
 TIGHT_LOSS = plan_of(
-    settings_of(limits=msgspec.structs.replace(LIMITS, loss_max=Notional(MICRO // 100)), strategy=EAGER), seed=2
+    settings_of(limits=msgspec.structs.replace(LIMITS, loss_max=Notional(MICRO // 100)), strategy=EAGER), seed=12
 )
 
 
