@@ -65,7 +65,9 @@ def kept(worlds: list[World]) -> Around:
 def test_bot_that_gives_up_leaves_no_order_and_a_true_record(task: str) -> None:
     worlds: list[World] = []
 
-    report = judged(plan_of(duration_s=300.0), breaking(task, worlds))
+    # With this seed nothing fills between the first crash and the last cancel, half a second later: what does is known
+    # to the next start only (below).
+    report = judged(plan_of(duration_s=300.0, seed=5), breaking(task, worlds))
 
     # The judge compares exchange, checkpoint and journal as for any other run: giving up is all it has to say.
     assert len(report.violations) == 1, report.violations

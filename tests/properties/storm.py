@@ -412,6 +412,9 @@ class Storm:
         self.exchange.calm()
         self.exchange.modes.hold(Mode.NORMAL)
         await trio.sleep(1_000)
+        # Now, and not later: the end of a market ends what it holds as well.
+        orders = (order.view() for order in self.exchange.engine._orders)
+        self.faults += [f"{o.order_id} is still {o.state}, all delays over" for o in orders if o.state == "DELAYED"]
         winner = self.rng.choice(OUTCOMES)
         for rules in MARKETS[:2]:
             self.exchange.apply(ResolveMarket(market_id=rules.market_id, yes_payout=self.rng.choice(PAYOUTS)))
