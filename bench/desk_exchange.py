@@ -41,7 +41,8 @@ PATIENCE_S = 2.0
 # Time for the cancel, and for whatever either bot does after its order, to be over before the other one's turn.
 PAUSE_S = 0.03
 WARM_UP_TICKS_MAX = 12
-START_S = 60.0
+# With a new state all balances are read from the chain first: for 200 tokens that takes the minute it may.
+START_S = 150.0
 # A machine too busy for more than this has shown enough.
 MEASURE_S = 45.0
 
