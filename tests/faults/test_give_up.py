@@ -99,6 +99,9 @@ def test_strategy_that_gives_up_is_withdrawn_and_the_bot_goes_on() -> None:
 def test_next_start_goes_on_from_what_was_left(tmp_path: Path) -> None:
     plan = plan_of(duration_s=60.0, state=tmp_path / "state")
     given_up = judged(plan, breaking("coordinator", []))
+    assert any("the bot's ledger does not" in each for each in given_up.violations), (
+        "a fill after the last it could book"
+    )
     worlds: list[World] = []
 
     resumed = judged(plan, kept(worlds))
