@@ -25,7 +25,7 @@ from tbot.exchanges.polymarket.fills import (
     was_taker,
 )
 from tbot.exchanges.polymarket.rest import Rest
-from tbot.exchanges.polymarket.rows import RowHead, row_head
+from tbot.exchanges.polymarket.rows import Listed, listed, row_head
 from tbot.exchanges.polymarket.single_reads import Lookups, RowReads
 from tbot.exchanges.polymarket.unread import TradeKey, UnreadTrades
 from tbot.exchanges.polymarket.wire import OrderRow, TradeRow, decode
@@ -143,23 +143,29 @@ class Reporter:
         return [token for token in tokens if token in chosen]
 
     async def _open_orders(self, tokens: Collection[TokenId]) -> list[OpenOrder | None]:
-        rows = await self._rest.open_orders()
-        unsaid = ((row, head.row_id) for row in rows if (head := _head_of_unreadable(row, tokens)) is not None)
-        await self._orders_read.read(unsaid)
-        orders = [self._open_order(row, tokens) for row in rows]
-        self._orders_read.end(rows)
+        rows = [listed(row, _order_said) for row in await self._rest.open_orders()]
+        await self._orders_read.read((each.row, each.head.row_id) for each in rows if each.is_to_be_asked(tokens))
+        orders = [self._open_order(each, tokens) for each in rows]
+        self._orders_read.end(each.row for each in rows)
         return orders
 
-    def _open_order(self, row: bytes, tokens: Collection[TokenId]) -> OpenOrder | None:
-        """Read a listed order, as told by its id where the row cannot be; None = not of our markets, or over by now."""
-        try:
-            return open_order(decode(_ORDER, row))
-        except BadFrame as error:
-            head = self._head_of_bad(row, tokens, error)
-        if head is None:
+    def _open_order(self, order: Listed[OpenOrder], tokens: Collection[TokenId]) -> OpenOrder | None:
+        """Give a listed order, told by its id where the row cannot be read; None = not of our markets, or over by now.
+
+        Raises:
+            ExchangeUnavailable: It may be ours, and cannot be read, or has no id to ask by.
+        """
+        said, head = order.said, order.head
+        if isinstance(said, OpenOrder):
+            return said
+        if head.is_foreign(tokens):
+            self._unreadable += 1
             return None
+        log.warning("report.row_unreadable", what="order", row_id=head.row_id[:80], error=str(said)[:200])
+        if not head.row_id:
+            raise ExchangeUnavailable(f"report: a row that may be ours names no order: {said}") from said
         with undecodable_is_unavailable(f"order {head.row_id[:80]}"):
-            return self._orders_read.answer(row)
+            return self._orders_read.answer(order.row)
 
     async def _order_by_id(self, order_id: str) -> OpenOrder | None:
         again = await self._rest.order(ExchangeOrderId(order_id))
@@ -169,18 +175,19 @@ class Reporter:
 
     async def _fills_since(self, since_ns: Nanos, tokens: Collection[TokenId]) -> list[Fill]:
         # A second earlier: whether their `after` includes its own second is not documented.
-        rows = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
-        await self._trades_read.read((row, row_head(row).row_id) for row in rows if self._is_unsaid(row, tokens))
+        told = await self._rest.trades(after=str(max(0, since_ns // NANOS_PER_S - 1)))
+        rows = [listed(row, self._fills_said) for row in told]
+        await self._trades_read.read((each.row, each.head.row_id) for each in rows if each.is_to_be_asked(tokens))
         fills: list[Fill] = []
         waiting: ExchangeUnavailable | None = None
-        for row in rows:
+        for each in rows:
             try:
-                fills += self._fills_of(row, tokens)
-                self._unread.forget(_key(row))
+                fills += self._fills_of(each, tokens)
+                self._unread.forget(_key(each))
             except BadFrame as error:
-                if not self._is_left_out(_key(row), error):
-                    waiting = ExchangeUnavailable(f"trade {_key(row).text[:80]}: {error}")
-        self._trades_read.end(rows)
+                if not self._is_left_out(_key(each), error):
+                    waiting = ExchangeUnavailable(f"trade {_key(each).text[:80]}: {error}")
+        self._trades_read.end(each.row for each in rows)
         if waiting is not None:
             raise waiting
         for key in self._unread.due(frozenset(map(_key, rows))):
@@ -198,30 +205,16 @@ class Reporter:
             log.warning("report.row_unreadable", what="trade", row_id=key.text[:80], error=str(error)[:200])
         return self._unread.is_left_out(key)
 
-    def _is_unsaid(self, row: bytes, tokens: Collection[TokenId]) -> bool:
-        """Tell whether a listed trade must be read by its id."""
-        head = row_head(row)
-        if head.is_foreign(tokens) or not head.row_id:
-            return False
-        try:
-            return self._fills_said(row) is None
-        except BadFrame:
-            return True
-
-    def _fills_of(self, row: bytes, tokens: Collection[TokenId]) -> Sequence[Fill]:
-        head = row_head(row)
-        try:
-            if (said := self._fills_said(row)) is not None:
-                return said
-        except BadFrame:
-            if not head.is_foreign(tokens) and not head.row_id:
-                raise
-            self._unreadable += head.is_foreign(tokens)
+    def _fills_of(self, trade: Listed[list[Fill]], tokens: Collection[TokenId]) -> Sequence[Fill]:
+        said, head = trade.said, trade.head
+        if isinstance(said, list):
+            return said
         if head.is_foreign(tokens):
+            self._unreadable += said is not None
             return []
         if not head.row_id:
-            raise BadFrame("it does not say which orders were met, and names no trade to ask for")
-        return self._trades_read.answer(row).fills
+            raise said or BadFrame("it does not say which orders were met, and names no trade to ask for")
+        return self._trades_read.answer(trade.row).fills
 
     async def _trade_by_id(self, trade_id: str) -> _Trade:
         again = [each for each in await self._rest.trades(id=trade_id) if row_head(each).row_id == trade_id]
@@ -243,21 +236,6 @@ class Reporter:
     def _fills_told(self, trade: TradeRow) -> list[Fill]:
         return list(fills_of(trade, self._ours, self._fee_of, self._now_ns()))
 
-    def _head_of_bad(self, row: bytes, tokens: Collection[TokenId], error: BadFrame) -> RowHead | None:
-        """Say what to ask for instead of a row that cannot be read; None = nothing, it is surely not of our markets.
-
-        Raises:
-            ExchangeUnavailable: It may be ours, and has no id to ask by.
-        """
-        head = row_head(row)
-        if head.is_foreign(tokens):
-            self._unreadable += 1
-            return None
-        log.warning("report.row_unreadable", what="order", row_id=head.row_id[:80], error=str(error)[:200])
-        if not head.row_id:
-            raise ExchangeUnavailable(f"report: a row that may be ours names no order: {error}") from error
-        return head
-
     # The same rows come at every report: they are told when their number changes.
     def _tell_unreadable(self) -> None:
         if self._unreadable != self._unreadable_told:
@@ -268,14 +246,8 @@ class Reporter:
         return await self._rest.balance(token_id, signature_type=self._signature_type)
 
 
-def _head_of_unreadable(row: bytes, tokens: Collection[TokenId]) -> RowHead | None:
-    """Name the order of a row that cannot be read; None = it can, or there is nothing to ask by or about."""
-    try:
-        open_order(decode(_ORDER, row))
-    except BadFrame:
-        head = row_head(row)
-        return None if head.is_foreign(tokens) or not head.row_id else head
-    return None
+def _order_said(row: bytes) -> OpenOrder:
+    return open_order(decode(_ORDER, row))
 
 
 def _status(row: bytes) -> str:
@@ -287,9 +259,9 @@ def _status(row: bytes) -> str:
 
 
 # A row without an id is known by what it says.
-def _key(row: bytes) -> TradeKey:
-    row_id = row_head(row).row_id
-    return TradeKey(row_id or row[:500].decode(errors="replace"), is_id=bool(row_id))
+def _key(trade: Listed[list[Fill]]) -> TradeKey:
+    row_id = trade.head.row_id
+    return TradeKey(row_id or trade.row[:500].decode(errors="replace"), is_id=bool(row_id))
 
 
 # No grid is finer than four decimals.

@@ -5,13 +5,15 @@ A list is as old as its worst row otherwise: one strange order of somebody's wou
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from tbot.errors import BadFrame
 from tbot.exchanges.polymarket.wire import Wire, decode
+
+T = TypeVar("T")
 
 
 class RowHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,25 @@ class RowHead(msgspec.Struct, frozen=True, kw_only=True):
         return bool(ours) and self.tokens is not None and not any(token in ours for token in self.tokens)
 
 
+class Listed(NamedTuple, Generic[T]):
+    """A row of a list, read once.
+
+    Attributes:
+        row: As it came.
+        head: What names it.
+        said: What it says; None = not enough. A `BadFrame` says why it cannot be read.
+    """
+
+    row: bytes
+    head: RowHead
+    said: T | BadFrame | None
+
+    def is_to_be_asked(self, ours: Collection[str]) -> bool:
+        """Tell whether it must be read by its id: it may be of our markets, and does not say what it is itself."""
+        is_unsaid = self.said is None or isinstance(self.said, BadFrame)
+        return is_unsaid and bool(self.head.row_id) and not self.head.is_foreign(ours)
+
+
 class _Loose(Wire, frozen=True, kw_only=True):
     id: Any = None
     asset_id: Any = None
@@ -37,6 +58,16 @@ class _Loose(Wire, frozen=True, kw_only=True):
 
 
 _LOOSE = msgspec.json.Decoder(_Loose)
+
+
+def listed(row: bytes, read: Callable[[bytes], T | None]) -> Listed[T]:
+    """Read a row with what reads such rows, and what names it."""
+    said: T | BadFrame | None
+    try:
+        said = read(row)
+    except BadFrame as error:
+        said = error
+    return Listed(row, row_head(row), said)
 
 
 def row_head(row: bytes) -> RowHead:
