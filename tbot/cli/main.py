@@ -2,7 +2,8 @@
 
 0    done, and nothing to complain about; also after a first Ctrl+C or SIGTERM, which ends a run early but in order
 1    it ran, and something is wrong: the judge found violations, the bot gave up, or the report could not be written
-2    it did not start: bad flag, bad settings, unusable state, busy port; one sentence says which
+2    it did not start: bad flag, bad settings, unusable state, busy port; or a bot learnt while it ran that it may not
+     trade; one sentence says which
 3    it traded and ended in order, but halted: it will not trade again before `tbot resume`
 130, 143  ended at once by a second Ctrl+C or SIGTERM; the next start recovers
 
