@@ -156,18 +156,18 @@ class LocalExchange:
         assert isinstance(reply, Placed | Refused)
         return reply
 
-    def delayed(self, order: PlaceOrder, keys: tuple[str, ...]) -> PlaceOrder:
+    def delayed(self, order: PlaceOrder, keys: Callable[[], tuple[str, ...]]) -> PlaceOrder:
         """Give an order about to be placed, with the delay of a fault if one strikes it.
 
         Args:
             order: Only a FAK or FOK that would take can be struck: any other never waits for the book.
-            keys: What the fault may be aimed at.
+            keys: Names what the fault may be aimed at; asked only where one may strike.
         """
         # Whether it would take costs a plan, so it is not asked for nothing.
         if order.order_type not in IMMEDIATE or not self.faults.is_delaying():
             return order
         is_let_in = self._misbehaviour.refusal(order) is None
-        if not (is_let_in and self.engine.would_take(order) and self.faults.on_immediate(*keys)):
+        if not (is_let_in and self.engine.would_take(order) and self.faults.on_immediate(*keys())):
             return order
         return msgspec.structs.replace(order, delay_ns=int(self.faults.settings.delayed_s * NANOS_PER_S))
 

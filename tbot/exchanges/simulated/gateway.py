@@ -351,7 +351,7 @@ class InProcessGateway:
         """Let one order reach the engine."""
         exchange, late_s = self._exchange, self._exchange.faults.settings.late_s
         lands_ns = self._lands_ns(late_s if fault is Fault.POST_LANDS_LATE else 0.0)
-        return exchange.schedule(exchange.delayed(place, self._keys((place,))), lands_ns)
+        return exchange.schedule(exchange.delayed(place, partial(self._keys, (place,))), lands_ns)
 
     async def _answers(
         self, legs: tuple[_Leg, ...], landed: Sequence[Ticket | Rejected | None], fault: Fault | None

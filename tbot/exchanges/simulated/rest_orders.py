@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -107,7 +108,7 @@ class OrderRoutes:
             case Fault.POST_LOST:
                 return NoAnswer.HOLD
             case Fault.POST_LANDS_LATE:
-                self._land_later(bodies, member, self._state.exchange.faults.settings.late_s)
+                self._land_later(bodies, member)
                 return NoAnswer.HOLD
             case Fault.POST_RESTS_UNANSWERED:
                 await self._place_all(bodies, member, is_batch=is_batch)
@@ -131,8 +132,8 @@ class OrderRoutes:
     async def _place_all(
         self, bodies: tuple[PostOrder, ...], member: Member, *, is_batch: bool
     ) -> tuple[PlacedAnswer, ...]:
-        keys = self._keys([body.order.token_id for body in bodies], member)
-        is_partial = is_batch and self._state.exchange.faults.on_batch(*keys)
+        token_ids = [body.order.token_id for body in bodies]
+        is_partial = is_batch and self._state.exchange.faults.on_batch(*self._keys(token_ids, member))
         # All legs reach the engine in one moment; only then does anybody wait for those that it holds.
         placed = [
             blocked_answer(TEXT_NOT_INSERTED) if is_partial and leg % 2 else self._place(body, member)
@@ -150,7 +151,7 @@ class OrderRoutes:
         except HttpRefusal as refusal:
             return refused_answer(str(refusal))
         exchange = self._state.exchange
-        order = exchange.delayed(order, self._keys([order.token_id], member))
+        order = exchange.delayed(order, partial(self._keys, [order.token_id], member))
         return order, exchange.place(order)
 
     async def _final(self, order: PlaceOrder, reply: Placed | Refused) -> PlacedAnswer:
@@ -160,9 +161,9 @@ class OrderRoutes:
         return refused_answer(verdict.text, order.order_id)
 
     # A message still on its way when its sender gave up: it lands whether or not the sender still lives.
-    def _land_later(self, bodies: tuple[PostOrder, ...], member: Member, seconds: float) -> None:
+    def _land_later(self, bodies: tuple[PostOrder, ...], member: Member) -> None:
         exchange = self._state.exchange
-        due_ns = Nanos(self._state.now_ns() + int(seconds * NANOS_PER_S))
+        due_ns = Nanos(self._state.now_ns() + int(exchange.faults.settings.late_s * NANOS_PER_S))
         for body in bodies:
             try:
                 exchange.schedule(self._checked(body, member), due_ns)
