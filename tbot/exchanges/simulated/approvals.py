@@ -12,11 +12,9 @@ from collections.abc import Callable
 
 from tbot.exchanges.simulated.allowances import UNLIMITED
 from tbot.exchanges.simulated.contracts import (
-    COLLATERAL_TOKEN,
-    CONDITIONAL_TOKENS,
     EXCHANGE_V2,
     EXCHANGE_V2_NEG_RISK,
-    POSITION_MANAGER,
+    HOLDERS,
     AssetType,
 )
 from tbot.exchanges.simulated.wire_data import WireApproval
@@ -31,11 +29,6 @@ PERPS_DEPOSIT = "0xDCa4af75705dbB50f62437045afF9921947917d2"
 
 _CTF_SPENDERS = (EXCHANGE_V2, EXCHANGE_V2_NEG_RISK, COLLATERAL_ADAPTER, NEG_RISK_COLLATERAL_ADAPTER)
 _CTF_OPERATORS = (*_CTF_SPENDERS, AUTO_REDEEM_OPERATOR, BINARY_MODULE, NEG_RISK_MODULE)
-_TOKENS = {
-    AssetType.COLLATERAL: COLLATERAL_TOKEN,
-    AssetType.CONDITIONAL: CONDITIONAL_TOKENS,
-    AssetType.CONDITIONAL_V2: POSITION_MANAGER,
-}
 
 
 def approvals(left: Callable[[AssetType, str], int], *, exchange_v3: str) -> tuple[WireApproval, ...]:
@@ -58,7 +51,7 @@ def approvals(left: Callable[[AssetType, str], int], *, exchange_v3: str) -> tup
 def _approval(asset: AssetType, spender: str, left: int) -> WireApproval:
     is_amount = asset is AssetType.COLLATERAL
     return WireApproval(
-        token=_TOKENS[asset],
+        token=HOLDERS[asset],
         spender=spender,
         standard="ERC20" if is_amount else "ERC1155",
         approved=left > 0,

@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eth_utils.crypto import keccak
-
 from tbot.errors import TbotError
-from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
+from tbot.exchanges.simulated.contracts import SELECTOR_BYTES, AssetType, asset_held_by, selector_of
 from tbot.exchanges.simulated.typed_data import checksummed
 from tbot.exchanges.simulated.wallets import DEPOSIT_BEACON, DEPOSIT_FACTORY
 
@@ -24,13 +22,6 @@ BATCH_MAX = 100
 COLLATERAL_DECIMALS = 6
 
 _WORD = 32
-_SELECTOR = 4
-_TOKENS = {
-    CONDITIONAL_TOKENS.lower(): AssetType.CONDITIONAL,
-    # A view of the same tokens: neg-risk balances are read here.
-    NEG_RISK_ADAPTER.lower(): AssetType.CONDITIONAL,
-    POSITION_MANAGER.lower(): AssetType.CONDITIONAL_V2,
-}
 
 
 class Reverted(TbotError):
@@ -58,13 +49,14 @@ def call_contract(view: ChainView, to: str, data: bytes) -> bytes:
     Raises:
         Reverted: The contract, or this function of it, is not there.
     """
-    target, words = to.lower(), _words(data)
-    answer = {COLLATERAL_TOKEN.lower(): _collateral, DEPOSIT_FACTORY.lower(): _factory}.get(target)
-    if answer is not None:
-        return answer(view, data[:_SELECTOR], words)
-    if target in _TOKENS:
-        return _token(view, _TOKENS[target], data[:_SELECTOR], words)
-    raise Reverted("execution reverted: no such contract here")
+    selector, words = data[:SELECTOR_BYTES], _words(data)
+    if to.lower() == DEPOSIT_FACTORY.lower():
+        return _factory(selector, words)
+    # The adapter is a view of the same tokens: neg-risk balances are read there.
+    kind = AssetType.CONDITIONAL if to.lower() == NEG_RISK_ADAPTER.lower() else asset_held_by(to)
+    if kind is None:
+        raise Reverted("execution reverted: no such contract here")
+    return _collateral(view, selector, words) if kind is AssetType.COLLATERAL else _token(view, kind, selector, words)
 
 
 def _collateral(view: ChainView, selector: bytes, words: list[bytes]) -> bytes:
@@ -93,7 +85,7 @@ def _token(view: ChainView, kind: AssetType, selector: bytes, words: list[bytes]
 
 
 # Deposit wallets here are beacon proxies, which a client sees from the factory's having a beacon.
-def _factory(_: ChainView, selector: bytes, words: list[bytes]) -> bytes:
+def _factory(selector: bytes, words: list[bytes]) -> bytes:
     if selector == _BEACON and not words:
         return bytes.fromhex(DEPOSIT_BEACON[2:]).rjust(_WORD, b"\0")
     raise Reverted("execution reverted")
@@ -121,8 +113,8 @@ def _size(words: list[bytes], position: int) -> int:
 
 
 def _words(data: bytes) -> list[bytes]:
-    arguments = data[_SELECTOR:]
-    if len(data) < _SELECTOR or len(arguments) % _WORD:
+    arguments = data[SELECTOR_BYTES:]
+    if len(data) < SELECTOR_BYTES or len(arguments) % _WORD:
         raise Reverted("execution reverted")
     return [arguments[start : start + _WORD] for start in range(0, len(arguments), _WORD)]
 
@@ -137,14 +129,10 @@ def _number(value: int) -> bytes:
     return int(value).to_bytes(_WORD, "big")
 
 
-def _selector(signature: str) -> bytes:
-    return keccak(signature.encode())[:_SELECTOR]
-
-
-_BALANCE_OF_CASH = _selector("balanceOf(address)")
-_ALLOWANCE = _selector("allowance(address,address)")
-_DECIMALS = _selector("decimals()")
-_IS_APPROVED_FOR_ALL = _selector("isApprovedForAll(address,address)")
-_BALANCE_OF_TOKEN = _selector("balanceOf(address,uint256)")
-_BALANCE_OF_BATCH = _selector("balanceOfBatch(address[],uint256[])")
-_BEACON = _selector("BEACON()")
+_BALANCE_OF_CASH = selector_of("balanceOf(address)")
+_ALLOWANCE = selector_of("allowance(address,address)")
+_DECIMALS = selector_of("decimals()")
+_IS_APPROVED_FOR_ALL = selector_of("isApprovedForAll(address,address)")
+_BALANCE_OF_TOKEN = selector_of("balanceOf(address,uint256)")
+_BALANCE_OF_BATCH = selector_of("balanceOfBatch(address[],uint256[])")
+_BEACON = selector_of("BEACON()")

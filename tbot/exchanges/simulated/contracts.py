@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
+from tiny_keccak import keccak256
 
 EXCHANGE_V2 = "0xE111180000d2663C0091e4f400237545B87B996B"
 EXCHANGE_V2_NEG_RISK = "0xe2222d279d744050d28e00520010520000310F59"
@@ -24,6 +25,7 @@ COLLATERAL_TOKEN = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 CONDITIONAL_TOKENS = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
 POSITION_MANAGER = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"
 CHAINS = tuple(EXCHANGE_V3)
+SELECTOR_BYTES = 4
 
 # A position id, most significant first: 8 bits module, 128 hash, 16 arity, 64 reserved (always zero), 16 resolution
 # chain, 16 condition index, 8 outcome.
@@ -39,6 +41,16 @@ class AssetType(StrEnum):
     COLLATERAL = "COLLATERAL"
     CONDITIONAL = "CONDITIONAL"
     CONDITIONAL_V2 = "CONDITIONAL-V2"
+
+
+HOLDERS = {
+    AssetType.COLLATERAL: COLLATERAL_TOKEN,
+    AssetType.CONDITIONAL: CONDITIONAL_TOKENS,
+    AssetType.CONDITIONAL_V2: POSITION_MANAGER,
+}
+"""The contract of each kind of asset."""
+
+_HELD = {address.lower(): kind for kind, address in HOLDERS.items()}
 
 
 class ExchangeContract(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -58,6 +70,16 @@ def is_position_id(token_id: str) -> bool:
 def asset_type_of(token_id: str) -> AssetType:
     """Name what holds a token."""
     return AssetType.CONDITIONAL_V2 if is_position_id(token_id) else AssetType.CONDITIONAL
+
+
+def asset_held_by(contract: str) -> AssetType | None:
+    """Tell what a contract holds, in whichever case its address is spelled; None = nothing that is traded."""
+    return _HELD.get(contract.lower())
+
+
+def selector_of(signature: str) -> bytes:
+    """Give the bytes by which a call names its function: `selector_of("decimals()")`."""
+    return keccak256(signature.encode())[:SELECTOR_BYTES]
 
 
 def condition_of(position_id: str) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 
 from tbot.exchanges.simulated.allowances import UNLIMITED
-from tbot.exchanges.simulated.contracts import COLLATERAL_TOKEN, CONDITIONAL_TOKENS, POSITION_MANAGER, AssetType
+from tbot.exchanges.simulated.contracts import SELECTOR_BYTES, AssetType, asset_held_by, selector_of
 from tbot.exchanges.simulated.http import HttpRefusal
 from tbot.exchanges.simulated.operations import Account, Approve
-from tbot.exchanges.simulated.typed_data import StructType, TypedMessage
+from tbot.exchanges.simulated.typed_data import StructType, TypedMessage, checksummed
 from tbot.exchanges.simulated.wire_in import Address, Digits, HexText
 
 TEXT_SIGNATURE = "invalid signature"
@@ -25,10 +23,9 @@ _CALL = StructType("Call", "address target,uint256 value,bytes data")
 _BATCH = StructType("Batch", "address wallet,uint256 nonce,uint256 deadline,Call[] calls", _CALL)
 _DOMAIN = StructType("EIP712Domain", "string name,string version,uint256 chainId,address verifyingContract")
 
-_APPROVE = keccak(b"approve(address,uint256)")[:4]
-_SET_APPROVAL_FOR_ALL = keccak(b"setApprovalForAll(address,bool)")[:4]
-_TOKENS = {CONDITIONAL_TOKENS.lower(): AssetType.CONDITIONAL, POSITION_MANAGER.lower(): AssetType.CONDITIONAL_V2}
-_WORDS_BYTES = 4 + 32 + 32
+_APPROVE = selector_of("approve(address,uint256)")
+_SET_APPROVAL_FOR_ALL = selector_of("setApprovalForAll(address,bool)")
+_CALL_BYTES = SELECTOR_BYTES + 32 + 32
 
 
 class RelayedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,19 +83,19 @@ def signer_of(body: Submission, chain_id: int) -> str:
         raise HttpRefusal(TEXT_SIGNATURE) from error
 
 
-def approval_of(call: RelayedCall, wallet: Account) -> Approve:
-    """Read an approval of this wallet; of tokens it is `UNLIMITED` or 0.
+def approval_of(wallet: Account, *, target: str, data: bytes, value: int) -> Approve:
+    """Read a call of a wallet as an approval; of tokens it is `UNLIMITED` or 0.
 
     Raises:
         HttpRefusal: 400, it is another call.
     """
-    data, target = bytes.fromhex(call.data[2:]), call.target.lower()
-    if len(data) != _WORDS_BYTES or int(call.value):
+    asset, selector = asset_held_by(target), data[:SELECTOR_BYTES]
+    is_cash = asset is AssetType.COLLATERAL
+    if asset is None or value or len(data) != _CALL_BYTES:
         raise HttpRefusal(TEXT_CALL)
-    spender, amount = str(to_checksum_address(data[16:36])), int.from_bytes(data[36:], "big")
-    if data[:4] == _APPROVE and target == COLLATERAL_TOKEN.lower():
-        return Approve(account=wallet, asset=AssetType.COLLATERAL, spender=spender, amount=str(amount))
-    if data[:4] == _SET_APPROVAL_FOR_ALL and target in _TOKENS:
-        granted = UNLIMITED if amount else 0
-        return Approve(account=wallet, asset=_TOKENS[target], spender=spender, amount=str(granted))
-    raise HttpRefusal(TEXT_CALL)
+    if selector != (_APPROVE if is_cash else _SET_APPROVAL_FOR_ALL):
+        raise HttpRefusal(TEXT_CALL)
+    spender, amount = checksummed(data[16:36]), int.from_bytes(data[36:], "big")
+    if not is_cash:
+        amount = UNLIMITED if amount else 0
+    return Approve(account=wallet, asset=asset, spender=spender, amount=str(amount))

@@ -94,7 +94,11 @@ class RelayerRoutes:
         owner = body.owner.lower()
         self._check(body, owner)
         wallet = Account(to_checksum_address(body.deposit_wallet_params.deposit_wallet))
-        for approve in [approval_of(call, wallet) for call in body.deposit_wallet_params.calls]:
+        approvals = [
+            approval_of(wallet, target=call.target, data=bytes.fromhex(call.data[2:]), value=int(call.value))
+            for call in body.deposit_wallet_params.calls
+        ]
+        for approve in approvals:
             self._state.exchange.apply(approve)
         self._nonces[owner] = self._nonces.get(owner, 0) + 1
         return json_response(Submitted(id=self._note(wallet, body.nonce)))

@@ -26,7 +26,7 @@ from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, j
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.operations import Account, Approve
 from tbot.exchanges.simulated.raw_transactions import RawTransaction, read_transaction
-from tbot.exchanges.simulated.relayed import RelayedCall, approval_of
+from tbot.exchanges.simulated.relayed import approval_of
 from tbot.exchanges.simulated.state import ServerState
 from tbot.exchanges.simulated.wire_in import Address
 
@@ -254,8 +254,7 @@ class RpcRoutes:
 
     def _approvable(self, owner: str, to: str, data: bytes, value: int) -> Approve:
         try:
-            call = RelayedCall(target=to, data="0x" + data.hex(), value=str(value))
-            return approval_of(call, Account(owner))
+            return approval_of(Account(owner), target=to, data=data, value=value)
         except HttpRefusal as error:
             raise Reverted(f"execution reverted: {error}") from error
 
