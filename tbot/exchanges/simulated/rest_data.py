@@ -163,8 +163,7 @@ class DataRoutes:
 
     async def _approvals(self, request: Request) -> Reply:
         who, verifier = required_wallet(request), self._state.verifier
-        is_known, account = self._state.keys.has_wallet(who), Account(to_checksum_address(who))
-        granted = partial(self._state.exchange.engine.allowances.left, account) if is_known else lambda *_: 0
+        granted = partial(self._state.allowance, Account(to_checksum_address(who)))
         rows = approvals(granted, exchange_v3=verifier.exchange_v3)
         return json_response({"data": {"address": who, "chain_id": verifier.chain_id, "contracts": rows}})
 

@@ -21,7 +21,7 @@ from tbot.core.market import TokenId
 from tbot.core.units import NANOS_PER_S
 from tbot.errors import TbotError
 from tbot.exchanges.simulated.contract_calls import ChainView, Reverted, call_contract
-from tbot.exchanges.simulated.contracts import AssetType, is_position_id
+from tbot.exchanges.simulated.contracts import AssetType, asset_type_of
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
 from tbot.exchanges.simulated.ledger import CASH
 from tbot.exchanges.simulated.operations import Account, Approve
@@ -173,7 +173,7 @@ class RpcRoutes:
 
         def allowance(owner: str, asset: AssetType, spender: str) -> int:
             look_ups.spend()
-            return self._allowance(owner, asset, spender)
+            return self._state.allowance(Account(owner), asset, spender)
 
         return ChainView(cash=cash, tokens=tokens, allowance=allowance)
 
@@ -182,13 +182,8 @@ class RpcRoutes:
         return ledger.available(Account(owner), asset) + ledger.leaving(Account(owner), asset)
 
     def _tokens(self, owner: str, kind: AssetType, number: int) -> int:
-        is_here = is_position_id(str(number)) is (kind is AssetType.CONDITIONAL_V2)
-        return self._held(owner, TokenId(str(number))) if is_here else 0
-
-    # Nobody has granted anything for a stranger's wallet, as the Data API says too.
-    def _allowance(self, owner: str, asset: AssetType, spender: str) -> int:
-        is_known = self._state.keys.has_wallet(owner)
-        return self._state.exchange.engine.allowances.left(Account(owner), asset, spender) if is_known else 0
+        token_id = TokenId(str(number))
+        return self._held(owner, token_id) if kind is asset_type_of(token_id) else 0
 
     def _block(self) -> int:
         return self._state.now_ns() // (BLOCK_S * NANOS_PER_S)

@@ -12,6 +12,7 @@ from tbot.core.market import MarketId, TokenId
 from tbot.core.units import NANOS_PER_S, Nanos
 from tbot.exchanges.simulated.accounts import KeyRing, Member
 from tbot.exchanges.simulated.catalog import Catalog
+from tbot.exchanges.simulated.contracts import AssetType
 from tbot.exchanges.simulated.exchange import LocalExchange
 from tbot.exchanges.simulated.fault_catalogue import Fault
 from tbot.exchanges.simulated.http import Handler, Reply, Request
@@ -105,6 +106,11 @@ class ServerState:
     def accounts_of(self, member: Member) -> tuple[Account, ...]:
         """Name the accounts a member trades from: one a wallet, the key's own address first."""
         return tuple(Account(wallet) for wallet in self.keys.wallets_of(member.address))
+
+    def allowance(self, wallet: Account, asset: AssetType, spender: str) -> int:
+        """Tell how much of a wallet's asset a contract may still move; nobody granted anything for a stranger's."""
+        is_known = self.keys.has_wallet(wallet)
+        return self.exchange.engine.allowances.left(wallet, asset, spender) if is_known else 0
 
     def for_member(self, handler: MemberHandler) -> Handler:
         """Put the check of the L2 headers in front of a handler."""
