@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from tbot.core.market import TokenId
 from tbot.core.messages import Side
 from tbot.core.units import text_from_micro
 from tbot.exchanges.simulated.events import BookView
 from tbot.exchanges.simulated.http import HttpRefusal, Reply, Request, Routes, json_response
-from tbot.exchanges.simulated.rest_public import asked_book, top_of
+from tbot.exchanges.simulated.rest_public import asked_book, books_asked, top_of
 from tbot.exchanges.simulated.state import ServerState
-from tbot.exchanges.simulated.wire_in import BOOKS_PER_REQUEST_MAX, BookRequest, decode
+from tbot.exchanges.simulated.wire_in import BookRequest
 
 
 class PriceRoutes:
@@ -77,16 +78,9 @@ class PriceRoutes:
         return text_from_micro(bid if side is self._bid_side else ask)
 
     def _wanted(self, request: Request) -> Iterator[tuple[BookRequest, BookView]]:
-        wanted = decode(request.body, list[BookRequest], refusal="Invalid payload")
-        if len(wanted) > BOOKS_PER_REQUEST_MAX:
-            raise HttpRefusal("Payload exceeds the limit")
-        views: dict[str, BookView] = {}
-        for entry in wanted:
-            if self._state.directory.rules(entry.token_id) is None:
-                continue
-            if entry.token_id not in views:
-                views[entry.token_id] = self._state.exchange.book(TokenId(entry.token_id))
-            yield entry, views[entry.token_id]
+        view_of = cache(self._state.exchange.book)
+        for entry in books_asked(self._state, request):
+            yield entry, view_of(TokenId(entry.token_id))
 
 
 def _side(text: str) -> Side:

@@ -111,10 +111,7 @@ class PublicRoutes:
         return json_response(rest_book(asked_book(self._state, request)))
 
     async def _books(self, request: Request) -> Reply:
-        wanted = decode(request.body, list[BookRequest], refusal="Invalid payload")
-        if len(wanted) > BOOKS_PER_REQUEST_MAX:
-            raise HttpRefusal("Payload exceeds the limit")
-        known = [TokenId(entry.token_id) for entry in wanted if self._state.directory.rules(entry.token_id)]
+        known = [TokenId(entry.token_id) for entry in books_asked(self._state, request)]
         # A book asked for many times is shown once, and others get their turn after each.
         shown: dict[TokenId, RestBook] = {}
         for token_id in dict.fromkeys(known):
@@ -161,6 +158,18 @@ def asked_book(state: ServerState, request: Request) -> BookView:
     if state.directory.rules(token_id) is None:
         raise HttpRefusal(_NO_BOOK, status=404)
     return state.exchange.book(TokenId(token_id))
+
+
+def books_asked(state: ServerState, request: Request) -> list[BookRequest]:
+    """Read which books a request names in its body, without those of unknown tokens.
+
+    Raises:
+        HttpRefusal: 400, it is no list of them, or too long.
+    """
+    asked = decode(request.body, list[BookRequest], refusal="Invalid payload")
+    if len(asked) > BOOKS_PER_REQUEST_MAX:
+        raise HttpRefusal("Payload exceeds the limit")
+    return [entry for entry in asked if state.directory.rules(entry.token_id) is not None]
 
 
 def _page_of_markets(request: Request, markets: Sequence[object]) -> Response:
