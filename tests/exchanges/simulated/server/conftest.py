@@ -245,6 +245,9 @@ class World:
     async def get(self, target: str) -> Answer:
         return await (await self.rest()).ask("GET", target)
 
+    async def control(self, verb: str, **body: Any) -> Answer:
+        return await (await self.rest()).ask("POST", f"/control/{verb}", json.dumps(body).encode())
+
     async def websocket(self, path: str) -> WebSocketConnection:
         ours, theirs = memory_stream_pair()
         self.nursery.start_soon(self.server.serve_websocket, theirs)
@@ -294,6 +297,13 @@ def make_world() -> Callable[..., AbstractAsyncContextManager[World]]:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with open_world() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ruled() -> AsyncIterator[World]:
+    """A world in which an operator may have a hand."""
+    async with open_world(settings=ServerSettings(has_control=True)) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,7 +29,7 @@ def meets(fault: Fault) -> Callable[[Check], Check]:
 
 
 async def control(world: Any, **order: Any) -> None:
-    answer = await (await world.rest()).ask("POST", "/control/fault", json.dumps(order).encode())
+    answer = await world.control("fault", **order)
     assert (answer.status, answer.json) == (200, {"ok": True}), answer.body
 
 

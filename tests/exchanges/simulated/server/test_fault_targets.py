@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,7 +27,7 @@ async def world(make_world: Any) -> AsyncIterator[Any]:
 
 
 async def order(world: Any, **fields: Any) -> Any:
-    return await (await world.rest()).ask("POST", "/control/fault", json.dumps(fields).encode())
+    return await world.control("fault", **fields)
 
 
 async def targets_on(world: Any, fault: Fault) -> list[str]:

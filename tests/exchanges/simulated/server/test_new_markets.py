@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,17 +10,10 @@ import trio
 
 from tbot.core.market import MarketId, TokenId
 from tbot.exchanges.simulated.operations import OpenMarket
-from tbot.exchanges.simulated.server import ServerSettings
-
-
-@pytest.fixture
-async def ruled(make_world: Any) -> AsyncIterator[Any]:
-    async with make_world(settings=ServerSettings(has_control=True)) as world:
-        yield world
 
 
 async def listed(world: Any, **body: Any) -> Any:
-    return await (await world.rest()).ask("POST", "/control/list", json.dumps(body).encode())
+    return await world.control("list", **body)
 
 
 async def test_a_listed_market_is_announced_described_and_traded(ruled: Any, autojump_clock: Any) -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import trio
 
-from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.wallets import deposit_wallet, proxy_wallet, safe_wallet
 
 STRANGER = "0x" + "11" * 20
-
-
-@pytest.fixture
-async def ruled(make_world: Any) -> AsyncIterator[Any]:
-    async with make_world(settings=ServerSettings(has_control=True)) as world:
-        yield world
 
 
 async def get(world: Any, path: str, **query: Any) -> Any:
@@ -36,7 +27,7 @@ async def rows(world: Any, path: str, **query: Any) -> Any:
 
 async def control(world: Any, verb: str, trader: Any = None, **body: Any) -> None:
     named = body if trader is None else {"account": trader.account.address, **body}
-    answer = await (await world.rest()).ask("POST", f"/control/{verb}", json.dumps(named).encode())
+    answer = await world.control(verb, **named)
     assert answer.status == 200, answer.body
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
@@ -24,12 +23,8 @@ async def test_place_is_open_unless_it_is_set_otherwise(world: Any, make_world: 
 
 async def test_blocked_place_takes_no_orders_but_cancels_and_reads(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(settings=ServerSettings(has_control=True)) as world:
-
-        async def place(**told: Any) -> Any:
-            return await (await world.rest()).ask("POST", "/control/place", json.dumps(told).encode())
-
         resting = await world.alice.placed("BUY", "0.40", "20")
-        assert (await place(blocked=True, country="US")).json == {"ok": True}
+        assert (await world.control("place", blocked=True, country="US")).json == {"ok": True}
         for answer in (
             await world.alice.place("BUY", "0.41", "20"),
             await world.alice.ask("POST", "/orders", [world.alice.order("BUY", "0.42", "20")]),
@@ -39,7 +34,7 @@ async def test_blocked_place_takes_no_orders_but_cancels_and_reads(make_world: A
         assert [order["id"] for order in (await world.alice.ask("GET", "/data/orders")).json["data"]] == [resting]
         gone = await world.alice.ask("DELETE", "/order", {"orderID": resting})
         assert gone.json["canceled"] == [resting]
-        assert (await place(blocked=False)).json == {"ok": True}
+        assert (await world.control("place", blocked=False)).json == {"ok": True}
         assert (await world.get("/api/geoblock")).json == OPEN
         await world.alice.placed("BUY", "0.41", "20")
 
@@ -49,7 +44,7 @@ async def test_blocked_place_takes_no_orders_but_cancels_and_reads(make_world: A
 )
 async def test_place_that_is_none_is_refused(make_world: Any, autojump_clock: Any, body: dict[str, Any]) -> None:
     async with make_world(settings=ServerSettings(has_control=True)) as world:
-        answer = await (await world.rest()).ask("POST", "/control/place", json.dumps(body).encode())
+        answer = await world.control("place", **body)
         assert (answer.status, next(iter(body)) in answer.error) == (400, True), answer.error
         assert (await world.get("/api/geoblock")).json == OPEN
     with pytest.raises(msgspec.ValidationError):

@@ -71,7 +71,7 @@ class Node:
         return await self.call(token, "isApprovedForAll(address,address)", owner, spender, gives="bool")
 
     async def control(self, verb: str, **body: Any) -> None:
-        answer = await (await self.world.rest()).ask("POST", f"/control/{verb}", json.dumps(body).encode())
+        answer = await self.world.control(verb, **body)
         assert answer.status == 200, answer.body
 
     async def send(self, to: str, data: str, *, key: str = "", **fields: Any) -> Any:

@@ -21,29 +21,17 @@ from tbot.exchanges.simulated.contracts import (
     EXCHANGE_V3,
 )
 from tbot.exchanges.simulated.operations import Account
-from tbot.exchanges.simulated.server import ServerSettings
 from tbot.exchanges.simulated.wallets import deposit_wallet
 
 V3 = EXCHANGE_V3[137]
 MAX = (1 << 256) - 1
 
 
-@pytest.fixture
-async def ruled(make_world: Any) -> Any:
-    async with make_world(settings=ServerSettings(has_control=True)) as world:
-        yield world
-
-
-async def control(world: Any, verb: str, **body: Any) -> Any:
-    client = await world.rest()
-    return await client.ask("POST", f"/control/{verb}", json.dumps(body).encode())
-
-
 async def limit(
     world: Any, allowance: str, *, asset: str = "COLLATERAL", spender: str | None = None, who: Any = None
 ) -> None:
     wallet = who or world.alice.account.address
-    answer = await control(world, "allowance", account=wallet, asset_type=asset, spender=spender, allowance=allowance)
+    answer = await world.control("allowance", account=wallet, asset_type=asset, spender=spender, allowance=allowance)
     assert answer.status == 200, answer.body
 
 
@@ -57,16 +45,16 @@ async def shown(world: Any, query: str = "asset_type=COLLATERAL", kind: int = 0)
 
 async def test_closed_only_account_may_sell_and_cancel_and_not_buy(ruled: Any, autojump_clock: Any) -> None:
     alice = ruled.alice
-    await control(ruled, "split", account=alice.account.address, market=ruled.rain.market_id, size="20")
+    await ruled.control("split", account=alice.account.address, market=ruled.rain.market_id, size="20")
     before = await alice.placed("BUY", "0.30", "10")
-    await control(ruled, "standing", account=alice.account.address, standing="closed_only")
+    await ruled.control("standing", account=alice.account.address, standing="closed_only")
     assert (await alice.ask("GET", "/auth/ban-status/closed-only")).json == {"closed_only": True}
     refused = await alice.place("BUY", "0.40", "10")
     assert (refused.status, refused.error) == (400, f"'{alice.account.address}' address in closed only mode")
     await alice.placed("SELL", "0.60", "10")
     assert (await alice.ask("DELETE", "/order", {"orderID": before})).json["canceled"] == [before]
     await ruled.bob.placed("BUY", "0.40", "10")
-    await control(ruled, "standing", account=alice.account.address)
+    await ruled.control("standing", account=alice.account.address)
     assert (await alice.ask("GET", "/auth/ban-status/closed-only")).json == {"closed_only": False}
     await alice.placed("BUY", "0.40", "10")
 
@@ -76,7 +64,7 @@ async def test_banned_account_places_nothing_alone_or_in_a_batch_and_still_cance
 ) -> None:
     alice = ruled.alice
     before = await alice.placed("BUY", "0.30", "10")
-    await control(ruled, "standing", account=alice.account.address.lower(), standing="banned")
+    await ruled.control("standing", account=alice.account.address.lower(), standing="banned")
     text = f"'{alice.account.address}' address banned"
     assert (await alice.place("BUY", "0.40", "10")).error == text
     (leg,) = (await alice.ask("POST", "/orders", [alice.order("SELL", "0.40", "10")])).json
@@ -86,7 +74,7 @@ async def test_banned_account_places_nothing_alone_or_in_a_batch_and_still_cance
 
 async def test_new_account_may_only_use_its_deposit_wallet(ruled: Any, autojump_clock: Any) -> None:
     alice = ruled.alice
-    await control(ruled, "standing", account=alice.account.address, needs_deposit_wallet=True)
+    await ruled.control("standing", account=alice.account.address, needs_deposit_wallet=True)
     for kind in (0, 1, 2):
         answer = await alice.place("BUY", "0.40", "10", signatureType=kind)
         assert answer.error == "maker address not allowed, please use the deposit wallet flow"
@@ -134,7 +122,7 @@ async def test_data_api_tells_the_same_approvals(ruled: Any, autojump_clock: Any
 
 
 async def test_sale_needs_the_approval_of_tokens_and_a_purchase_does_not(ruled: Any, autojump_clock: Any) -> None:
-    await control(ruled, "split", account=ruled.alice.account.address, market=ruled.rain.market_id, size="20")
+    await ruled.control("split", account=ruled.alice.account.address, market=ruled.rain.market_id, size="20")
     await limit(ruled, "0", asset="CONDITIONAL")
     refused = await ruled.alice.place("SELL", "0.60", "10")
     assert refused.error.endswith(f"the allowance is not enough -> spender: {EXCHANGE_V2}, allowance: 0")
@@ -148,7 +136,7 @@ async def test_amount_is_used_up_by_what_was_traded_and_comes_back_when_it_faile
 ) -> None:
     await limit(ruled, "10")
     await ruled.bob.placed("BUY", "0.60", "100", token=ruled.rain.no)
-    await control(ruled, "fault", name="ghost_fill", count=1)
+    await ruled.control("fault", name="ghost_fill", count=1)
     for settled in (10 * MICRO, 6 * MICRO - 96_000):  # four dollars and a fee, once they are settled
         await ruled.alice.placed("BUY", "0.40", "10")
         assert (await shown(ruled))[EXCHANGE_V2] == 6 * MICRO - 96_000
@@ -159,7 +147,7 @@ async def test_amount_is_used_up_by_what_was_traded_and_comes_back_when_it_faile
 
 
 async def test_resting_orders_end_with_their_approval_and_no_others(ruled: Any, autojump_clock: Any) -> None:
-    await control(ruled, "split", account=ruled.alice.account.address, market=ruled.rain.market_id, size="20")
+    await ruled.control("split", account=ruled.alice.account.address, market=ruled.rain.market_id, size="20")
     dear, cheap = await ruled.alice.placed("BUY", "0.40", "20"), await ruled.alice.placed("BUY", "0.20", "20")
     sale = await ruled.alice.placed("SELL", "0.60", "10")
     await limit(ruled, "5")
@@ -188,7 +176,7 @@ async def test_open_orders_of_every_market_of_a_contract_count_against_its_allow
 async def test_no_more_than_the_allowance_is_ever_moved(ruled: Any, autojump_clock: Any, seed: int) -> None:
     dice, wallet = random.Random(seed), Account(ruled.alice.account.address)
     start = ruled.exchange.balances(wallet).cash
-    await control(ruled, "split", account=ruled.bob.account.address, market=ruled.rain.market_id, size="500")
+    await ruled.control("split", account=ruled.bob.account.address, market=ruled.rain.market_id, size="500")
     await limit(ruled, "9")
     for _ in range(14):
         if dice.random() < 0.2:
@@ -243,7 +231,7 @@ async def test_allowance_that_no_contract_could_hold_is_refused(
     ruled: Any, autojump_clock: Any, changes: dict[str, str], text: str
 ) -> None:
     body = {"account": ruled.alice.account.address, "asset_type": "COLLATERAL", "allowance": "1"} | changes
-    answer = await control(ruled, "allowance", **body)
+    answer = await ruled.control("allowance", **body)
     assert (answer.status, text in answer.error) == (400, True), answer.error
 
 
