@@ -29,9 +29,7 @@ from tbot.exchanges.simulated.matching import Engine
 from tbot.exchanges.simulated.misbehaviour import Misbehaviour
 from tbot.exchanges.simulated.modes import Modes
 from tbot.exchanges.simulated.operations import (
-    ANY_MARKET,
     ANY_OWNER,
-    ANY_TOKEN,
     EVER,
     Account,
     Advance,
@@ -187,18 +185,6 @@ class LocalExchange:
     def cancel(self, account: Account, order_ids: Sequence[ExchangeOrderId]) -> CancelResult:
         """Cancel orders of one account by id."""
         reply = self.apply(CancelOrders(account=account, order_ids=tuple(order_ids)))
-        assert isinstance(reply, CancelResult)
-        return reply
-
-    def cancel_all(
-        self,
-        account: Account,
-        *,
-        market_id: MarketId = ANY_MARKET,
-        token_id: TokenId = ANY_TOKEN,
-    ) -> CancelResult:
-        """Cancel every open order of an account, or those of one market or token."""
-        reply = self.apply(CancelEvery(account=account, market_id=market_id, token_id=token_id))
         assert isinstance(reply, CancelResult)
         return reply
 
