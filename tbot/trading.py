@@ -132,6 +132,11 @@ def owner_of_state(settings: TradingSettings, wallet: str | None) -> str:
     return f"{who} on {settings.exchange.rest_url}"
 
 
+def log_file(settings: TradingSettings) -> Path:
+    """Name the file in the state folder that a bot logs to."""
+    return Path(settings.state) / f"{settings.mode}.log.jsonl"
+
+
 def recorder_of(settings: TradingSettings) -> Recorder | None:
     """Make the recorder that the settings ask for, and its folder; nothing is written yet.
 

@@ -68,7 +68,7 @@ def addresses(key: SigningKey, settings: PolymarketSettings) -> dict[str, str]:
     """Name every address of a key, and the wallet that the settings trade from, or why they trade from none."""
     wallets = wallets_of(key.address)
     try:
-        trades_from = trading_wallet(key.address, signature_type=settings.signature_type, funder=settings.funder)
+        trades_from = trading_wallet(key.address, settings)
     except ConfigError as error:
         trades_from = str(error)
     return {

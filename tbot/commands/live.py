@@ -40,10 +40,9 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade, verdict
+from tbot.trading import Session, log_file, owner_of_state, recorder_of, settings_of, summary, trade, verdict
 from tbot.ui.terminal import tell
 
-LOG_NAME = "live.log.jsonl"
 CONFIRM_DIGITS = 6
 
 
@@ -80,7 +79,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     settings = settings_of(options.config, "live")
     key = signing_key_of(environ)
     exchange = settings.exchange
-    wallet = trading_wallet(key.address, signature_type=exchange.signature_type, funder=exchange.funder)
+    wallet = trading_wallet(key.address, exchange)
     _check_wallet(key, wallet, options.confirm)
     given, hidden = api_credentials_of(environ), secrets_of(environ)
     recorder = recorder_of(settings)
@@ -89,7 +88,7 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     with (
         stops.handled(),
         closing(Store.open(state, owner_of_state(settings, wallet))) as store,
-        log.set_up(file=state / LOG_NAME, terminal=None, secrets=hidden) as logs,
+        log.set_up(file=log_file(settings), terminal=None, secrets=hidden) as logs,
     ):
         tell(_risks(settings, wallet, state), sys.stdout)
         session = Session(
@@ -117,19 +116,28 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     return verdict(seen, options.config)
 
 
-def is_confirmed(confirm: str, wallet: str) -> bool:
-    """Tell whether a person typed the last digits of the wallet that trades."""
-    return confirm.lower().removeprefix("0x") == wallet[-CONFIRM_DIGITS:].lower()
+def check_confirmed(confirm: str | None, wallet: str, *, otherwise: str) -> None:
+    """Refuse unless a person typed the last digits of the wallet that trades.
+
+    Args:
+        confirm: As typed; None = not at all.
+        wallet: That trades.
+        otherwise: What then did not happen, for the refusal.
+
+    Raises:
+        ConfigError: Other digits, or none.
+    """
+    if confirm is None or confirm.lower().removeprefix("0x") != wallet[-CONFIRM_DIGITS:].lower():
+        raise ConfigError(
+            f"--confirm: expected the last {CONFIRM_DIGITS} hex digits of the wallet that trades, {wallet}, "
+            f"found {'none' if confirm is None else repr(confirm[:20])}; {otherwise}"
+        )
 
 
 def _check_wallet(key: SigningKey, wallet: str, confirm: str) -> None:
     if key.address.lower() in WELL_KNOWN:
         raise ConfigError(f"{key.address} is a public test key, everybody can empty its wallets; use a key of your own")
-    if not is_confirmed(confirm, wallet):
-        raise ConfigError(
-            f"--confirm: expected the last {CONFIRM_DIGITS} hex digits of the wallet that trades, {wallet}, "
-            f"found {confirm[:20]!r}; nothing was started"
-        )
+    check_confirmed(confirm, wallet, otherwise="nothing was started")
 
 
 def _risks(settings: TradingSettings, wallet: str, state: Path) -> str:

@@ -28,10 +28,9 @@ from tbot.store.journal import Store
 from tbot.tasks.clock import SteadyClock
 from tbot.tasks.recorder import Recorder
 from tbot.tasks.signals import StopSignals
-from tbot.trading import Session, owner_of_state, recorder_of, settings_of, summary, trade, verdict
+from tbot.trading import Session, log_file, owner_of_state, recorder_of, settings_of, summary, trade, verdict
 from tbot.ui.terminal import tell
 
-LOG_NAME = "paper.log.jsonl"
 ACCOUNT_NAME = "paper.log"
 
 
@@ -66,7 +65,7 @@ def trade_on_paper(options: PaperOptions) -> int:
         stops.handled(),
         closing(Store.open(state, owner_of_state(settings, None))) as store,
         AppendLog[Entry](state / ACCOUNT_NAME, Entry) as account_log,
-        log.set_up(file=state / LOG_NAME, terminal=None),
+        log.set_up(file=log_file(settings), terminal=None),
     ):
         tell(f"tbot paper: live books, play money, no key. State and log in {state}.\n\n", sys.stdout)
         exchange = _exchange(settings, account_log, now_ns)

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from tbot import log
-from tbot.commands import live, paper
+from tbot.commands.live import check_confirmed
 from tbot.commands.state import moment_text
 from tbot.config import TradingSettings, load
 from tbot.core.account import Account
@@ -34,7 +34,7 @@ from tbot.store.journal import Store
 from tbot.store.rows import RecordRow
 from tbot.tasks.clock import WallClock
 from tbot.tasks.coordinator import rebuild_alone
-from tbot.trading import owner_of_state
+from tbot.trading import log_file, owner_of_state
 from tbot.ui.terminal import tell
 
 NAME_LENGTH_MAX: Final = 50
@@ -76,14 +76,16 @@ def resume(options: ResumeOptions, environ: Mapping[str, str] = os.environ) -> i
     wallet, state = _wallet(settings, environ), Path(settings.state)
     if not (state / FILE_NAME).exists():
         raise ConfigError(f"{state}: nothing is halted: there is no journal")
-    with closing(Store.open(state, owner_of_state(settings, wallet))) as store:
+    owner = owner_of_state(settings, wallet)
+    with closing(Store.open(state, owner)) as store:
         loaded = store.tail()
         account = rebuild_alone(loaded, settings.limits).account
         if not account.halt_reason:
             raise ConfigError(f"{state}: nothing is halted; the next start trades as it is")
-        tell(page(account, owner_of_state(settings, wallet)), sys.stdout)
-        _check(options.confirm, wallet)
-        _record(store, account, seq=loaded.record_seq + 1, log_file=state / _log_name(settings))
+        tell(page(account, owner), sys.stdout)
+        if wallet is not None:
+            check_confirmed(options.confirm, wallet, otherwise="nothing was changed")
+        _record(store, account, seq=loaded.record_seq + 1, log_file=log_file(settings))
     tell(f"\nResumed: the next tbot {settings.mode} trades.\n", sys.stdout)
     return 0
 
@@ -146,23 +148,8 @@ def _record(store: Store, account: Account, *, seq: int, log_file: Path) -> None
         )
 
 
-def _check(confirm: str | None, wallet: str | None) -> None:
-    if wallet is not None and not (confirm is not None and live.is_confirmed(confirm, wallet)):
-        raise ConfigError(
-            f"--confirm: expected the last {live.CONFIRM_DIGITS} hex digits of the wallet that trades, {wallet}, "
-            f"found {'none' if confirm is None else repr(confirm[:20])}; nothing was changed"
-        )
-
-
 def _wallet(settings: TradingSettings, environ: Mapping[str, str]) -> str | None:
     """Name the wallet that trades; None = on paper."""
     if settings.mode == "paper":
         return None
-    exchange = settings.exchange
-    return trading_wallet(
-        signing_key_of(environ).address, signature_type=exchange.signature_type, funder=exchange.funder
-    )
-
-
-def _log_name(settings: TradingSettings) -> str:
-    return paper.LOG_NAME if settings.mode == "paper" else live.LOG_NAME
+    return trading_wallet(signing_key_of(environ).address, settings.exchange)

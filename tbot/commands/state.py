@@ -72,9 +72,7 @@ def _owner(settings: TradingSettings, key: SigningKey | None) -> str | None:
         return owner_of_state(settings, None)
     if key is None:
         return None
-    exchange = settings.exchange
     try:
-        wallet = trading_wallet(key.address, signature_type=exchange.signature_type, funder=exchange.funder)
+        return owner_of_state(settings, trading_wallet(key.address, settings.exchange))
     except ConfigError:
         return None
-    return owner_of_state(settings, wallet)

@@ -144,7 +144,7 @@ def test_no_secret_reaches_the_log_of_a_live_bot(
     with pytest.raises(ConfigError, match="enough"):
         trade_live(options, {"TBOT_PRIVATE_KEY": KEY} | (given if are_given else {}))
     state = settings.parent / "state"
-    text = (state / live.LOG_NAME).read_text()
+    text = (state / "live.log.jsonl").read_text()
     shutil.rmtree(state)
     assert "Illegal header value b'***' *** ***" in text
 

@@ -18,6 +18,7 @@ from tiny_keccak import keccak256
 
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.keys import address_bytes, checksum_address
+from tbot.exchanges.polymarket.settings import PolymarketSettings
 
 _PROXY_FACTORY: Final = bytes.fromhex("ab45c5a4b0c941a2f231c04c3f49182e1a254052")
 _SAFE_FACTORY: Final = bytes.fromhex("aacfeea03eb1561c4e67d661e40682bd20e3541b")
@@ -98,21 +99,20 @@ class Wallets(msgspec.Struct, frozen=True, kw_only=True):
         return (self.eoa, self.proxy, self.safe, self.deposit)[kind]
 
 
-def trading_wallet(eoa: str, *, signature_type: int, funder: str) -> str:
+def trading_wallet(eoa: str, settings: PolymarketSettings) -> str:
     """Return the wallet that holds the money: the one named, or the key's own account where orders are signed for that.
 
     Args:
         eoa: Address of the key.
-        signature_type: Kind of wallet.
-        funder: As configured; "" = none.
+        settings: Name the kind of wallet, and which one where that is not the key's own.
 
     Raises:
         ConfigError: A contract wallet that nobody named; the message names the one that it could be.
     """
-    kind = WalletKind(signature_type)
+    kind, funder = WalletKind(settings.signature_type), settings.funder
     if not funder and kind is not WalletKind.EOA:
         raise ConfigError(
-            f"exchange.funder: missing, expected the wallet that holds the money for signature_type {signature_type}; "
+            f"exchange.funder: missing, expected the wallet that holds the money for signature_type {kind:d}; "
             f"{kind.title} of this key is {wallets_of(eoa).of(kind)}, and tbot keys show names all"
         )
     return funder or eoa
