@@ -25,7 +25,7 @@ from tbot.commands.disk import disk_findings
 from tbot.commands.doctor import lines_of
 from tbot.config import TradingSettings
 from tbot.core.market import Market
-from tbot.core.units import MICRO, Nanos
+from tbot.core.units import MICRO
 from tbot.errors import ConfigError, ExchangeUnavailable
 from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.connection import RunWide
@@ -84,7 +84,6 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
     given, hidden = api_credentials_of(environ), secrets_of(environ)
     recorder = recorder_of(settings)
     state, stops, clock = Path(settings.state), StopSignals(), SteadyClock()
-    now_ns = clock.now_ns
     with (
         stops.handled(),
         closing(Store.open(state, owner_of_state(settings, wallet))) as store,
@@ -104,11 +103,10 @@ def trade_live(options: LiveOptions, environ: Mapping[str, str] = os.environ) ->
                 given,
                 recorder,
                 logs,
-                now_ns=now_ns,
-                catch_up=clock.catch_up,
+                clock=clock,
                 has_traded=store.newest_ns() is not None,
             ),
-            now_ns=now_ns,
+            now_ns=clock.now_ns,
             recorder=recorder,
         )
         seen = trade(session)
@@ -174,12 +172,11 @@ async def _prepare(
     recorder: Recorder | None,
     logs: log.Logs,
     *,
-    now_ns: Callable[[], Nanos],
-    catch_up: Callable[[int, int], bool] | None,
+    clock: SteadyClock,
     has_traded: bool,
 ) -> tuple[tuple[Market, ...], Callable[[], Gateway]]:
-    exchange = settings.exchange
-    shared = RunWide.begin(exchange, now_ns, catch_up)
+    exchange, now_ns = settings.exchange, clock.now_ns
+    shared = RunWide.begin(exchange, now_ns, clock.catch_up)
     examination = Examination(
         exchange,
         key=key,

@@ -27,7 +27,7 @@ from tbot.exchanges.polymarket.judgement import Finding
 from tbot.exchanges.polymarket.keys import TEST_KEY_HEX, ApiCredentials, SigningKey
 from tbot.store.journal import Store
 from tbot.store.rows import RecordRow
-from tbot.tasks.clock import WallClock
+from tbot.tasks.clock import SteadyClock, WallClock
 from tbot.trading import owner_of_state, settings_of
 from tests.commands.test_paper import ROOT, local_exchange, tbot
 from tests.commands.test_paper import written as paper_settings
@@ -217,7 +217,7 @@ def test_a_new_gateway_goes_on_with_the_clock_and_the_rate_limits_of_the_one_bef
         settings, key = settings_of(path, "live"), SigningKey.from_hex(KEY)
         with log.set_up(file=tmp_path / "log", terminal=None, secrets=()) as logs:
             _, open_gateway = await live._prepare(
-                settings, key, None, None, logs, now_ns=SlowClock().now_ns, catch_up=None, has_traded=True
+                settings, key, None, None, logs, clock=SteadyClock(SlowClock().now_ns), has_traded=True
             )
         ids = [ExchangeOrderId(f"0x{number:064x}") for number in range(1, 101)]
         replies: list[CancelReply] = []
