@@ -61,7 +61,7 @@ def compare(account: Account, report: ExchangeReport, *, before_ns: Nanos) -> No
     if is_gift:
         # Money alone may also be a sale that we missed; its shares show when their balance is told.
         if set(account.market_of) <= set(account.drift_told):
-            explain(account)
+            _correct(account, account.drift)
             account.note(f"${text_from_micro(found[CASH])} came in without a trade: a deposit or a reward")
         return
     foreign = account.counts.get("foreign_fills", 0)
@@ -84,11 +84,6 @@ def to_read_anew(account: Account) -> tuple[TokenId, ...]:
     """
     first = account.untold() if account.ledger is not None else (*account.untold(), CASH)
     return tuple(dict.fromkeys((*doubtful(account), *first)))
-
-
-def explain(account: Account) -> None:
-    """Take the present difference for given: money came in."""
-    _correct(account, account.drift)
 
 
 def accept(account: Account, accepted: Mapping[TokenId, int]) -> None:
@@ -194,6 +189,5 @@ def _doubt_again(account: Account, found: dict[TokenId, int], report: ExchangeRe
 
 
 def _unread(account: Account) -> str:
-    unread = [asset for asset in account.drift if asset not in account.drift_refreshed]
-    within_s = REFRESH_WITHIN_NS // NANOS_PER_S
-    return f"; the exchange did not read {len(unread)} of these anew within {within_s} s" if unread else ""
+    unread, within_s = len(doubtful(account)), REFRESH_WITHIN_NS // NANOS_PER_S
+    return f"; the exchange did not read {unread} of these anew within {within_s} s" if unread else ""
