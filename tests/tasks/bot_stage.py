@@ -248,14 +248,23 @@ class Stage:
         """Let the other trader sell to us."""
         self._place(OTHER, Side.SELL, 40, size, OrderType.FAK)
 
-    def _place(self, account: Account, side: Side, price: int, size: int, order_type: OrderType) -> ExchangeOrderId:
+    def _place(
+        self,
+        account: Account,
+        side: Side,
+        price: int,
+        size: int,
+        order_type: OrderType,
+        *,
+        token_id: TokenId | None = None,
+    ) -> ExchangeOrderId:
         self._count += 1
         order_id = ExchangeOrderId(f"{account}-{self._count}")
         self.exchange.place(
             PlaceOrder(
                 account=account,
                 order_id=order_id,
-                token_id=self.rules.yes,
+                token_id=token_id or self.rules.yes,
                 side=side,
                 price=cents(price),
                 size=shares(size),

@@ -14,17 +14,18 @@ import trio
 from trio.testing import MockClock
 
 from tbot.core.market import Market
-from tbot.core.messages import ExchangeOrderId, OrderType, Side, StrategyName
-from tbot.core.units import Nanos, Notional
+from tbot.core.messages import OrderType, Side, StrategyName
+from tbot.core.units import Nanos
 from tbot.errors import ConfigError, Disconnected, ExchangeUnavailable, RateLimited
-from tbot.exchanges.simulated.operations import PlaceOrder, SplitPair
+from tbot.exchanges.simulated.operations import SplitPair
 from tbot.exchanges.simulated.translate import market_of
 from tbot.log import set_up
 from tbot.strategies.base import Decision, StrategyView
 from tbot.tasks.admission import REFUSED_FOR_S, admit
 from tbot.tasks.feed_settings import FeedSettings
-from tests.tasks.bot_stage import ANY, OTHER, STEADY, US, Stage, Steady, cents, shares
+from tests.tasks.bot_stage import ANY, OTHER, STEADY, US, Stage, Steady, shares
 from tests.tasks.fake_exchange import MARKET, FakeExchange
+from tests.tasks.log_lines import lines_of
 
 SECOND = StrategyName("second")
 CLOSED = ConfigError("market b2: the exchange does not know it (404)")
@@ -62,19 +63,7 @@ class Pair(Stage):
         return (ANY, f"reread {self.second.market_id}")
 
     def place_second(self, side: Side, price: int, size: int = 100, order_type: OrderType = OrderType.GTC) -> None:
-        self._count += 1
-        self.exchange.place(
-            PlaceOrder(
-                account=OTHER,
-                order_id=ExchangeOrderId(f"second-{self._count}"),
-                token_id=self.second.yes,
-                side=side,
-                price=cents(price),
-                size=shares(size),
-                budget=Notional(0),
-                order_type=order_type,
-            )
-        )
+        self._place(OTHER, side, price, size, order_type, token_id=self.second.yes)
 
     def resting_in(self, market: Market) -> int:
         return sum(order.token_id in market.tokens for order in self.exchange.open_orders(US))
@@ -96,10 +85,6 @@ async def pair() -> AsyncIterator[Pair]:
             nursery.cancel_scope.cancel()
 
 
-def lines(terminal: io.StringIO, event: str) -> list[str]:
-    return [line for line in terminal.getvalue().splitlines() if event in line]
-
-
 @pytest.mark.parametrize("refusal", [CLOSED, ExchangeUnavailable("undecodable answer")], ids=["unknown", "nonsense"])
 async def test_a_market_that_cannot_be_traded_at_a_restart_is_left_out_and_the_others_trade_on(
     autojump_clock: MockClock, refusal: Exception
@@ -117,7 +102,7 @@ async def test_a_market_that_cannot_be_traded_at_a_restart_is_left_out_and_the_o
             snapshot = stage.parts.snapshots.peek("snapshot")
             assert snapshot is not None
             assert {row.token_id: row.size for row in snapshot.positions}[stage.second.yes] == shares(15)
-            (told,) = lines(terminal, "market.untradable")
+            (told,) = lines_of(terminal, "market.untradable")
             assert str(refusal) in told
             assert stage.second.slug in told
             del stage.meddling[stage.reading]
@@ -184,5 +169,5 @@ async def test_what_changed_while_the_desk_was_down_is_told(autojump_clock: Mock
     with set_up(file=None, terminal=terminal, level="warning"):
         admission = await admit(exchange, (MARKET,), random.Random(1))
     assert (admission.markets, admission.left_out) == ((exchange.terms,), {})
-    (told,) = lines(terminal, "market.changed")
+    (told,) = lines_of(terminal, "market.changed")
     assert "closed for good" in told

@@ -20,6 +20,7 @@ from tbot.tasks.feed_settings import FeedSettings
 from tests.tasks.bot_stage import quoting, shares
 from tests.tasks.fake_exchange import MARKET, NO, now_ns
 from tests.tasks.feed_desk import Desk, desk
+from tests.tasks.log_lines import lines_of
 
 PAUSED = msgspec.structs.replace(MARKET, is_accepting_orders=False)
 DEAR = msgspec.structs.replace(MARKET, fee=FeeSchedule(rate_micro=70_000))
@@ -31,10 +32,6 @@ def told(rig: Desk) -> list[MarketChanged]:
     messages = rig.inbox.take_nowait()
     rig.tops |= {message.token_id: message for message in messages if isinstance(message, TopOfBook)}
     return [message for message in messages if isinstance(message, MarketChanged)]
-
-
-def untradable(terminal: io.StringIO) -> list[str]:
-    return [line for line in terminal.getvalue().splitlines() if "market.untradable" in line]
 
 
 @pytest.mark.slow
@@ -104,7 +101,7 @@ async def test_a_market_that_we_cannot_trade_now_takes_no_orders_until_a_good_an
             await trio.sleep(OFTEN.terms_s)
             assert [message.market for message in told(rig)] == [MARKET]
             assert len(rig.exchange.connects) == 1
-    (warned,) = untradable(terminal)
+    (warned,) = lines_of(terminal, "market.untradable")
     assert str(refusal) in warned
 
 
@@ -129,7 +126,7 @@ async def test_a_market_that_names_another_asset_takes_no_orders_until_a_good_an
             rig.exchange.terms = DEAR
             await trio.sleep(OFTEN.terms_s)
             assert [message.market for message in told(rig)] == [DEAR]
-    (warned,) = untradable(terminal)
+    (warned,) = lines_of(terminal, "market.untradable")
     assert f"market_id={MARKET.market_id}" in warned
 
 

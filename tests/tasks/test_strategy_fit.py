@@ -14,6 +14,7 @@ from tbot.log import set_up
 from tbot.strategies.liquidity import Liquidity, LiquiditySettings
 from tbot.tasks.feed_settings import FeedSettings
 from tests.tasks.bot_stage import Stage, shares, staged
+from tests.tasks.log_lines import lines_of
 
 SETTINGS = LiquiditySettings(base_size=shares(10), layers=1, size_qualified=shares(5))
 TERMS_S = FeedSettings().terms_s
@@ -23,10 +24,6 @@ def ask_for(stage: Stage, count: int) -> None:
     """Let the market take no orders of fewer shares from now on."""
     book = stage.exchange.engine._books[stage.rules.market_id]
     book.rules = msgspec.structs.replace(book.rules, size_min=shares(count))
-
-
-def lines(terminal: io.StringIO, event: str) -> list[str]:
-    return [line for line in terminal.getvalue().splitlines() if event in line]
 
 
 @pytest.mark.slow
@@ -47,11 +44,11 @@ async def test_a_minimum_that_grows_pauses_its_market_with_one_line_and_no_order
             await trio.sleep(4 * TERMS_S)
             assert stage.placed_after(paused_at) == []
             assert len(stage.placed_after(0)) <= 2 + 4, "few enough before the terms are read"
-            (told,) = lines(terminal, "strategy.paused")
+            (told,) = lines_of(terminal, "strategy.paused")
             assert "the smallest order of rain-in-springfield-tomorrow has 20" in told
             assert "set base_size to" in told
             ask_for(stage, 5)
             await trio.sleep(TERMS_S + 3)
             assert len(stage.resting()) == 2
-            assert len(lines(terminal, "strategy.fits")) == 1
+            assert len(lines_of(terminal, "strategy.fits")) == 1
             assert stage.failure is None

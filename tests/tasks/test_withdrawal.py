@@ -35,6 +35,7 @@ from tbot.tasks.withdrawal import (
     withdraw,
 )
 from tests.tasks.fake_exchange import FakeExchange, now_ns
+from tests.tasks.log_lines import lines_of
 
 A, B = ExchangeOrderId("0xa"), ExchangeOrderId("0xb")
 WAY_S = 0.05
@@ -107,7 +108,7 @@ def withdrawn(exchange: Exchange) -> tuple[float, list[ExchangeOrderId], str]:
 
     with set_up(file=None, terminal=terminal, level="warning"):
         took_s = trio.run(main, clock=MockClock(autojump_threshold=0))
-    (line,) = [line for line in terminal.getvalue().splitlines() if "desk.withdrawn" in line]
+    (line,) = lines_of(terminal, "desk.withdrawn")
     return took_s, list(exposures.keys()), line
 
 

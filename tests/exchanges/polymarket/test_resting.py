@@ -149,13 +149,19 @@ async def resting(stage: PolymarketStage, gateway: PolymarketGateway, count: int
     return ids
 
 
+async def next_run(stage: PolymarketStage) -> PolymarketGateway:
+    """The gateway of a run that has read a report, and may cancel few orders one by one."""
+    fresh = stage.gateway_of(stage.credentials)
+    await fresh.load_markets()
+    await fresh.report(Nanos(0), [])
+    fresh._public.gate.learn(Lane.CANCEL, 5)
+    return fresh
+
+
 async def test_orders_of_the_run_before_are_cancelled_at_once_too(autojump_clock: trio.testing.MockClock) -> None:
     async with polymarket() as stage:
         ids = await resting(stage, stage.gateway, 30)
-        fresh = stage.gateway_of(stage.credentials)
-        await fresh.load_markets()
-        await fresh.report(Nanos(0), [])
-        fresh._public.gate.learn(Lane.CANCEL, 5)
+        fresh = await next_run(stage)
         start = trio.current_time()
         assert [type(reply) for reply in await fresh.cancel(ids)] == [Canceled] * 30
         assert trio.current_time() - start < 0.2  # by one request for everything, as nobody else has orders here
@@ -167,10 +173,7 @@ async def test_everything_is_not_cancelled_while_one_is_somebody_else_s(
 ) -> None:
     async with polymarket() as stage:
         ids = await resting(stage, stage.gateway, 30)
-        fresh = stage.gateway_of(stage.credentials)
-        await fresh.load_markets()
-        await fresh.report(Nanos(0), [])
-        fresh._public.gate.learn(Lane.CANCEL, 5)
+        fresh = await next_run(stage)
         await fresh.cancel(ids[1:])
         listed = (await stage.gateway.report(Nanos(0), [])).open_orders
         assert [order.exchange_order_id for order in listed] == ids[:1]

@@ -9,10 +9,7 @@ import pytest
 import trio
 
 from tbot.exchanges.simulated.faults import FaultSettings
-
-
-async def open_count(world: Any) -> int:
-    return len(world.exchange.open_orders(world.alice.account.address))
+from tests.exchanges.simulated.server.fault_checks import open_count
 
 
 async def test_submit_lost_on_the_way_in_is_never_answered_and_never_lands(
@@ -22,37 +19,37 @@ async def test_submit_lost_on_the_way_in_is_never_answered_and_never_lands(
         with trio.move_on_after(60) as waited:
             await world.alice.place("BUY", "0.50", "10")
         assert waited.cancelled_caught
-        assert await open_count(world) == 0
+        assert open_count(world) == 0
 
 
 async def test_submit_whose_answer_is_lost_rests(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(faults=FaultSettings(submit_lost_after=1.0)) as world:
         with pytest.raises(EOFError):
             await world.alice.place("BUY", "0.50", "10")
-        assert await open_count(world) == 1
+        assert open_count(world) == 1
 
 
 async def test_late_submit_lands_after_its_sender_gave_up(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(faults=FaultSettings(submit_late=1.0, late_s=30.0)) as world:
         with trio.move_on_after(5):
             await world.alice.place("BUY", "0.50", "10")
-        assert await open_count(world) == 0
+        assert open_count(world) == 0
         await trio.sleep(26)
-        assert await open_count(world) == 1
+        assert open_count(world) == 1
 
 
 async def test_server_error_after_acceptance_leaves_an_order(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(faults=FaultSettings(submit_http_5xx=1.0)) as world:
         answer = await world.alice.place("BUY", "0.50", "10")
         assert (answer.status, answer.error) == (500, "could not insert order")
-        assert await open_count(world) == 1
+        assert open_count(world) == 1
 
 
 async def test_rate_limited_submit_never_lands(make_world: Any, autojump_clock: Any) -> None:
     async with make_world(faults=FaultSettings(submit_rate_limited=1.0, retry_after_s=2.5)) as world:
         answer = await world.alice.place("BUY", "0.50", "10")
         assert (answer.status, answer.headers["retry-after"]) == (429, "3")
-        assert await open_count(world) == 0
+        assert open_count(world) == 0
 
 
 @pytest.mark.parametrize(
@@ -67,7 +64,7 @@ async def test_cancel_faults(make_world: Any, autojump_clock: Any, fault: str, l
                 assert answer.status == 429
         except EOFError:
             assert fault == "cancel_lost_after"
-        assert await open_count(world) == left
+        assert open_count(world) == left
 
 
 async def test_unavailable_report_is_a_server_error(make_world: Any, autojump_clock: Any) -> None:
