@@ -179,6 +179,11 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def spaced_stamp(moment: datetime) -> str:
+    """Spell a moment as some fields do, with an offset without its minutes: "2026-10-05 22:00:00+00"."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S+00")
+
+
 def title_of(slug: str) -> str:
     """Make words of a slug: "rain-in-springfield" -> "Rain in springfield"."""
     words = re.sub(r"[-_]+", " ", slug).strip()

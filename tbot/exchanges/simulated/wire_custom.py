@@ -6,13 +6,12 @@ Keys, their order and types are those of captures (`best_bid_ask` 2026-04-21, `n
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from tbot.core.market import TokenId
 from tbot.core.units import MICRO, Price, complement, text_from_micro
 from tbot.exchanges.simulated.catalog import EventListing, Listing
+from tbot.exchanges.simulated.descriptions import spaced_stamp
 from tbot.exchanges.simulated.events import MarketOpened, MarketResolved, TopChanged
 from tbot.exchanges.simulated.operations import MarketRules
 from tbot.exchanges.simulated.wire_markets import OUTCOMES, fee_bps_shown
@@ -120,7 +119,7 @@ def new_market(event: MarketOpened, event_listing: EventListing, listing: Listin
         condition_id=rules.market_id,
         active=rules.is_accepting_orders,
         clob_token_ids=tokens,
-        game_start_time=_game_start(rules),
+        game_start_time=spaced_stamp(listing.game_start) if listing.game_start else "",
         order_price_min_tick_size=text_from_micro(rules.tick),
         group_item_title=subject.group_title,
         taker_base_fee=str(fee_bps_shown(rules)),
@@ -161,10 +160,3 @@ def _best_bid_ask(event: TopChanged, token_id: TokenId, *, bid: int, ask: int) -
         spread=text_from_micro(ask - bid),
         timestamp=str(event.exchange_ms),
     )
-
-
-# Another spelling than that of REST: a space, and an offset without its minutes.
-def _game_start(rules: MarketRules) -> str:
-    if not rules.game_start_s:
-        return ""
-    return datetime.fromtimestamp(rules.game_start_s, UTC).strftime("%Y-%m-%d %H:%M:%S+00")

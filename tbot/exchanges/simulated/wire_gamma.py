@@ -19,7 +19,7 @@ from tbot.exchanges.simulated.catalog import (
     neg_risk_event_id,
     question_id,
 )
-from tbot.exchanges.simulated.descriptions import moment_at, stamp, title_of
+from tbot.exchanges.simulated.descriptions import moment_at, spaced_stamp, stamp, title_of
 from tbot.exchanges.simulated.wire_markets import CENT, OUTCOMES, REWARD_ASSET, fee_bps_shown, json_number
 
 
@@ -354,9 +354,9 @@ def _packed(texts: tuple[str, ...]) -> str:
     return "[" + ", ".join(f'"{text}"' for text in texts) + "]"
 
 
-# A market spells these two moments in a way of its own, "2026-10-05 22:00:00+00"; its event does not.
+# A market spells these two moments in a way of its own; its event does not.
 def _spaced(moment: datetime | None) -> str | msgspec.UnsetType:
-    return f"{moment:%Y-%m-%d %H:%M:%S}+00" if moment else msgspec.UNSET
+    return spaced_stamp(moment) if moment else msgspec.UNSET
 
 
 def _stamp(moment: datetime) -> str:
