@@ -71,9 +71,10 @@ def _of(method: str, name: str, per_10_s: int, path: str, per_10_min: int = 0) -
 
 
 GAMMA, DATA, RELAYER, CONTROL = "/gamma/", "/data-api/", "/relayer/", "/control/"
+"""Where services lie that have other limits than the CLOB, or none."""
+
 # Nodes of the chain are none of production's services.
 RPC = "/rpc"
-"""Where services lie that have other limits than the CLOB, or none."""
 
 KINDS: tuple[Kind, ...] = (
     _any("everything", 15_000, "*"),
