@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -19,7 +18,7 @@ from tbot.core.market import Market
 from tbot.errors import ConfigError
 from tbot.exchanges.polymarket.environment import api_credentials_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
-from tbot.exchanges.polymarket.hosts import is_this_machine
+from tbot.exchanges.polymarket.hosts import is_on_this_machine
 from tbot.exchanges.polymarket.judgement import GIVE_KEY, NAME_MARKET, Finding, Light, green, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.log import text_clean
@@ -79,7 +78,7 @@ def diagnose(config: Path, environ: Mapping[str, str], reach: Reach) -> tuple[Fi
             settings.exchange,
             key=key,
             credentials=credentials,
-            is_play=is_this_machine(urlsplit(settings.exchange.rest_url).hostname or ""),
+            is_play=is_on_this_machine(settings.exchange.rest_url),
             limits=settings.limits,
             now_ns=clock.now_ns,
             reach=reach,

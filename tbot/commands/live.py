@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -32,7 +31,7 @@ from tbot.exchanges.polymarket.connection import RunWide
 from tbot.exchanges.polymarket.environment import api_credentials_of, secrets_of, signing_key_of
 from tbot.exchanges.polymarket.examination import Examination, Reach
 from tbot.exchanges.polymarket.gateway import PolymarketGateway
-from tbot.exchanges.polymarket.hosts import is_this_machine
+from tbot.exchanges.polymarket.hosts import is_on_this_machine
 from tbot.exchanges.polymarket.judgement import WELL_KNOWN, Finding, Light, hindrances
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.wallets import trading_wallet
@@ -181,7 +180,7 @@ async def _prepare(
         exchange,
         key=key,
         credentials=given,
-        is_play=is_this_machine(urlsplit(exchange.rest_url).hostname or ""),
+        is_play=is_on_this_machine(exchange.rest_url),
         is_start=True,
         on_wait=lambda why: tell(f"{why}.\n", sys.stdout),
         limits=settings.limits,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated, Final, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -29,7 +28,7 @@ from tbot.exchanges.polymarket.conformance import check_conformance
 from tbot.exchanges.polymarket.connection import RestConnection, RunWide
 from tbot.exchanges.polymarket.credentials import until_taken
 from tbot.exchanges.polymarket.gamma import Gamma
-from tbot.exchanges.polymarket.hosts import is_this_machine
+from tbot.exchanges.polymarket.hosts import is_on_this_machine
 from tbot.exchanges.polymarket.judgement import Approval, Finding, Light, green, hindrances, red, yellow
 from tbot.exchanges.polymarket.keys import ApiCredentials, SigningKey
 from tbot.exchanges.polymarket.rest import NotFound, Rest, balance_query
@@ -271,7 +270,7 @@ class Examination:
             return yellow(check, "no wallet to ask about", NAME_WALLET)
         if not settings.relayer_url:
             return yellow(check, "no relayer to ask", "Set exchange.relayer_url.")
-        if _is_local(settings.rest_url) and not _is_local(settings.relayer_url):
+        if is_on_this_machine(settings.rest_url) and not is_on_this_machine(settings.relayer_url):
             remedy = "Set exchange.relayer_url to the one that `tbot exchange --json` names."
             return yellow(check, "not asked: the exchange is on this machine, the relayer elsewhere", remedy)
         relayer = self._beside(self._reach.relayer, url=settings.relayer_url)
@@ -375,10 +374,6 @@ class Examination:
             url=url,
             shared=self._public.shared,
         )
-
-
-def _is_local(url: str) -> bool:
-    return is_this_machine(urlsplit(url).hostname or "")
 
 
 def _not_asked(reds: Sequence[Finding]) -> Check:

@@ -48,6 +48,11 @@ def is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Tell whether an address can only lead to this machine."""
+    return is_this_machine(urlsplit(url).hostname or "")
+
+
 def _check(name: str, address: str, allowed: Collection[str]) -> None:
     try:
         parts = urlsplit(address)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tbot.errors import ConfigError
-from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses, is_this_machine
+from tbot.exchanges.polymarket.hosts import OFFICIAL, check_addresses, is_on_this_machine
 from tbot.exchanges.polymarket.listings import clob_spelling, is_condition_id
 
 GEOBLOCK_URL: Final = "https://polymarket.com/api/geoblock"
@@ -142,7 +141,7 @@ class PolymarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             self.hosts_allowed,
         )
         # Whoever could point the question elsewhere could answer it: a blocked place refuses, whatever a file says.
-        if self.geoblock_url != GEOBLOCK_URL and not is_this_machine(urlsplit(self.rest_url).hostname or ""):
+        if self.geoblock_url != GEOBLOCK_URL and not is_on_this_machine(self.rest_url):
             raise ConfigError(
                 f"geoblock_url: expected {GEOBLOCK_URL} for an exchange beyond this machine, "
                 f"found {self.geoblock_url[:80]!r}"
