@@ -27,13 +27,12 @@ from tbot.exchanges.gateway import Gateway
 from tbot.exchanges.polymarket.order_rules import check_limits
 from tbot.log import text_clean
 from tbot.store.journal import Store
-from tbot.store.recordings import SegmentWriter, make_folder
 from tbot.strategies.roster import check_sizes, roster
 from tbot.tasks.desk import BotParts, bot_tree
 from tbot.tasks.journal import LINGER_S, JournalWriter, thread_runner
 from tbot.tasks.market_feed import HEALTH_KEY, Connects
 from tbot.tasks.notes import note_in_log
-from tbot.tasks.recorder import Recorder, recording
+from tbot.tasks.recorder import Recorder, recorder_into_folder, recording
 from tbot.tasks.signals import StopSignals
 from tbot.tasks.supervisor import Policy, supervise
 from tbot.ui.show import showing
@@ -143,12 +142,7 @@ def recorder_of(settings: TradingSettings) -> Recorder | None:
     Raises:
         ConfigError: Its folder cannot be made or written to.
     """
-    wanted = settings.recorder
-    if wanted is None:
-        return None
-    folder = Path(wanted.folder)
-    make_folder(folder)
-    return Recorder(settings=wanted, writer=SegmentWriter(folder, wanted.level))
+    return None if settings.recorder is None else recorder_into_folder(settings.recorder)
 
 
 def settings_of(config: Path, mode: Literal["paper", "live"]) -> TradingSettings:

@@ -27,9 +27,9 @@ from tbot.exchanges.polymarket.rest import Rest
 from tbot.exchanges.polymarket.settings import PolymarketSettings
 from tbot.exchanges.polymarket.sockets import ASSETS_MAX, Connect, Socket, open_market_socket, tcp_connector
 from tbot.exchanges.polymarket.terms import read_terms
-from tbot.store.recordings import RecorderSettings, SegmentWriter, make_folder
+from tbot.store.recordings import RecorderSettings
 from tbot.tasks.clock import WallClock
-from tbot.tasks.recorder import Recorder
+from tbot.tasks.recorder import Recorder, recorder_into_folder
 from tbot.tasks.redial import Redial, asked_wait_s
 from tbot.ui.terminal import tell
 
@@ -83,9 +83,7 @@ def record(options: RecordOptions) -> int:
             f"{options.config}: token_ids, exchange.condition_ids or exchange.slugs: expected at least one, found none"
         )
     exchange.check_reach()
-    make_folder(Path(settings.recorder.folder))
-    writer = SegmentWriter(Path(settings.recorder.folder), settings.recorder.level)
-    recorder = Recorder(settings=settings.recorder, writer=writer)
+    recorder = recorder_into_folder(settings.recorder)
     trio.run(_until_signal, recorder, settings, options.duration_s)
     tell(recorder.summary(), sys.stdout)
     return 1 if recorder.fault or not recorder.written else 0

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
 import zstandard
 
 from tbot.core.units import Nanos
-from tbot.store.recordings import RecordedFrame, RecorderSettings, SegmentWriter
+from tbot.store.recordings import RecordedFrame, RecorderSettings, SegmentWriter, make_folder
 from tbot.tasks.supervisor import Child, Policy, TaskContext, beside
 
 log = structlog.get_logger()
@@ -116,6 +117,17 @@ class Recorder:
         self.fault = f"recording ended: {reason}; what was written stays readable"
         self.faulted.set()
         log.warning("recorder.stopped", reason=self.fault, folder=self.settings.folder)
+
+
+def recorder_into_folder(settings: RecorderSettings) -> Recorder:
+    """Make the recorder that settings describe, and its folder; nothing is written yet.
+
+    Raises:
+        ConfigError: Its folder cannot be made or written to.
+    """
+    folder = Path(settings.folder)
+    make_folder(folder)
+    return Recorder(settings=settings, writer=SegmentWriter(folder, settings.level))
 
 
 @asynccontextmanager
