@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tbot.core.market import TokenId
+from tbot.core.market import CASH, TokenId
 from tbot.core.messages import ExchangeOrderId, Fill, Message, OrderState, OrderType, Settlement, Side, TradeId
 from tbot.core.units import Nanos, Notional, Price, Size, notional_ceil
-
-CASH = TokenId("")
-"""Collateral, as an asset beside the tokens."""
 
 
 class AccountOpened(Message, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from tbot.core.market import Market, MarketId, TokenId
+from tbot.core.market import CASH, Market, MarketId, TokenId
 from tbot.core.messages import (
     AccountEvent,
     BookSnapshot,
@@ -35,7 +35,6 @@ from tbot.core.messages import (
 from tbot.core.units import Nanos, Notional, Price, Size
 from tbot.errors import BadFrame, Disconnected, InvariantViolated
 from tbot.exchanges.gateway import Bucket, Capabilities, MarketSession, PreparedOrder
-from tbot.exchanges.paper.account import CASH
 from tbot.exchanges.paper.exchange import EVENTS_MAX, PaperExchange
 from tbot.exchanges.polymarket.amounts import amounts_of
 from tbot.exchanges.polymarket.order_rules import ORDER_LIFE_S_MIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from tbot.core.market import FeeSchedule, Market, MarketId, TokenId, fee_taker_floor
+from tbot.core.market import CASH, FeeSchedule, Market, MarketId, TokenId, fee_taker_floor
 from tbot.core.messages import (
     Accepted,
     AccountEvent,
@@ -26,7 +26,7 @@ from tbot.core.messages import (
     TradePrint,
 )
 from tbot.core.units import MICRO, NANOS_PER_MS, Nanos, Notional, Price, Size
-from tbot.exchanges.paper.account import CASH, Entry, PaperAccount
+from tbot.exchanges.paper.account import Entry, PaperAccount
 from tbot.exchanges.paper.exchange import PaperExchange
 from tbot.exchanges.paper.settings import PaperSettings
 from tests.contract.stage import now_ns
