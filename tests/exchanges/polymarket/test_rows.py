@@ -18,6 +18,7 @@ from tbot.core.messages import ExchangeReport, Fill
 from tbot.core.units import MICRO, Nanos, Notional
 from tbot.errors import ExchangeUnavailable
 from tbot.exchanges.polymarket.fills import Ownership, trade_events
+from tbot.exchanges.polymarket.single_reads import ROWS_MOST
 from tbot.exchanges.polymarket.unread import FAILURES_MAX
 from tbot.exchanges.polymarket.wire import TradeFrame
 from tbot.log import set_up
@@ -103,6 +104,18 @@ async def test_a_bad_row_of_another_market_is_counted_and_left_out(
     assert [order.exchange_order_id for order in report.open_orders] == ["0x1"]
     assert [(fill.trade_id, fill.size) for fill in report.fills] == [("t1", 30 * MICRO)]
     assert re.findall(r"report.rows_left_out.*count=(\d+)", told.getvalue()) == ["2"]
+
+
+@pytest.mark.parametrize("kind", ["orders", "trades"])
+async def test_bad_rows_of_other_markets_take_none_of_what_a_report_may_read_by_id(
+    autojump_clock: trio.testing.MockClock, kind: str
+) -> None:
+    row = ORDER if kind == "orders" else TRADE
+    bad = tuple({**row, "asset_id": FOREIGN, "price": "1", "id": f"0x9{number}"} for number in range(ROWS_MOST + 1))
+    report = await report_of(
+        orders=(*bad, ORDER) if kind == "orders" else (ORDER,), trades=(*bad, TRADE) if kind == "trades" else (TRADE,)
+    )
+    assert (len(report.open_orders), len(report.fills)) == (1, 1)
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=str)
